@@ -1,0 +1,191 @@
+//! The ledger's events: every decision the control plane takes or hears of.
+//!
+//! The registry, the rollouts and the alerts list are projections of these events; nothing else is needed to rebuild
+//! them. Events are only ever added; a variant's fields keep their meaning for ever.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::RolloutPolicy;
+use crate::trigger::TriggerPolicy;
+use crate::{Alert, Bucket, DeviceId, Digest, Envelope, ModelName, ProjectName, RolloutId, RunId};
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    /// A project was added or its policies changed.
+    ProjectRegistered(Project),
+    /// A device joined with a valid token.
+    DeviceEnrolled {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A pipeline run was asked for.
+    RunRequested {
+        /// The run.
+        run: RunId,
+        /// Its project.
+        project: ProjectName,
+        /// Why: a trigger, an alert, a person.
+        cause: String,
+    },
+    /// A pipeline run ended.
+    RunFinished {
+        /// The run.
+        run: RunId,
+        /// Its project.
+        project: ProjectName,
+        /// How.
+        outcome: RunOutcome,
+    },
+    /// A gate gave its verdict on a run.
+    GateJudged {
+        /// The run.
+        run: RunId,
+        /// Which gate.
+        gate: String,
+        /// Whether it let the run pass.
+        passed: bool,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A version entered the registry.
+    ModelRegistered(ModelVersion),
+    /// An alias such as `champion` now points at a version.
+    AliasMoved {
+        /// The model.
+        model: ModelName,
+        /// The alias.
+        alias: String,
+        /// The version.
+        version: u64,
+    },
+    /// A rollout began.
+    RolloutStarted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The model.
+        model: ModelName,
+        /// The version that is rolled out.
+        version: u64,
+        /// Its bundle.
+        bundle: Digest,
+        /// What the fleet ran before.
+        from: Option<Digest>,
+        /// Its waves and gates.
+        policy: RolloutPolicy,
+        /// Who or what started it.
+        cause: String,
+    },
+    /// A rollout widened.
+    RolloutAdvanced {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Index of the wave now open.
+        wave: usize,
+        /// Devices up to this bucket are in.
+        limit: Bucket,
+        /// Why now.
+        reasons: Vec<String>,
+    },
+    /// A rollout ended.
+    RolloutFinished {
+        /// The rollout.
+        rollout: RolloutId,
+        /// How.
+        outcome: RolloutOutcome,
+        /// Why.
+        reasons: Vec<String>,
+    },
+    /// A device raised an alert.
+    AlertRaised(Alert),
+}
+
+/// A pipeline and the policies that drive it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Its name.
+    pub name: ProjectName,
+    /// The model it makes.
+    pub model: ModelName,
+    /// The folder with `edgeward.toml`, on the control plane's machine.
+    pub path: String,
+    /// When to retrain.
+    pub trigger: TriggerPolicy,
+    /// How to roll out.
+    pub rollout: RolloutPolicy,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RunOutcome {
+    /// It made this bundle, and every gate passed.
+    Passed {
+        /// The bundle.
+        bundle: Digest,
+    },
+    /// A gate refused the data or the model.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// A stage failed.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How a rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutOutcome {
+    /// Every reachable device runs the bundle.
+    Completed,
+    /// The fleet went back to what it ran before.
+    RolledBack,
+    /// A person or a newer rollout ended it.
+    Superseded,
+}
+
+/// A version in the registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelVersion {
+    /// The model.
+    pub model: ModelName,
+    /// 1, 2, 3, ... per model.
+    pub version: u64,
+    /// Its bundle.
+    pub bundle: Digest,
+    /// The run that made it.
+    pub run: RunId,
+    /// Evaluation metrics by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// The signed release.
+    pub release: Envelope,
+}
+
+impl Event {
+    /// The `kind` word in JSON.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::ProjectRegistered(_) => "project_registered",
+            Self::DeviceEnrolled { .. } => "device_enrolled",
+            Self::RunRequested { .. } => "run_requested",
+            Self::RunFinished { .. } => "run_finished",
+            Self::GateJudged { .. } => "gate_judged",
+            Self::ModelRegistered(_) => "model_registered",
+            Self::AliasMoved { .. } => "alias_moved",
+            Self::RolloutStarted { .. } => "rollout_started",
+            Self::RolloutAdvanced { .. } => "rollout_advanced",
+            Self::RolloutFinished { .. } => "rollout_finished",
+            Self::AlertRaised(_) => "alert_raised",
+        }
+    }
+}
