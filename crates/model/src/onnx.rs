@@ -1,0 +1,60 @@
+//! ONNX files: reading, writing, building and checking, without any engine.
+//!
+//! The [`proto`] messages are plain data; the builders on them (`NodeProto::new`, `AttributeProto::int`,
+//! `TensorProto::from_tensor`, ...) write what every reader takes: constants as `raw_data`, integer attributes unpacked.
+//! The same message always encodes to the same bytes.
+//!
+//! Deliberately missing: operator schemas, shape inference and external data (constants must be inside the file).
+
+mod build;
+pub mod graph;
+pub mod proto;
+mod read;
+
+use prost::Message as _;
+
+pub use build::{IR_VERSION, OPSET_VERSION};
+pub use graph::GraphError;
+pub use proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
+    ValueInfoProto,
+};
+pub use read::{ConstantError, ValueInfoError, datatype_of, element_type_of};
+
+/// Largest model file read, in bytes.
+pub const MODEL_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes that are not an ONNX model.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// Larger than [`MODEL_BYTES_MAX`].
+    #[error("the model is {0} bytes, over the limit of {MODEL_BYTES_MAX}")]
+    TooLarge(usize),
+    /// Not the protobuf message of a model, or nested too deeply.
+    #[error("the bytes are not an ONNX model: they are torn, or of another format")]
+    Decode(#[source] prost::DecodeError),
+    /// A message that decodes but has no graph; random bytes often do.
+    #[error("the ONNX model has no graph; is this an ONNX file?")]
+    NoGraph,
+}
+
+/// Reads a model from untrusted bytes. The graph is present but not checked; see [`graph::check`].
+///
+/// # Errors
+/// Too large, not a protobuf message (messages nested deeper than 100 are refused), or without a graph.
+pub fn decode(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
+    if bytes.len() > MODEL_BYTES_MAX {
+        return Err(OnnxError::TooLarge(bytes.len()));
+    }
+    let model = ModelProto::decode(bytes).map_err(OnnxError::Decode)?;
+    if model.graph.is_none() {
+        return Err(OnnxError::NoGraph);
+    }
+    Ok(model)
+}
+
+/// The bytes of `model`: fields in the order of their numbers, always the same for the same model.
+#[must_use]
+pub fn encode(model: &ModelProto) -> Vec<u8> {
+    model.encode_to_vec()
+}
