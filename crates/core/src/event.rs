@@ -30,6 +30,8 @@ pub enum Event {
         project: ProjectName,
         /// Why: a trigger, an alert, a person.
         cause: String,
+        /// Who carries it out.
+        runner: Runner,
     },
     /// A pipeline run ended.
     RunFinished {
@@ -117,6 +119,16 @@ pub struct Project {
     pub trigger: TriggerPolicy,
     /// How to roll out.
     pub rollout: RolloutPolicy,
+}
+
+/// Who carries out a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runner {
+    /// The control plane starts it, and starts it again if it is lost.
+    ControlPlane,
+    /// Whoever announced it.
+    Caller,
 }
 
 /// How a run ended.

@@ -245,7 +245,7 @@ pub fn step(policy: &SlotPolicy, state: State, input: Input, now: Timestamp) -> 
         Input::Desired(None) => Step::stay(state),
         Input::Desired(Some(bundle)) => on_desired(state, bundle, policy, now),
         Input::Staged { bundle, outcome } => on_staged(policy, state, bundle, outcome, now),
-        Input::Unhealthy { reason } => on_unhealthy(state, reason),
+        Input::Unhealthy { reason } => on_unhealthy(state, &reason),
         Input::Started => on_started(policy, state),
         Input::Tick => on_tick(state, now),
     }
@@ -340,21 +340,21 @@ fn activate(mut state: State, installed: Installed, policy: &SlotPolicy, now: Ti
     Step::stay(state).then(Effect::Activate(installed))
 }
 
-fn on_unhealthy(state: State, reason: String) -> Step {
+fn on_unhealthy(state: State, reason: &str) -> Step {
     match (&state.phase, state.active) {
         (_, None) => Step::stay(state),
         (Phase::Probation { .. }, Some(_)) => fall_back(state, reason),
         (_, Some(_)) if state.previous.is_some() => fall_back(state, reason),
-        (_, Some(active)) => give_up(state, active, &reason),
+        (_, Some(active)) => give_up(state, active, reason),
     }
 }
 
-fn fall_back(mut state: State, reason: String) -> Step {
+fn fall_back(mut state: State, reason: &str) -> Step {
     let Some(failed) = state.active.take() else { return Step::stay(state) };
-    let Some(previous) = state.previous.take() else { return give_up(state, failed, &reason) };
+    let Some(previous) = state.previous.take() else { return give_up(state, failed, reason) };
     state.active = Some(previous);
     state.phase = Phase::Idle;
-    state.refuse(failed.bundle, reason.clone());
+    state.refuse(failed.bundle, reason.to_owned());
     Step::stay(state)
         .then(Effect::Activate(previous))
         .because(format!("{:?} dropped, back to {:?}: {reason}", failed.bundle, previous.bundle))
@@ -374,7 +374,7 @@ fn on_started(policy: &SlotPolicy, mut state: State) -> Step {
         Phase::Probation { until_ms, starts } => {
             let starts = starts.saturating_add(1);
             if starts > policy.probation_starts_max && state.previous.is_some() {
-                return fall_back(state, format!("{starts} starts within its probation"));
+                return fall_back(state, &format!("{starts} starts within its probation"));
             }
             state.phase = Phase::Probation { until_ms, starts };
             serve_active(state)

@@ -1,0 +1,96 @@
+//! The device's half of the client.
+
+use std::io::Read;
+
+use edgeward_core::Digest;
+use ureq::http::{StatusCode, header};
+
+use super::{Client, ClientError, read_json};
+use crate::device::{
+    AlertsUpload, DesiredDocument, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload,
+};
+use crate::routes;
+
+/// The answer to "what should the fleet run?".
+#[derive(Clone, Debug)]
+pub enum Desired {
+    /// The same as last time.
+    Unchanged,
+    /// Nothing was published yet.
+    None,
+    /// A document, with the tag to ask with next time.
+    Document {
+        /// The document, not verified yet.
+        document: Box<DesiredDocument>,
+        /// Its entity tag.
+        etag: Option<String>,
+    },
+}
+
+impl Client {
+    /// Joins with a token.
+    ///
+    /// # Errors
+    /// No answer, or the token is unknown, used up or expired.
+    pub fn enrol(&self, request: &EnrolRequest) -> Result<EnrolAnswer, ClientError> {
+        self.post_json(routes::ENROL, request)
+    }
+
+    /// The desired state, unless it is still the one with `etag`.
+    ///
+    /// # Errors
+    /// No answer, or the credential is not accepted.
+    pub fn desired(&self, etag: Option<&str>) -> Result<Desired, ClientError> {
+        let response = match self.get(routes::DESIRED, etag) {
+            Err(ClientError::Refused { status: 404, .. }) => return Ok(Desired::None),
+            other => other?,
+        };
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(Desired::Unchanged);
+        }
+        let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let document = Box::new(read_json(&self.address(routes::DESIRED), response)?);
+        Ok(Desired::Document { document, etag })
+    }
+
+    /// A reader over the bytes of a blob from `offset` on. The flag is true when the bytes start there and false when
+    /// they start at zero all the same. The bytes are not verified.
+    ///
+    /// # Errors
+    /// No answer, or there is no such blob.
+    pub fn blob(&self, digest: &Digest, offset: u64) -> Result<(bool, impl Read + use<>), ClientError> {
+        self.get_bytes(&routes::blob(digest), offset)
+    }
+
+    /// Says what the device runs.
+    ///
+    /// # Errors
+    /// No answer, or the report is refused.
+    pub fn report(&self, report: &Report) -> Result<(), ClientError> {
+        self.post(routes::REPORT, report).map(|_| ())
+    }
+
+    /// Hands over a window's profile.
+    ///
+    /// # Errors
+    /// No answer, or the profile is refused.
+    pub fn upload_profile(&self, upload: &ProfileUpload) -> Result<(), ClientError> {
+        self.post(routes::PROFILES, upload).map(|_| ())
+    }
+
+    /// Hands over captured samples.
+    ///
+    /// # Errors
+    /// No answer, or the samples are refused.
+    pub fn upload_samples(&self, upload: &SamplesUpload) -> Result<(), ClientError> {
+        self.post(routes::SAMPLES_UPLOAD, upload).map(|_| ())
+    }
+
+    /// Raises alerts.
+    ///
+    /// # Errors
+    /// No answer, or the alerts are refused.
+    pub fn upload_alerts(&self, upload: &AlertsUpload) -> Result<(), ClientError> {
+        self.post(routes::ALERTS_UPLOAD, upload).map(|_| ())
+    }
+}

@@ -1,0 +1,206 @@
+//! A blocking HTTP client of the control plane.
+//!
+//! One [`Client`] holds a base address and a credential. Its methods are in [`device`](self) and operator halves; both
+//! go through the same few calls here, which bound every answer and turn every failure into a [`ClientError`] that
+//! says whether trying again can help.
+
+mod device;
+mod operator;
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body};
+
+use crate::Problem;
+use crate::limits::{ANSWER_TIMEOUT_S, BLOB_BYTES_MAX, BLOB_TIMEOUT_S, CONNECT_TIMEOUT_S, JSON_BYTES_MAX};
+
+pub use device::Desired;
+
+/// Talks to one control plane.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    base: String,
+    credential: Option<String>,
+}
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No answer: worth another try later.
+    #[error("no answer from {address}")]
+    Unreachable {
+        /// The address asked.
+        address: String,
+        /// What the network said.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// The server said no.
+    #[error("{address} answered {status}: {}", problem.error)]
+    Refused {
+        /// The address asked.
+        address: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        problem: Problem,
+    },
+    /// An answer that is no such document.
+    #[error("{address} sent an answer this program does not understand: {reason}")]
+    Malformed {
+        /// The address asked.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the same call may succeed later: there was no answer, or the server is overloaded or broken.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            Self::Malformed { .. } => false,
+        }
+    }
+}
+
+impl Client {
+    /// A client of the control plane at `base`, such as `http://127.0.0.1:7700`, with a bearer credential if one is
+    /// needed.
+    #[must_use]
+    pub fn new(base: &str, credential: Option<String>) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
+            .timeout_global(Some(Duration::from_secs(ANSWER_TIMEOUT_S)))
+            .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
+            .proxy(None)
+            .build();
+        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), credential }
+    }
+
+    /// The address this client talks to.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn bearer(&self) -> Option<String> {
+        self.credential.as_ref().map(|credential| format!("Bearer {credential}"))
+    }
+
+    fn get(&self, path: &str, etag: Option<&str>) -> Result<Response<Body>, ClientError> {
+        let address = self.address(path);
+        let mut request = self.agent.get(&address);
+        if let Some(bearer) = self.bearer() {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        if let Some(etag) = etag {
+            request = request.header(header::IF_NONE_MATCH, etag);
+        }
+        checked(&address, request.call())
+    }
+
+    fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        read_json(&self.address(path), self.get(path, None)?)
+    }
+
+    fn post(&self, path: &str, document: &impl Serialize) -> Result<Response<Body>, ClientError> {
+        let address = self.address(path);
+        let mut request = self.agent.post(&address);
+        if let Some(bearer) = self.bearer() {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        checked(&address, request.send_json(document))
+    }
+
+    fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        read_json(&self.address(path), self.post(path, document)?)
+    }
+
+    /// Sends bytes with a content length; `body` may be a file.
+    fn put_bytes(&self, path: &str, body: impl ureq::AsSendBody) -> Result<(), ClientError> {
+        let address = self.address(path);
+        let mut request = self
+            .agent
+            .put(&address)
+            .config()
+            .timeout_global(Some(Duration::from_secs(BLOB_TIMEOUT_S)))
+            .build();
+        if let Some(bearer) = self.bearer() {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        checked(&address, request.send(body)).map(|_| ())
+    }
+
+    /// A bounded reader over bytes from `offset` on; the flag says whether the server honoured the offset.
+    fn get_bytes(&self, path: &str, offset: u64) -> Result<(bool, impl Read + use<>), ClientError> {
+        let address = self.address(path);
+        let mut request = self
+            .agent
+            .get(&address)
+            .config()
+            .timeout_global(Some(Duration::from_secs(BLOB_TIMEOUT_S)))
+            .build();
+        if let Some(bearer) = self.bearer() {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
+        }
+        let response = checked(&address, request.call())?;
+        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        Ok((partial, response.into_body().into_with_config().limit(BLOB_BYTES_MAX).reader()))
+    }
+}
+
+fn checked(
+    address: &str,
+    result: Result<Response<Body>, ureq::Error>,
+) -> Result<Response<Body>, ClientError> {
+    let response = result.map_err(|source| ClientError::Unreachable {
+        address: address.to_owned(),
+        source: Box::new(source),
+    })?;
+    let status = response.status();
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
+    Err(ClientError::Refused {
+        address: address.to_owned(),
+        status: status.as_u16(),
+        problem: read_problem(status, response),
+    })
+}
+
+fn read_problem(status: StatusCode, response: Response<Body>) -> Problem {
+    let text =
+        response.into_body().into_with_config().limit(JSON_BYTES_MAX).read_to_string().unwrap_or_default();
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| Problem::new("http", status.canonical_reason().unwrap_or("refused")))
+}
+
+fn read_json<T: DeserializeOwned>(address: &str, response: Response<Body>) -> Result<T, ClientError> {
+    response
+        .into_body()
+        .into_with_config()
+        .limit(JSON_BYTES_MAX)
+        .read_json()
+        .map_err(|error| ClientError::Malformed { address: address.to_owned(), reason: error.to_string() })
+}

@@ -1,0 +1,138 @@
+//! The operator's and the pipeline's half of the client.
+
+use std::fs::File;
+
+use edgeward_core::event::Project;
+use edgeward_core::{Digest, ModelName, ProjectName, RolloutId, RunId};
+
+use super::{Client, ClientError};
+use crate::operator::{
+    Alerts, Checkpoint, Devices, Drift, Events, GateVerdicts, JoinToken, JoinTokenRequest, Models, Projects,
+    Rollout, RolloutRequest, Rollouts, Run, RunAnnouncement, RunEnd, RunRequest, Runs, SamplesPage, Version,
+    VersionRegistration,
+};
+use crate::routes;
+
+/// Every method fails with no answer, a refusal, or an answer that cannot be read: see [`ClientError`].
+#[expect(clippy::missing_errors_doc, reason = "said once for all of them above")]
+impl Client {
+    /// Whether the control plane is up.
+    pub fn health(&self) -> Result<(), ClientError> {
+        self.get(routes::HEALTH, None).map(|_| ())
+    }
+
+    /// Makes a join token.
+    pub fn make_join_token(&self, request: &JoinTokenRequest) -> Result<JoinToken, ClientError> {
+        self.post_json(routes::JOIN_TOKENS, request)
+    }
+
+    /// The devices.
+    pub fn devices(&self) -> Result<Devices, ClientError> {
+        self.get_json(routes::DEVICES)
+    }
+
+    /// The projects.
+    pub fn projects(&self) -> Result<Projects, ClientError> {
+        self.get_json(routes::PROJECTS)
+    }
+
+    /// Adds a project or changes its policies.
+    pub fn register_project(&self, project: &Project) -> Result<(), ClientError> {
+        self.post(routes::PROJECTS, project).map(|_| ())
+    }
+
+    /// Asks the control plane to run a project.
+    pub fn request_run(&self, project: &ProjectName, request: &RunRequest) -> Result<Run, ClientError> {
+        self.post_json(&routes::project_runs(project), request)
+    }
+
+    /// Announces a run that happens here.
+    pub fn announce_run(&self, announcement: &RunAnnouncement) -> Result<Run, ClientError> {
+        self.post_json(routes::RUNS, announcement)
+    }
+
+    /// The runs.
+    pub fn runs(&self) -> Result<Runs, ClientError> {
+        self.get_json(routes::RUNS)
+    }
+
+    /// Records what a run's gates said.
+    pub fn record_gates(&self, run: &RunId, verdicts: &GateVerdicts) -> Result<(), ClientError> {
+        self.post(&routes::run_gates(run), verdicts).map(|_| ())
+    }
+
+    /// Records the end of a run.
+    pub fn finish_run(&self, run: &RunId, end: &RunEnd) -> Result<(), ClientError> {
+        self.post(&routes::run_finish(run), end).map(|_| ())
+    }
+
+    /// Uploads a blob from a file.
+    pub fn upload_blob_file(&self, digest: &Digest, file: &File) -> Result<(), ClientError> {
+        self.put_bytes(&routes::blob(digest), file)
+    }
+
+    /// Uploads a blob from memory.
+    pub fn upload_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ClientError> {
+        self.put_bytes(&routes::blob(digest), bytes)
+    }
+
+    /// Registers a version.
+    pub fn register_version(
+        &self,
+        model: &ModelName,
+        registration: &VersionRegistration,
+    ) -> Result<Version, ClientError> {
+        self.post_json(&routes::of_model(routes::MODEL_VERSIONS, model), registration)
+    }
+
+    /// The models.
+    pub fn models(&self) -> Result<Models, ClientError> {
+        self.get_json(routes::MODELS)
+    }
+
+    /// Starts a rollout.
+    pub fn start_rollout(&self, model: &ModelName, request: &RolloutRequest) -> Result<Rollout, ClientError> {
+        self.post_json(&routes::of_model(routes::MODEL_ROLLOUTS, model), request)
+    }
+
+    /// Takes a rollout back.
+    pub fn abort_rollout(&self, rollout: &RolloutId) -> Result<Rollout, ClientError> {
+        self.post_json(&routes::rollout_abort(rollout), &serde_json::json!({}))
+    }
+
+    /// The rollouts.
+    pub fn rollouts(&self) -> Result<Rollouts, ClientError> {
+        self.get_json(routes::ROLLOUTS)
+    }
+
+    /// The alerts.
+    pub fn alerts(&self) -> Result<Alerts, ClientError> {
+        self.get_json(routes::ALERTS)
+    }
+
+    /// A page of labelled samples after the position `after`, at most `limit` of them.
+    pub fn labelled_samples(
+        &self,
+        model: &ModelName,
+        after: u64,
+        limit: usize,
+    ) -> Result<SamplesPage, ClientError> {
+        let path = routes::of_model(routes::MODEL_SAMPLES, model);
+        self.get_json(&format!("{path}?after={after}&limit={limit}"))
+    }
+
+    /// How far a model's streams have moved.
+    pub fn drift(&self, model: &ModelName) -> Result<Drift, ClientError> {
+        self.get_json(&routes::of_model(routes::MODEL_DRIFT, model))
+    }
+
+    /// A page of the ledger from sequence number `from` on.
+    pub fn events(&self, from: u64, limit: usize) -> Result<Events, ClientError> {
+        self.get_json(&format!("{}?from={from}&limit={limit}", routes::EVENTS))
+    }
+
+    /// The ledger's latest signed checkpoint.
+    pub fn checkpoint(&self) -> Result<Checkpoint, ClientError> {
+        self.get_json(routes::CHECKPOINT)
+    }
+}

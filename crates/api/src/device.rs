@@ -1,0 +1,214 @@
+//! Documents between a device and the control plane.
+
+use std::collections::BTreeMap;
+
+use edgeward_core::envelope::Base64;
+use edgeward_core::slot::Refused;
+use edgeward_core::{Alert, DeviceId, Digest, Envelope, ModelName, PredictionId, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Schema of [`Report`].
+pub const REPORT_SCHEMA: &str = "edgeward.report/1";
+/// Schema of [`ProfileUpload`].
+pub const PROFILE_SCHEMA: &str = "edgeward.profile-upload/1";
+/// Schema of [`SamplesUpload`].
+pub const SAMPLES_SCHEMA: &str = "edgeward.samples/1";
+
+/// A device asks to join.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnrolRequest {
+    /// The join token an operator made.
+    pub join_token: String,
+    /// The name the device would like; the server adds a suffix when it is taken.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: DeviceId,
+}
+
+/// The device has joined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnrolAnswer {
+    /// Its id from now on.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub device: DeviceId,
+    /// Its bearer credential: a secret.
+    pub credential: String,
+    /// The root of trust to pin: the keys that may sign for this fleet.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub root: serde_json::Value,
+}
+
+/// The desired state with the releases it speaks of. Nothing in it counts before its signatures are verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DesiredDocument {
+    /// An enveloped `edgeward.desired/1`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub desired: Envelope,
+    /// Enveloped `edgeward.release/1` documents, one for each bundle named.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub releases: Vec<Envelope>,
+}
+
+/// What a device runs and how it fares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Report {
+    /// Always [`REPORT_SCHEMA`].
+    pub schema: String,
+    /// One start of the agent.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: Uuid,
+    /// Rises by one with every report of a session; an older one is ignored.
+    pub seq: u64,
+    /// When the session began, by the device's clock: a later session replaces an earlier one.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub session_started_at_ms: Timestamp,
+    /// When it was made, by the device's clock.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub at_ms: Timestamp,
+    /// The agent's version.
+    pub agent_version: String,
+    /// Where the device serves predictions, such as `http://127.0.0.1:8600`.
+    pub endpoint: String,
+    /// The agent's process id.
+    pub pid: u32,
+    /// Generation of the desired state it follows; none before the first.
+    pub generation: Option<u64>,
+    /// The device's clock stands before a time it has proof of.
+    pub clock_unsure: bool,
+    /// One entry per model.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub models: BTreeMap<ModelName, ModelReport>,
+}
+
+/// How one model fares on one device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ModelReport {
+    /// The bundle that serves.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub active: Option<Digest>,
+    /// Since when.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+    pub active_since_ms: Option<Timestamp>,
+    /// `idle`, `staging` or `probation`.
+    pub phase: String,
+    /// Bundles the device will not run.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub refused: Vec<Refused>,
+    /// Requests answered since the agent started.
+    pub requests: u64,
+    /// Requests that failed through no fault of the caller.
+    pub requests_failed: u64,
+    /// Swaps since the agent started.
+    pub swaps: u64,
+    /// Accuracy over the last labelled predictions, in [0, 1]; none without labels.
+    pub accuracy: Option<f64>,
+    /// Labels in that window.
+    pub accuracy_labels: u64,
+    /// Each stream's evidence of change, log10.
+    pub evidence: BTreeMap<String, f64>,
+    /// The threshold the evidence is held against, log10.
+    pub log10_threshold: Option<f64>,
+    /// The last few things the device decided, and why; the newest last.
+    pub reasons: Vec<String>,
+}
+
+/// One window's profile of one model on one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProfileUpload {
+    /// Always [`PROFILE_SCHEMA`].
+    pub schema: String,
+    /// One start of the agent.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: Uuid,
+    /// Unique within the session: a repeated upload is counted once.
+    pub seq: u64,
+    /// The model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub model: ModelName,
+    /// The bundle that served.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// Start of the window.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub from_ms: Timestamp,
+    /// End of the window.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub to_ms: Timestamp,
+    /// The profile's own versioned bytes.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub profile: Base64,
+    /// Labels that arrived in the window.
+    pub labelled: u64,
+    /// How many of them agreed with the prediction.
+    pub correct: u64,
+}
+
+/// Captured samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SamplesUpload {
+    /// Always [`SAMPLES_SCHEMA`].
+    pub schema: String,
+    /// The samples.
+    pub samples: Vec<Sample>,
+}
+
+/// One captured input with its prediction and, when it is known, its label. Unique by `(prediction, row)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Sample {
+    /// The prediction.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub prediction: PredictionId,
+    /// The row within the request's batch.
+    pub row: u32,
+    /// The model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub model: ModelName,
+    /// The bundle that answered.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// When it was answered, by the device's clock.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub at_ms: Timestamp,
+    /// The input row: little-endian f32 values.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub features: Base64,
+    /// The class or value that was predicted.
+    pub predicted: Option<String>,
+    /// The truth, once known.
+    pub label: Option<String>,
+}
+
+/// Alerts of one device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AlertsUpload {
+    /// The alerts.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub alerts: Vec<Alert>,
+}
+
+impl Sample {
+    /// The input row as values; a trailing part of a value is dropped.
+    #[must_use]
+    pub fn values(&self) -> Vec<f32> {
+        let (values, _) = self.features.0.as_chunks::<4>();
+        values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+}

@@ -1,0 +1,18 @@
+//! What crosses a wire between devices, operators and the control plane.
+//!
+//! Documents ([`device`], [`operator`], [`problem`]), the paths they travel on ([`routes`]), the limits both sides
+//! keep ([`limits`]), and a blocking HTTP client ([`client`]) that speaks them. With the feature `openapi` every
+//! document also has a JSON schema.
+//!
+//! Deliberately missing: the server's handlers, retry policies (the caller's loop decides), and anything that verifies
+//! signatures: an [`edgeward_core::Envelope`] is passed on as it came.
+
+pub mod client;
+pub mod device;
+pub mod limits;
+pub mod operator;
+pub mod problem;
+pub mod routes;
+
+pub use client::{Client, ClientError};
+pub use problem::Problem;

@@ -1,0 +1,22 @@
+//! Named limits of the wire. Client and server read the same constants; a test stands at each.
+
+/// Largest JSON body of a request or an answer.
+pub const JSON_BYTES_MAX: u64 = 8 << 20;
+/// Largest blob that is uploaded or downloaded.
+pub const BLOB_BYTES_MAX: u64 = 2 << 30;
+/// Most samples in one upload.
+pub const SAMPLES_PER_UPLOAD_MAX: usize = 500;
+/// Most values in one sample.
+pub const SAMPLE_VALUES_MAX: usize = 1 << 16;
+/// Most alerts in one upload.
+pub const ALERTS_PER_UPLOAD_MAX: usize = 100;
+/// Largest profile in one upload.
+pub const PROFILE_BYTES_MAX: usize = 1 << 20;
+/// Most entries in one page of a listing.
+pub const PAGE_MAX: usize = 1000;
+/// Seconds a client waits for a connection.
+pub const CONNECT_TIMEOUT_S: u64 = 5;
+/// Seconds a client waits for a whole JSON answer.
+pub const ANSWER_TIMEOUT_S: u64 = 30;
+/// Seconds a client waits for a whole blob.
+pub const BLOB_TIMEOUT_S: u64 = 600;

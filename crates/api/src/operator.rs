@@ -1,0 +1,330 @@
+//! Documents between operators, pipelines and the control plane.
+
+use std::collections::BTreeMap;
+
+use edgeward_core::event::{Project, RolloutOutcome, RunOutcome};
+use edgeward_core::{Alert, DeviceId, Digest, Envelope, ModelName, ProjectName, RolloutId, RunId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::device::{Report, Sample};
+
+/// Asks for a join token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JoinTokenRequest {
+    /// How many devices may use it.
+    pub uses: u32,
+    /// How long it is valid.
+    pub ttl_ms: u64,
+}
+
+/// A join token: a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JoinToken {
+    /// Give it to `edgeward agent --join-token`.
+    pub join_token: String,
+    /// When it stops working.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub expires_at_ms: Timestamp,
+}
+
+/// A device and its last report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Device {
+    /// Its id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: DeviceId,
+    /// When it joined.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub enrolled_at_ms: Timestamp,
+    /// When the control plane last heard of it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+    pub seen_at_ms: Option<Timestamp>,
+    /// What it last said.
+    pub report: Option<Report>,
+}
+
+/// Asks for a run, or announces one that is started by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunAnnouncement {
+    /// The run's id, chosen by the caller, so that announcing twice is harmless.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub run: RunId,
+    /// The project.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub project: ProjectName,
+    /// Why.
+    pub cause: String,
+}
+
+/// Asks the control plane to run a project now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunRequest {
+    /// Why.
+    pub cause: String,
+}
+
+/// A pipeline run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Run {
+    /// Its id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: RunId,
+    /// Its project.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub project: ProjectName,
+    /// Why it was started.
+    pub cause: String,
+    /// When it was asked for.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub requested_at_ms: Timestamp,
+    /// When it ended.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+    pub finished_at_ms: Option<Timestamp>,
+    /// How it ended; none while it runs.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub outcome: Option<RunOutcome>,
+    /// What its gates said.
+    pub gates: Vec<GateVerdict>,
+}
+
+/// What one gate said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GateVerdict {
+    /// Which gate.
+    pub gate: String,
+    /// Whether it let the run pass.
+    pub passed: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// Verdicts of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GateVerdicts {
+    /// In the order they were given.
+    pub verdicts: Vec<GateVerdict>,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunEnd {
+    /// How it ended.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub outcome: RunOutcome,
+}
+
+/// Registers a version; registering the same bundle again returns the same version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VersionRegistration {
+    /// The bundle, whose blobs are uploaded already.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// The run that made it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub run: RunId,
+    /// Evaluation metrics by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// The signed release.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub release: Envelope,
+}
+
+/// A version of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Version {
+    /// 1, 2, 3, ...
+    pub version: u64,
+    /// Its bundle.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// The run that made it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub run: RunId,
+    /// When it was registered.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub registered_at_ms: Timestamp,
+    /// Evaluation metrics by name.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// A model with its versions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Model {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: ModelName,
+    /// `champion` and others.
+    pub aliases: BTreeMap<String, u64>,
+    /// The newest last.
+    pub versions: Vec<Version>,
+}
+
+/// Asks for a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RolloutRequest {
+    /// Which version; the newest if none.
+    pub version: Option<u64>,
+    /// Why.
+    pub cause: String,
+}
+
+/// A rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rollout {
+    /// Its id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: RolloutId,
+    /// The model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub model: ModelName,
+    /// The version.
+    pub version: u64,
+    /// Its bundle.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// When it began.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub started_at_ms: Timestamp,
+    /// Index of the open wave; none before the first.
+    pub wave: Option<usize>,
+    /// How it ended; none while it goes on.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub outcome: Option<RolloutOutcome>,
+    /// When it ended.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+    pub finished_at_ms: Option<Timestamp>,
+    /// The last reasons given.
+    pub reasons: Vec<String>,
+}
+
+/// A page of labelled samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SamplesPage {
+    /// The samples, oldest first.
+    pub samples: Vec<Sample>,
+    /// Ask for the next page with `after` set to this; none on the last page.
+    pub next: Option<u64>,
+}
+
+/// How far a model's streams have moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Drift {
+    /// The bundle whose reference it is measured against.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// One entry per window, oldest first.
+    pub windows: Vec<DriftWindow>,
+}
+
+/// One window of the whole fleet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DriftWindow {
+    /// Start.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub from_ms: Timestamp,
+    /// End.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub to_ms: Timestamp,
+    /// Samples in it.
+    pub samples: u64,
+    /// Labels that arrived in it.
+    pub labelled: u64,
+    /// How many of them agreed with the prediction.
+    pub correct: u64,
+    /// Population stability index by stream, in nats.
+    pub psi: BTreeMap<String, f64>,
+}
+
+/// Lists, one document each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Devices {
+    /// All of them, by id.
+    pub devices: Vec<Device>,
+}
+
+/// The models.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Models {
+    /// All of them, by name.
+    pub models: Vec<Model>,
+}
+
+/// The runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Runs {
+    /// The newest first.
+    pub runs: Vec<Run>,
+}
+
+/// The rollouts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rollouts {
+    /// The newest first.
+    pub rollouts: Vec<Rollout>,
+}
+
+/// The alerts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Alerts {
+    /// The newest first.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub alerts: Vec<Alert>,
+}
+
+/// The projects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Projects {
+    /// By name.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub projects: Vec<Project>,
+}
+
+/// A page of the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Events {
+    /// Entries by sequence number.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub entries: Vec<edgeward_core::ledger::Entry>,
+}
+
+/// A signed checkpoint of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Checkpoint {
+    /// Entries it covers.
+    pub size: u64,
+    /// The signed note.
+    pub note: String,
+}

@@ -1,0 +1,96 @@
+//! The control plane's paths, each written once. Names in braces are path parameters.
+
+use edgeward_core::{Digest, ModelName, ProjectName, RolloutId, RunId};
+
+/// Whether the control plane is up. Public.
+pub const HEALTH: &str = "/health";
+/// The OpenAPI document. Public.
+pub const OPENAPI: &str = "/openapi.json";
+
+/// A device joins, with a join token in the body. Public.
+pub const ENROL: &str = "/v1/devices/enrol";
+/// The signed desired state of the fleet. Device.
+pub const DESIRED: &str = "/v1/desired";
+/// A device's report. Device.
+pub const REPORT: &str = "/v1/device/report";
+/// A window's profile. Device.
+pub const PROFILES: &str = "/v1/device/profiles";
+/// Captured samples. Device.
+pub const SAMPLES_UPLOAD: &str = "/v1/device/samples";
+/// Alerts. Device.
+pub const ALERTS_UPLOAD: &str = "/v1/device/alerts";
+/// A blob by digest: download by devices and operators, upload by operators.
+pub const BLOB: &str = "/v1/blobs/{digest}";
+
+/// Makes join tokens. Operator.
+pub const JOIN_TOKENS: &str = "/v1/join-tokens";
+/// The enrolled devices. Operator.
+pub const DEVICES: &str = "/v1/devices";
+/// Projects: list and register. Operator.
+pub const PROJECTS: &str = "/v1/projects";
+/// Starts a run of a project on the control plane. Operator.
+pub const PROJECT_RUNS: &str = "/v1/projects/{project}/runs";
+/// Runs: list, and announce one that runs elsewhere. Operator.
+pub const RUNS: &str = "/v1/runs";
+/// Gate verdicts of a run. Operator.
+pub const RUN_GATES: &str = "/v1/runs/{run}/gates";
+/// The end of a run. Operator.
+pub const RUN_FINISH: &str = "/v1/runs/{run}/finish";
+/// Models. Operator.
+pub const MODELS: &str = "/v1/models";
+/// Versions of a model: list and register. Operator.
+pub const MODEL_VERSIONS: &str = "/v1/models/{model}/versions";
+/// Starts a rollout of a version. Operator.
+pub const MODEL_ROLLOUTS: &str = "/v1/models/{model}/rollouts";
+/// Drift of a model's streams against its reference, from the fleet's merged profiles. Operator.
+pub const MODEL_DRIFT: &str = "/v1/models/{model}/drift";
+/// Labelled samples that devices captured. Operator.
+pub const MODEL_SAMPLES: &str = "/v1/models/{model}/samples";
+/// Rollouts. Operator.
+pub const ROLLOUTS: &str = "/v1/rollouts";
+/// Takes a rollout back. Operator.
+pub const ROLLOUT_ABORT: &str = "/v1/rollouts/{rollout}/abort";
+/// Alerts. Operator.
+pub const ALERTS: &str = "/v1/alerts";
+/// The ledger's entries, page by page. Operator.
+pub const EVENTS: &str = "/v1/events";
+/// Ledger entries as they are written (server-sent events). Operator.
+pub const EVENTS_STREAM: &str = "/v1/events/stream";
+/// The latest signed checkpoint of the ledger. Operator.
+pub const CHECKPOINT: &str = "/v1/audit/checkpoint";
+
+/// [`BLOB`] of one digest.
+#[must_use]
+pub fn blob(digest: &Digest) -> String {
+    BLOB.replace("{digest}", &digest.hex())
+}
+
+/// [`PROJECT_RUNS`] of one project.
+#[must_use]
+pub fn project_runs(project: &ProjectName) -> String {
+    PROJECT_RUNS.replace("{project}", project.as_str())
+}
+
+/// [`RUN_GATES`] of one run.
+#[must_use]
+pub fn run_gates(run: &RunId) -> String {
+    RUN_GATES.replace("{run}", run.as_str())
+}
+
+/// [`RUN_FINISH`] of one run.
+#[must_use]
+pub fn run_finish(run: &RunId) -> String {
+    RUN_FINISH.replace("{run}", run.as_str())
+}
+
+/// `path`, one of the `MODEL_*` constants, of one model.
+#[must_use]
+pub fn of_model(path: &str, model: &ModelName) -> String {
+    path.replace("{model}", model.as_str())
+}
+
+/// [`ROLLOUT_ABORT`] of one rollout.
+#[must_use]
+pub fn rollout_abort(rollout: &RolloutId) -> String {
+    ROLLOUT_ABORT.replace("{rollout}", rollout.as_str())
+}
