@@ -1,0 +1,287 @@
+//! Likelihood ratios of a grid of alternatives, by reference cell, valid for every null near the reference.
+//!
+//! An alternative tilts the reference: `exp(theta * score)`, with normal scores of mid-ranks for location,
+//! their squares for spread, and single cells for missing values, values outside the support and classes.
+//! Scores are standardised under the reference, so `theta` counts standard deviations however heavy the ties.
+//!
+//! The null is composite. A reference of `n` rows is only known up to a confidence region, so each tilt is
+//! divided by its largest mean over that region: its expectation is then at most one under *every* null of
+//! the region. Alternatives nearer than the region's radius, or without expected growth after that division,
+//! are dropped: constant features and never-seen cells therefore cannot explode.
+//!
+//! Sources: J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022), for e-values under composite nulls.
+
+use crate::bins::{BELOW, FIRST_CLASS, MISSING, NEGATIVE_INFINITY};
+use crate::confidence::{bernoulli_lower, bernoulli_upper, largest_mean, radius};
+use crate::normal;
+use crate::reference::{Numeric, Stream, StreamKind};
+
+/// Alternatives per numeric stream fit in this many lanes; tables are padded to a multiple of [`LANES`].
+pub(crate) const LANES: usize = 8;
+
+const LOCATIONS: usize = 5;
+const LOCATION_MIN: f64 = 0.1;
+const LOCATION_MAX: f64 = 2.2;
+const SPREADS: [f64; 3] = [0.3, 0.55, -0.8];
+const CELL_ODDS: f64 = 5.0;
+const CELL_MIN: f64 = 0.05;
+const CLASS_ODDS: f64 = 2.5;
+/// Classes with alternatives of their own: the most frequent ones.
+const CLASSES_TILTED: usize = 32;
+const MIN_GROWTH: f64 = 1e-4;
+const MAX_EXPONENT: f64 = 20.0;
+/// Probability that the truth of some stream lies beyond its confidence region, over the whole device.
+const REGION_MISS: f64 = 0.02;
+/// Nearest alternative, in radii of the region. Evidence for a shift of `theta` grows only beyond
+/// `radius + theta / 2`, so this is a second margin: 1.6 radii in all.
+const LOCATION_RADII: f64 = 1.2;
+
+/// A way in which a stream may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alternative {
+    /// Values grew.
+    Higher,
+    /// Values shrank.
+    Lower,
+    /// Values spread out.
+    Wider,
+    /// Values drew together.
+    Narrower,
+    /// More values are missing.
+    Missing,
+    /// More values are below anything in the reference.
+    Below,
+    /// More values are above anything in the reference.
+    Above,
+    /// A class is predicted more often.
+    MoreOften(usize),
+    /// A class is predicted less often.
+    LessOften(usize),
+}
+
+impl Alternative {
+    /// The change in words.
+    #[must_use]
+    pub fn describe(self, stream: &Stream) -> String {
+        let class = |index: usize| match &stream.kind {
+            StreamKind::Categorical { classes } => classes.get(index).map_or("?", String::as_str),
+            StreamKind::Numeric(_) => "?",
+        };
+        match self {
+            Self::Higher => "higher values".to_owned(),
+            Self::Lower => "lower values".to_owned(),
+            Self::Wider => "a wider spread".to_owned(),
+            Self::Narrower => "a narrower spread".to_owned(),
+            Self::Missing => "more missing values".to_owned(),
+            Self::Below => "values below the reference's smallest".to_owned(),
+            Self::Above => "values above the reference's largest".to_owned(),
+            Self::MoreOften(index) => format!("class '{}' more often", class(index)),
+            Self::LessOften(index) => format!("class '{}' less often", class(index)),
+        }
+    }
+}
+
+/// Ratios of one stream: `ratios[cell * lanes + k]` belongs to `alternatives[k]`; padding lanes hold zero.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    pub(crate) lanes: usize,
+    pub(crate) ratios: Vec<f32>,
+    pub(crate) alternatives: Vec<Alternative>,
+}
+
+/// Standard normal deviations that cover each stream's reference error in one direction, at once for all
+/// streams, with probability `1 - REGION_MISS`.
+pub(crate) fn deviations(streams: usize) -> f64 {
+    -normal::quantile(REGION_MISS / streams.max(1) as f64)
+}
+
+/// The table of `stream`, fitted on `n` rows; none if the reference resolves no alternative.
+pub(crate) fn table(stream: &Stream, n: u64, z: f64) -> Option<Table> {
+    let p: Vec<f64> = stream.counts.iter().map(|count| *count as f64 / n.max(1) as f64).collect();
+    let null = Null { p, radius: radius(z, n), resolution: z / (n.max(1) as f64).sqrt() };
+    let columns = match &stream.kind {
+        StreamKind::Numeric(numeric) => numeric_columns(&null, numeric, n),
+        StreamKind::Categorical { .. } => class_columns(&null),
+    };
+    (!columns.is_empty()).then(|| transpose(&columns, null.p.len()))
+}
+
+type Column = (Alternative, Vec<f64>);
+
+fn transpose(columns: &[Column], cells: usize) -> Table {
+    let lanes = columns.len().next_multiple_of(LANES);
+    let mut ratios = vec![0.0; cells * lanes];
+    for (k, (_, column)) in columns.iter().enumerate() {
+        for (cell, ratio) in column.iter().enumerate() {
+            ratios[cell * lanes + k] = *ratio as f32;
+        }
+    }
+    Table { lanes, ratios, alternatives: columns.iter().map(|(alternative, _)| *alternative).collect() }
+}
+
+/// The reference's frequencies and how well they are known.
+struct Null {
+    p: Vec<f64>,
+    radius: f64,
+    resolution: f64,
+}
+
+impl Null {
+    /// Ratios of the tilt by `theta * score`.
+    fn tilt(&self, score: &[f64], theta: f64) -> Option<Vec<f64>> {
+        let tilts: Vec<f64> =
+            score.iter().map(|s| (theta * s).clamp(-MAX_EXPONENT, MAX_EXPONENT).exp()).collect();
+        let bound = largest_mean(&self.p, &tilts, self.radius);
+        let mean: f64 = self.p.iter().zip(&tilts).map(|(p, g)| p * g).sum();
+        let ratios: Vec<f64> = tilts.iter().map(|g| g / bound).collect();
+        let growth: f64 =
+            self.p.iter().zip(&tilts).zip(&ratios).map(|((p, g), e)| p * g / mean * e.ln()).sum();
+        (growth > MIN_GROWTH).then_some(ratios)
+    }
+
+    /// Ratios of "the probability of `cells` rose to `odds` times its odds, and to `least`".
+    fn rise(&self, cells: &[usize], odds: f64, least: f64) -> Option<Vec<f64>> {
+        let observed = cells.iter().map(|cell| self.p[*cell]).sum::<f64>().min(1.0);
+        let null = bernoulli_upper(observed, self.radius);
+        let raised = (null * odds / (1.0 - null + null * odds)).max(least);
+        self.pair(cells, null, raised)
+    }
+
+    /// Ratios of "the probability of `cells` fell to its odds over `odds`".
+    fn fall(&self, cells: &[usize], odds: f64) -> Option<Vec<f64>> {
+        let observed = cells.iter().map(|cell| self.p[*cell]).sum::<f64>().min(1.0);
+        let null = bernoulli_lower(observed, self.radius);
+        self.pair(cells, null, null / (null + (1.0 - null) * odds))
+    }
+
+    fn pair(&self, cells: &[usize], null: f64, alternative: f64) -> Option<Vec<f64>> {
+        if !(1e-6..=1.0 - 1e-6).contains(&null) || (alternative - null).abs() < 1e-6 {
+            return None;
+        }
+        let (hit, miss) = (alternative / null, (1.0 - alternative) / (1.0 - null));
+        Some((0..self.p.len()).map(|cell| if cells.contains(&cell) { hit } else { miss }).collect())
+    }
+
+    /// `raw` with mean 0 and deviation 1 over the cells from `first` on, 0 before; none without spread.
+    fn standardise(&self, raw: &[f64], first: usize) -> Option<Vec<f64>> {
+        let mass: f64 = self.p[first..].iter().sum();
+        let weighted = |f: &dyn Fn(f64) -> f64| -> f64 {
+            self.p[first..].iter().zip(&raw[first..]).map(|(p, s)| p * f(*s)).sum::<f64>() / mass
+        };
+        let mean = weighted(&|s| s);
+        let deviation = weighted(&|s| (s - mean).powi(2)).sqrt();
+        let scale = |(cell, s): (usize, &f64)| if cell < first { 0.0 } else { (s - mean) / deviation };
+        (mass > 0.0 && deviation > 1e-6).then(|| raw.iter().enumerate().map(scale).collect())
+    }
+}
+
+fn numeric_columns(null: &Null, numeric: &Numeric, n: u64) -> Vec<Column> {
+    let above = numeric.bins.above();
+    let raw = rank_scores(null, above, n);
+    let mut columns = Vec::new();
+    if let Some(location) = null.standardise(&raw, NEGATIVE_INFINITY) {
+        for theta in location_grid(null.resolution) {
+            columns.push((Alternative::Higher, null.tilt(&location, theta)));
+            columns.push((Alternative::Lower, null.tilt(&location, -theta)));
+        }
+        let squares: Vec<f64> = location.iter().map(|s| s * s).collect();
+        let spread = null.standardise(&squares, NEGATIVE_INFINITY);
+        for theta in SPREADS {
+            let alternative = if theta > 0.0 { Alternative::Wider } else { Alternative::Narrower };
+            let theta = theta.abs().max(null.resolution).copysign(theta);
+            columns.push((alternative, spread.as_ref().and_then(|score| null.tilt(score, theta))));
+        }
+    }
+    columns.push((Alternative::Missing, null.rise(&[MISSING], CELL_ODDS, CELL_MIN)));
+    columns.push((Alternative::Below, null.rise(&[NEGATIVE_INFINITY, BELOW], CELL_ODDS, CELL_MIN)));
+    columns.push((Alternative::Above, null.rise(&[above, above + 1], CELL_ODDS, CELL_MIN)));
+    columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect()
+}
+
+/// Shifts to look for, in standard deviations: a geometric grid from what the reference resolves.
+fn location_grid(resolution: f64) -> impl Iterator<Item = f64> {
+    let first = (LOCATION_RADII * resolution).max(LOCATION_MIN);
+    let last = LOCATION_MAX.max(first);
+    let step = (last / first).powf(1.0 / (LOCATIONS - 1) as f64);
+    (0..LOCATIONS as i32).map(move |k| first * step.powi(k))
+}
+
+/// Normal scores of the mid-ranks of the cells; the cells outside the support count as half a row each.
+fn rank_scores(null: &Null, above: usize, n: u64) -> Vec<f64> {
+    let half_row = 0.5 / n.max(1) as f64;
+    let weight =
+        |cell: usize| if cell == BELOW || cell == above { null.p[cell] + half_row } else { null.p[cell] };
+    let finite: f64 = (BELOW..=above).map(weight).sum();
+    let mut passed = 0.0;
+    let mut scores = vec![0.0; null.p.len()];
+    for (cell, score) in scores.iter_mut().enumerate().take(above + 1).skip(BELOW) {
+        let rank = (passed + weight(cell) / 2.0) / finite;
+        passed += weight(cell);
+        *score = normal::quantile(rank.clamp(1e-9, 1.0 - 1e-9));
+    }
+    scores[NEGATIVE_INFINITY] = scores[BELOW];
+    scores[above + 1] = scores[above];
+    scores
+}
+
+fn class_columns(null: &Null) -> Vec<Column> {
+    let mut classes: Vec<usize> = (FIRST_CLASS..null.p.len()).collect();
+    classes.sort_by(|a, b| null.p[*b].total_cmp(&null.p[*a]));
+    classes.truncate(CLASSES_TILTED);
+    let mut columns = vec![(Alternative::Missing, null.rise(&[MISSING], CELL_ODDS, CELL_MIN))];
+    for cell in classes {
+        let class = cell - FIRST_CLASS;
+        columns.push((Alternative::MoreOften(class), null.rise(&[cell], CLASS_ODDS, CELL_MIN)));
+        columns.push((Alternative::LessOften(class), null.fall(&[cell], CLASS_ODDS)));
+    }
+    columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Reference, Sample};
+
+    fn stream(values: &[f32]) -> (Stream, u64) {
+        let rows = values.iter().map(|v| Sample {
+            features: std::slice::from_ref(v),
+            predicted: None,
+            confidence: None,
+        });
+        let reference = Reference::fit(&["x".to_owned()], &[], rows).unwrap();
+        (reference.streams()[0].clone(), reference.rows())
+    }
+
+    fn check_expectation(values: &[f32]) -> usize {
+        let (stream, n) = stream(values);
+        let table = table(&stream, n, 3.5).unwrap();
+        for k in 0..table.alternatives.len() {
+            let mean: f64 = stream
+                .counts
+                .iter()
+                .enumerate()
+                .map(|(cell, count)| {
+                    *count as f64 / n as f64 * f64::from(table.ratios[cell * table.lanes + k])
+                })
+                .sum();
+            assert!(mean <= 1.0, "{:?} {mean}", table.alternatives[k]);
+            assert!(table.ratios.iter().all(|r| r.is_finite() && *r >= 0.0));
+        }
+        table.alternatives.len()
+    }
+
+    #[test]
+    fn no_ratio_has_an_expectation_above_one() {
+        let smooth: Vec<f32> = (0..500u16).map(f32::from).collect();
+        let tied: Vec<f32> = (0..500u16).map(|i| f32::from((i % 20).saturating_sub(15))).collect();
+        assert!(check_expectation(&smooth) > 8);
+        assert!(check_expectation(&tied) > 4);
+    }
+
+    #[test]
+    fn a_constant_feature_is_watched_only_for_what_it_never_was() {
+        let (stream, n) = stream(&[3.0; 500]);
+        let found = table(&stream, n, 3.5).unwrap().alternatives;
+        assert_eq!(found, [Alternative::Missing, Alternative::Below, Alternative::Above]);
+    }
+}

@@ -1,0 +1,179 @@
+//! Placing a number into a reference cell: equiprobable bins that respect ties.
+//!
+//! A numeric stream has `bins + 5` cells: missing, -inf, below support, the bins, above support, +inf.
+
+/// Most bins of a numeric stream inside its support.
+pub const MAX_BINS: usize = 32;
+
+/// Cell of missing values (NaN), of every kind of stream.
+pub(crate) const MISSING: usize = 0;
+/// Cell of negative infinity.
+pub(crate) const NEGATIVE_INFINITY: usize = 1;
+/// Cell of finite values below the reference's smallest.
+pub(crate) const BELOW: usize = 2;
+/// First cell inside the support of a numeric stream.
+pub(crate) const FIRST_BIN: usize = 3;
+/// Cell of class indices that the reference does not name.
+pub(crate) const UNSEEN_CLASS: usize = 1;
+/// Cell of class 0 of a categorical stream.
+pub(crate) const FIRST_CLASS: usize = 2;
+
+/// Bin edges of a numeric stream. Bin `i` holds values in `(edge[i-1], edge[i]]` within the support.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bins {
+    /// Inner edges, ascending, padded with +inf so that a search takes the same steps for every value.
+    edges: [f32; MAX_BINS],
+    count: usize,
+    min: f32,
+    max: f32,
+}
+
+impl Bins {
+    /// Bins of ascending finite values: one per distinct value if there are few, else about equally full.
+    /// Equal values never part. Without values, everything finite is below support.
+    pub(crate) fn of_sorted(sorted: &[f32]) -> Self {
+        let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else {
+            return Self {
+                edges: [f32::INFINITY; MAX_BINS],
+                count: 1,
+                min: f32::INFINITY,
+                max: f32::NEG_INFINITY,
+            };
+        };
+        let runs: Vec<&[f32]> = sorted.chunk_by(|a, b| a == b).collect();
+        let mut edges = [f32::INFINITY; MAX_BINS];
+        let (mut count, mut filled, mut left) = (1, 0, sorted.len());
+        for (i, pair) in runs.windows(2).enumerate() {
+            filled += pair[0].len();
+            let bins_left = MAX_BINS - (count - 1);
+            let full = filled * bins_left >= left || runs.len() - i <= bins_left;
+            if full && count < MAX_BINS {
+                edges[count - 1] = between(pair[0][0], pair[1][0]);
+                count += 1;
+                left -= filled;
+                filled = 0;
+            }
+        }
+        Self { edges, count, min, max }
+    }
+
+    /// Bins from stored parts; `None` unless edges ascend strictly inside the support.
+    pub(crate) fn from_parts(inner: &[f32], min: f32, max: f32) -> Option<Self> {
+        let empty = inner.is_empty() && min == f32::INFINITY && max == f32::NEG_INFINITY;
+        let finite = min.is_finite() && max.is_finite() && min <= max;
+        let ascending = inner.windows(2).all(|w| w[0] < w[1]);
+        let inside = inner.iter().all(|e| *e >= min && *e < max);
+        if inner.len() >= MAX_BINS || !(empty || finite && ascending && inside) {
+            return None;
+        }
+        let mut edges = [f32::INFINITY; MAX_BINS];
+        edges[..inner.len()].copy_from_slice(inner);
+        Some(Self { edges, count: inner.len() + 1, min, max })
+    }
+
+    /// Number of bins inside the support, 1 to [`MAX_BINS`].
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Inner edges, one fewer than bins.
+    #[must_use]
+    pub fn edges(&self) -> &[f32] {
+        &self.edges[..self.count - 1]
+    }
+
+    /// Smallest and largest reference value.
+    #[must_use]
+    pub const fn support(&self) -> (f32, f32) {
+        (self.min, self.max)
+    }
+
+    pub(crate) const fn cells(&self) -> usize {
+        self.count + 5
+    }
+
+    pub(crate) const fn above(&self) -> usize {
+        FIRST_BIN + self.count
+    }
+
+    /// The cell of `value`; below [`Self::cells`].
+    pub(crate) fn cell(&self, value: f32) -> usize {
+        if value >= self.min && value <= self.max {
+            let passed: u32 = self.edges.iter().map(|edge| u32::from(value > *edge)).sum();
+            return FIRST_BIN + passed as usize;
+        }
+        self.cell_outside(value)
+    }
+
+    #[cold]
+    fn cell_outside(&self, value: f32) -> usize {
+        if value.is_nan() {
+            MISSING
+        } else if value == f32::NEG_INFINITY {
+            NEGATIVE_INFINITY
+        } else if value == f32::INFINITY {
+            self.above() + 1
+        } else if value < self.min {
+            BELOW
+        } else {
+            self.above()
+        }
+    }
+}
+
+/// An edge `e` with `low <= e < high`, half way where numbers are dense enough.
+fn between(low: f32, high: f32) -> f32 {
+    let middle = (f64::from(low) + f64::from(high)) / 2.0;
+    let middle = middle as f32;
+    if middle >= low && middle < high { middle } else { low }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_distinct_values_get_a_bin_each() {
+        let mut values = vec![0.0f32; 900];
+        values.extend([1.0, 2.0, 2.0, 16.0]);
+        let bins = Bins::of_sorted(&values);
+        assert_eq!(bins.edges(), [0.5, 1.5, 9.0]);
+        assert_eq!([-1.0, 0.0, 1.0, 2.0, 16.0, 17.0].map(|v| bins.cell(v)), [2, 3, 4, 5, 6, 7]);
+        assert_eq!([f32::NAN, f32::NEG_INFINITY, f32::INFINITY].map(|v| bins.cell(v)), [0, 1, 8]);
+    }
+
+    #[test]
+    fn many_distinct_values_are_spread_evenly() {
+        let values: Vec<f32> = (0..3200u16).map(f32::from).collect();
+        let bins = Bins::of_sorted(&values);
+        let mut counts = vec![0; bins.cells()];
+        values.iter().for_each(|v| counts[bins.cell(*v)] += 1);
+        assert_eq!(counts[FIRST_BIN..bins.above()], [100; MAX_BINS]);
+    }
+
+    #[test]
+    fn a_large_tie_does_not_starve_the_rest() {
+        let mut values = vec![0.0f32; 5000];
+        values.extend((1..=1000u16).map(f32::from));
+        let bins = Bins::of_sorted(&values);
+        assert_eq!(bins.count(), MAX_BINS);
+        assert_eq!(bins.cell(0.0), FIRST_BIN);
+        assert_ne!(bins.cell(1000.0), bins.cell(900.0));
+    }
+
+    #[test]
+    fn neighbours_that_have_no_number_between_them_part() {
+        let (a, b) = (1.0f32, 1.0f32.next_up());
+        let bins = Bins::of_sorted(&[a, b]);
+        assert_ne!(bins.cell(a), bins.cell(b));
+        let bins = Bins::of_sorted(&[f32::MIN, f32::MAX]);
+        assert_ne!(bins.cell(f32::MIN), bins.cell(f32::MAX));
+    }
+
+    #[test]
+    fn without_values_every_number_is_outside() {
+        let bins = Bins::of_sorted(&[]);
+        assert_eq!([bins.cell(0.0), bins.cell(f32::NAN), bins.cell(f32::INFINITY)], [BELOW, MISSING, 5]);
+    }
+}

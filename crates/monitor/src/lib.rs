@@ -1,0 +1,45 @@
+//! Statistics on the device: what a stream looked like, whether it still does, and how sure one may be.
+//!
+//! Data flows one way: a [`Sample`] is placed into cells by a [`Reference`] (`bins`), the cells are counted
+//! into a [`Profile`] and fed to a [`Detector`]; labels feed a [`LabelWindow`] and a [`DecayDetector`]; a
+//! support check ([`outlier`]) looks at the raw value. [`Monitor`] wires them and is what an application holds.
+//! Every alarm threshold follows from one [`Budget`].
+//!
+//! Contract: bounded memory, no allocation per quiet sample, no panic on any input or any bytes, merging of
+//! profiles exact and independent of order.
+//!
+//! Deliberately missing: clocks, input and output, threads, and any dependency on another crate of the
+//! workspace. Whitening of serially dependent streams would sit before `bins`; fleet-wide pooling works on
+//! merged profiles and belongs above this crate.
+
+mod alarm;
+mod alternative;
+mod bins;
+mod budget;
+mod codec;
+mod confidence;
+mod detector;
+mod fit;
+pub mod measure;
+mod monitor;
+mod normal;
+pub mod outlier;
+mod performance;
+mod profile;
+mod reference;
+mod sample;
+
+pub use alarm::{Alarm, AlarmKind, StreamEvidence};
+pub use alternative::Alternative;
+pub use bins::{Bins, MAX_BINS};
+pub use budget::{Budget, BudgetError, MAX_ARL, SECONDS_PER_YEAR};
+pub use codec::DecodeError;
+pub use detector::{Detection, Detector};
+pub use fit::{FitError, MAX_REFERENCE_ROWS};
+pub use monitor::{Monitor, MonitorConfig, MonitorError};
+pub use outlier::Outlier;
+pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
+pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamDrift, StreamProfile};
+pub use reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
+pub use reference::{Reference, Stream, StreamKind};
+pub use sample::Sample;

@@ -1,0 +1,335 @@
+//! The facade an application holds: one call per prediction, one per label.
+//!
+//! One budget pays for all alarms: half of it drift, a quarter outliers, a quarter decay. Labels are never
+//! more than samples, so decay stays inside its share.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::{Alarm, AlarmKind, StreamEvidence};
+use crate::budget::{Budget, BudgetError};
+use crate::codec::{DecodeError, Reader, Writer, ensure};
+use crate::detector::{Detection, Detector};
+use crate::outlier::{self, Limiter, Outlier};
+use crate::performance::{DecayDetection, DecayDetector, LabelWindow};
+use crate::profile::Profile;
+use crate::reference::{Reference, Stream};
+use crate::sample::Sample;
+
+const DRIFT_SHARE: f64 = 0.5;
+const OUTLIER_SHARE: f64 = 0.25;
+const DECAY_SHARE: f64 = 0.25;
+const DOCUMENT: &str = "monitor state";
+const MAGIC: [u8; 4] = *b"EWMS";
+const VERSION: u8 = 1;
+const MAX_PART_BYTES: usize = 64 << 20;
+
+/// How a monitor decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// Tolerated false alarms.
+    pub budget: Budget,
+    /// Labels in the window of [`Monitor::accuracy`].
+    pub accuracy_window: usize,
+    /// Accuracy at evaluation and the number of held-out rows; none switches decay alarms off.
+    pub baseline_accuracy: Option<(f64, u64)>,
+    /// Reference ranges beyond the support that a value may lie without an outlier alarm.
+    pub outlier_margin: f64,
+    /// Samples (labels for decay) without a further alarm of the same kind after one; evidence starts anew.
+    pub hold_off_samples: u64,
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self {
+            budget: Budget::default(),
+            accuracy_window: 200,
+            baseline_accuracy: None,
+            outlier_margin: outlier::DEFAULT_MARGIN,
+            hold_off_samples: 0,
+        }
+    }
+}
+
+/// A monitor that cannot be made.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum MonitorError {
+    /// The budget is no budget.
+    #[error("the monitor's budget is unusable")]
+    Budget(#[source] BudgetError),
+    /// A number that must not be negative or NaN.
+    #[error("{field} must be a number of at least 0, not {value}")]
+    Config {
+        /// Field that is wrong.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+    },
+}
+
+/// Watches the predictions of one model on one device.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    reference: Arc<Reference>,
+    config: MonitorConfig,
+    outlier_arl: f64,
+    samples: u64,
+    profile: Profile,
+    detector: Detector,
+    drift_quiet_until: u64,
+    limiter: Limiter,
+    window: LabelWindow,
+    decay: Option<DecayDetector>,
+    decay_quiet_until: u64,
+    cells: Vec<u32>,
+}
+
+impl Monitor {
+    /// A monitor that has seen nothing.
+    ///
+    /// # Errors
+    /// The configuration holds a number that nothing follows from.
+    pub fn new(reference: Arc<Reference>, config: MonitorConfig) -> Result<Self, MonitorError> {
+        let arl = config.budget.arl_samples().map_err(MonitorError::Budget)?;
+        not_negative("outlier_margin", config.outlier_margin)?;
+        if let Some((accuracy, _)) = config.baseline_accuracy {
+            not_negative("baseline_accuracy", accuracy)?;
+        }
+        let decay = |(accuracy, n)| DecayDetector::new(accuracy, n, arl / DECAY_SHARE);
+        Ok(Self {
+            outlier_arl: arl / OUTLIER_SHARE,
+            samples: 0,
+            profile: Profile::new(&reference),
+            detector: Detector::new(&reference, arl / DRIFT_SHARE),
+            drift_quiet_until: 0,
+            limiter: Limiter::new(reference.streams.len()),
+            window: LabelWindow::new(config.accuracy_window),
+            decay: config.baseline_accuracy.map(decay),
+            decay_quiet_until: 0,
+            cells: vec![0; reference.streams.len()],
+            config,
+            reference,
+        })
+    }
+
+    /// What the monitor compares with.
+    #[must_use]
+    pub const fn reference(&self) -> &Arc<Reference> {
+        &self.reference
+    }
+
+    /// Samples since the first start.
+    #[must_use]
+    pub const fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Counts and judges one sample. The result is empty, and nothing is allocated, while all is well.
+    pub fn observe(&mut self, sample: &Sample<'_>) -> Vec<Alarm> {
+        self.samples += 1;
+        let mut alarms = Vec::new();
+        self.place(sample, &mut alarms);
+        if let Some(detection) = self.detector.observe_cells(&self.cells)
+            && self.samples >= self.drift_quiet_until
+        {
+            self.drift_quiet_until = self.samples.saturating_add(self.config.hold_off_samples);
+            alarms.push(drift_alarm(&self.reference.streams[detection.stream], &detection));
+        }
+        alarms
+    }
+
+    /// Places each value into its cell and its profile, and checks those outside the support.
+    fn place(&mut self, sample: &Sample<'_>, alarms: &mut Vec<Alarm>) {
+        let Self { reference, config, outlier_arl, samples, profile, limiter, cells, .. } = self;
+        let counting = profile.begin();
+        reference.place(sample, |i, cell, value| {
+            cells[i] = cell as u32;
+            if counting {
+                profile.count(i, cell, value);
+            }
+            if reference.streams[i].counts[cell] > 0 {
+                return;
+            }
+            if let Some(outlier) = outlier::check(reference, i, value, config.outlier_margin, *outlier_arl)
+                && limiter.admit(i, *samples)
+            {
+                alarms.push(outlier_alarm(&reference.streams[i], outlier, *samples, *outlier_arl));
+            }
+        });
+    }
+
+    /// Takes one label, whenever it arrives: whether the prediction was right.
+    pub fn observe_label(&mut self, correct: bool) -> Option<Alarm> {
+        self.window.observe(correct);
+        let detection = self.decay.as_mut()?.observe(correct)?;
+        if detection.label < self.decay_quiet_until {
+            return None;
+        }
+        self.decay_quiet_until = detection.label.saturating_add(self.config.hold_off_samples);
+        Some(decay_alarm(detection, self.window.accuracy(), self.config.baseline_accuracy))
+    }
+
+    /// Accuracy over the latest labels and their number; none before the first.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<(f64, u64)> {
+        self.window.accuracy()
+    }
+
+    /// The counts since the last call.
+    pub fn take_profile(&mut self) -> Profile {
+        let fresh = Profile::new(&self.reference);
+        std::mem::replace(&mut self.profile, fresh)
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub const fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Evidence of each stream now, in the order of the reference.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<StreamEvidence> {
+        let log10_threshold = self.detector.log10_threshold();
+        let named = self.reference.streams.iter().zip(self.detector.log10_evidence());
+        named
+            .map(|(stream, log10_evidence)| StreamEvidence {
+                stream: stream.name.clone(),
+                log10_evidence,
+                log10_threshold,
+            })
+            .collect()
+    }
+
+    /// Everything a restart must not forget, the profile included.
+    #[must_use]
+    pub fn state_to_bytes(&self) -> Vec<u8> {
+        let mut w = Writer::new(MAGIC, VERSION);
+        w.u64(self.samples);
+        w.bytes(&self.profile.to_bytes());
+        w.bytes(&self.detector.to_bytes());
+        w.u64(self.drift_quiet_until);
+        w.len(self.limiter.quiet_until.len());
+        self.limiter.quiet_until.iter().for_each(|sample| w.u64(*sample));
+        self.limiter.alarms.iter().for_each(|count| w.u32(*count));
+        self.window.write(&mut w);
+        w.u64(self.decay_quiet_until);
+        w.u8(u8::from(self.decay.is_some()));
+        if let Some(decay) = &self.decay {
+            decay.write(&mut w);
+        }
+        w.finish()
+    }
+
+    /// Takes up the state of a monitor of the same reference; on an error nothing changes.
+    ///
+    /// # Errors
+    /// The bytes are not such a state.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
+        let mut next = self.clone();
+        next.samples = r.u64("samples")?;
+        next.profile = Profile::from_bytes(r.bytes("profile", MAX_PART_BYTES)?)?;
+        let (expected, found) = (self.reference.fingerprint, next.profile.fingerprint());
+        if found != expected {
+            return Err(DecodeError::OtherReference { expected, found });
+        }
+        // Merging with an empty profile of this reference proves that the shapes agree.
+        next.profile = Profile::new(&self.reference)
+            .merge(&next.profile)
+            .map_err(|_| DecodeError::Invalid { what: "shape of the profile" })?;
+        next.detector.restore(r.bytes("detector", MAX_PART_BYTES)?)?;
+        next.drift_quiet_until = r.u64("hold-off")?;
+        next.limiter = read_limiter(&mut r, self.reference.streams.len())?;
+        next.window = LabelWindow::read(self.config.accuracy_window, &mut r)?;
+        next.decay_quiet_until = r.u64("hold-off")?;
+        next.decay = self.read_decay(&mut r)?;
+        r.finish()?;
+        *self = next;
+        Ok(())
+    }
+
+    /// A stored decay detector, unless labels were not watched then or are not now.
+    fn read_decay(&self, r: &mut Reader<'_>) -> Result<Option<DecayDetector>, DecodeError> {
+        let stored = r.u8("decay")?;
+        ensure(stored <= 1, "decay")?;
+        if stored == 0 {
+            return Ok(self.decay.clone());
+        }
+        let shape = DecayDetector::new(1.0, 1, 1.0);
+        let restored = self.decay.as_ref().unwrap_or(&shape).read(r)?;
+        Ok(self.decay.is_some().then_some(restored))
+    }
+}
+
+fn read_limiter(r: &mut Reader<'_>, streams: usize) -> Result<Limiter, DecodeError> {
+    ensure(r.len("outlier limits", streams)? == streams, "outlier limits")?;
+    let quiet_until = (0..streams).map(|_| r.u64("outlier limits")).collect::<Result<_, _>>()?;
+    let alarms = (0..streams).map(|_| r.u32("outlier limits")).collect::<Result<_, _>>()?;
+    Ok(Limiter { quiet_until, alarms })
+}
+
+fn not_negative(field: &'static str, value: f64) -> Result<(), MonitorError> {
+    if value >= 0.0 { Ok(()) } else { Err(MonitorError::Config { field, value }) }
+}
+
+fn drift_alarm(stream: &Stream, detection: &Detection) -> Alarm {
+    let ago = detection.sample - detection.change_sample;
+    Alarm {
+        kind: AlarmKind::Drift,
+        stream: Some(stream.name.clone()),
+        sample: detection.sample,
+        change_sample: Some(detection.change_sample),
+        log10_evidence: detection.log10_evidence,
+        log10_threshold: detection.log10_threshold,
+        value: None,
+        message: format!(
+            "'{}' has {} since about {ago} samples ago (evidence 10^{:.1}, threshold 10^{:.1})",
+            stream.name,
+            detection.alternative.describe(stream),
+            detection.log10_evidence,
+            detection.log10_threshold,
+        ),
+    }
+}
+
+fn outlier_alarm(stream: &Stream, outlier: Outlier, sample: u64, arl: f64) -> Alarm {
+    let (low, high) = stream.numeric().map_or((f32::NAN, f32::NAN), |n| n.bins.support());
+    let what =
+        if outlier.value.is_nan() { "no value".to_owned() } else { format!("the value {}", outlier.value) };
+    let log10_threshold = arl.log10();
+    Alarm {
+        kind: AlarmKind::Outlier,
+        stream: Some(stream.name.clone()),
+        sample,
+        change_sample: Some(sample),
+        log10_evidence: if outlier.log10_evidence.is_finite() {
+            outlier.log10_evidence
+        } else {
+            log10_threshold
+        },
+        log10_threshold,
+        value: outlier.value.is_finite().then_some(f64::from(outlier.value)),
+        message: format!("'{}' has {what}; the reference holds {low} to {high}", stream.name),
+    }
+}
+
+fn decay_alarm(detection: DecayDetection, window: Option<(f64, u64)>, baseline: Option<(f64, u64)>) -> Alarm {
+    let (accuracy, n) = window.unwrap_or((0.0, 0));
+    let expected = baseline.map_or(0.0, |(accuracy, _)| accuracy);
+    Alarm {
+        kind: AlarmKind::Decay,
+        stream: None,
+        sample: detection.label,
+        change_sample: Some(detection.change_label),
+        log10_evidence: detection.log10_evidence,
+        log10_threshold: detection.log10_threshold,
+        value: Some(accuracy),
+        message: format!(
+            "accuracy is {accuracy:.3} over the last {n} labels, {expected:.3} at evaluation; worse since about {} labels ago",
+            detection.label - detection.change_label,
+        ),
+    }
+}

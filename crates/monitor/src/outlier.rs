@@ -1,0 +1,150 @@
+//! The first impossible value, on the same sample.
+//!
+//! A finite value is impossible if it lies beyond the reference's support by more than `margin` ranges *and*
+//! by more than the tail's own scale explains at the budget: with exponential exceedances of mean `beta`, a
+//! distance `d` beyond the largest of `n` values has probability about `exp(-d / beta) / n`. A non-finite or
+//! missing value is impossible if the reference never had one. A feature that was constant has no scale; for
+//! it only non-finite values count, and the detector watches for the rest.
+//!
+//! Limit: after an alarm a stream holds its peace for [`HOLD_OFF_SAMPLES`], then twice as long, and so on;
+//! the profile counts every value all the same. Deliberately missing: the conformal check of a value's change.
+
+use crate::bins::{MISSING, NEGATIVE_INFINITY};
+use crate::reference::{Numeric, Reference, Stream};
+
+/// Samples that a stream holds its peace after its first alarm; doubled by each further one.
+pub const HOLD_OFF_SAMPLES: u64 = 1_000;
+/// Reference ranges beyond the support that a value may lie without alarm, by default.
+pub const DEFAULT_MARGIN: f64 = 0.25;
+const DOUBLINGS_MAX: u32 = 30;
+
+/// A value that the reference says is impossible.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlier {
+    /// Index of the stream.
+    pub stream: usize,
+    /// The value; NaN if missing.
+    pub value: f32,
+    /// Base-ten logarithm of how much rarer than one in `n` it is; infinite for what cannot be.
+    pub log10_evidence: f64,
+}
+
+/// Checks one value of numeric stream `stream`, whatever was alarmed before.
+///
+/// `arl_samples` is the mean number of samples between false outliers of the whole device.
+#[must_use]
+pub fn check(
+    reference: &Reference,
+    stream: usize,
+    value: f32,
+    margin: f64,
+    arl_samples: f64,
+) -> Option<Outlier> {
+    let described = reference.streams.get(stream)?;
+    let numeric = described.numeric()?;
+    check_cell(described, numeric, numeric.bins.cell(value), value)
+        .or_else(|| {
+            let tests = 2.0 * reference.streams.len() as f64;
+            finite(numeric, reference.n, value, margin, arl_samples * tests)
+        })
+        .map(|log10_evidence| Outlier { stream, value, log10_evidence })
+}
+
+/// Evidence against a value whose kind the reference never had.
+fn check_cell(stream: &Stream, numeric: &Numeric, cell: usize, value: f32) -> Option<f64> {
+    let special =
+        [MISSING, NEGATIVE_INFINITY, numeric.bins.above() + 1].contains(&cell) && !value.is_finite();
+    (special && stream.counts[cell] == 0 && !stream.is_silent()).then_some(f64::INFINITY)
+}
+
+fn finite(numeric: &Numeric, n: u64, value: f32, margin: f64, rarity: f64) -> Option<f64> {
+    let (min, max) = numeric.bins.support();
+    if !value.is_finite() || min >= max {
+        return None;
+    }
+    let (min, max, value) = (f64::from(min), f64::from(max), f64::from(value));
+    let (beyond, scale) =
+        if value < min { (min - value, numeric.tail_low) } else { (value - max, numeric.tail_high) };
+    if beyond <= margin * (max - min) {
+        return None;
+    }
+    let nats = if scale > 0.0 { beyond / scale } else { f64::INFINITY };
+    (nats + (n as f64).ln() > rarity.ln()).then_some((nats + (n as f64).ln()) / std::f64::consts::LN_10)
+}
+
+/// Holds each stream's peace after an alarm.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Limiter {
+    pub(crate) quiet_until: Vec<u64>,
+    pub(crate) alarms: Vec<u32>,
+}
+
+impl Limiter {
+    pub(crate) fn new(streams: usize) -> Self {
+        Self { quiet_until: vec![0; streams], alarms: vec![0; streams] }
+    }
+
+    /// Whether an alarm of `stream` at `sample` may be raised; if so it counts.
+    pub(crate) fn admit(&mut self, stream: usize, sample: u64) -> bool {
+        if sample < self.quiet_until[stream] {
+            return false;
+        }
+        let hold_off = HOLD_OFF_SAMPLES << self.alarms[stream].min(DOUBLINGS_MAX);
+        self.quiet_until[stream] = sample.saturating_add(hold_off);
+        self.alarms[stream] = self.alarms[stream].saturating_add(1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sample;
+
+    fn reference(values: &[f32]) -> Reference {
+        let rows = values.iter().map(|v| Sample {
+            features: std::slice::from_ref(v),
+            predicted: None,
+            confidence: None,
+        });
+        Reference::fit(&["x".to_owned()], &[], rows).unwrap()
+    }
+
+    fn is_outlier(reference: &Reference, value: f32) -> bool {
+        check(reference, 0, value, DEFAULT_MARGIN, 1e9).is_some()
+    }
+
+    #[test]
+    fn a_negative_price_is_impossible_and_a_record_is_not() {
+        let prices: Vec<f32> =
+            (0..4000u16).map(|i| 18.0 + 60.0 * f32::from(i % 401) / 400.0 + f32::from(i % 7)).collect();
+        let reference = reference(&prices);
+        assert!(is_outlier(&reference, -36.98));
+        assert!(!is_outlier(&reference, 12.0));
+        assert!(!is_outlier(&reference, 90.0));
+    }
+
+    #[test]
+    fn what_never_was_missing_or_infinite_must_not_be() {
+        let never = reference(&[1.0, 2.0, 3.0]);
+        let often = reference(&[1.0, f32::NAN, 3.0]);
+        assert!([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].iter().all(|v| is_outlier(&never, *v)));
+        assert!(!is_outlier(&often, f32::NAN));
+    }
+
+    #[test]
+    fn constant_and_sparse_features_have_no_scale_to_judge_by() {
+        let mut values = [0.0f32; 500];
+        assert!(!is_outlier(&reference(&values), 16.0));
+        values[7] = 1.0;
+        assert!(!is_outlier(&reference(&values), 16.0));
+        assert!(is_outlier(&reference(&values), f32::NAN));
+    }
+
+    #[test]
+    fn alarms_of_a_stream_thin_out() {
+        let mut limiter = Limiter::new(1);
+        let raised: Vec<u64> = (1..20_000).filter(|sample| limiter.admit(0, *sample)).collect();
+        assert_eq!(raised, [1, 1_001, 3_001, 7_001, 15_001]);
+    }
+}

@@ -1,0 +1,437 @@
+//! Integer counts of what was seen, merged by addition: the same bytes in any order of merging.
+//!
+//! Sums of values are kept as integers in units of the reference's range divided by 2^20 and clamped to
+//! 2^11 ranges around its centre, so that moments merge exactly too. An approximate sketch would not: its
+//! merge is noise. Deliberately missing: wall-clock windows (the caller swaps profiles) and p-values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY};
+use crate::codec::{DecodeError, Reader, Writer, ensure};
+use crate::measure;
+use crate::reference::{MAX_CLASSES, MAX_STREAMS, Numeric, Reference, Stream};
+use crate::sample::Sample;
+
+/// Most observations a profile counts; beyond it, it stays as it is.
+pub const MAX_OBSERVATIONS: u64 = 1 << 48;
+
+const DOCUMENT: &str = "profile";
+const MAGIC: [u8; 4] = *b"EWPF";
+const VERSION: u8 = 1;
+const UNITS_PER_RANGE: f64 = 1_048_576.0;
+const CLAMP_UNITS: f64 = 2_147_483_648.0;
+/// Adding and subtracting it rounds a smaller `f64` to an integer, to even on ties.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
+
+/// Profiles that cannot be combined.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// Counts over different cells mean nothing together.
+    #[error("profile of reference {found:016x} cannot join one of {expected:016x}")]
+    OtherReference {
+        /// Fingerprint of this profile's reference.
+        expected: u64,
+        /// Fingerprint of the other.
+        found: u64,
+    },
+    /// Equal fingerprints over different shapes: one of the two is forged.
+    #[error("profiles of one reference differ in shape")]
+    OtherShape,
+    /// More than [`MAX_OBSERVATIONS`].
+    #[error("the merged profile would hold more than {MAX_OBSERVATIONS} observations")]
+    TooMany,
+}
+
+/// A finite value outside the reference's support.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Offender {
+    /// Which observation of its profile it was, from 1.
+    pub at: u64,
+    /// The value.
+    pub value: f32,
+}
+
+impl Offender {
+    /// Total order, so that merging keeps the same one whatever the order.
+    fn key(self) -> (u64, u32) {
+        (self.at, self.value.to_bits())
+    }
+}
+
+/// Counts of one stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamProfile {
+    pub(crate) counts: Vec<u64>,
+    numeric: bool,
+    min: f32,
+    max: f32,
+    offender: Option<Offender>,
+    sum: i128,
+    sum_of_squares: i128,
+    center: f64,
+    per_unit: f64,
+}
+
+impl StreamProfile {
+    fn new(stream: &Stream) -> Self {
+        let (center, per_unit) = stream.numeric().map_or((0.0, 0.0), fixed_point);
+        Self {
+            counts: vec![0; stream.counts.len()],
+            numeric: stream.numeric().is_some(),
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
+            offender: None,
+            sum: 0,
+            sum_of_squares: 0,
+            center,
+            per_unit,
+        }
+    }
+
+    /// Observations per cell, laid out as the reference's.
+    #[must_use]
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Observations without a value.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.counts[MISSING]
+    }
+
+    /// Observations of -inf and +inf.
+    #[must_use]
+    pub fn infinite(&self) -> (u64, u64) {
+        if self.numeric {
+            (self.counts[NEGATIVE_INFINITY], self.counts[self.counts.len() - 1])
+        } else {
+            (0, 0)
+        }
+    }
+
+    /// Finite observations below and above the support.
+    #[must_use]
+    pub fn outside(&self) -> (u64, u64) {
+        if self.numeric { (self.counts[BELOW], self.counts[self.counts.len() - 2]) } else { (0, 0) }
+    }
+
+    /// Smallest and largest finite value.
+    #[must_use]
+    pub fn range(&self) -> Option<(f32, f32)> {
+        (self.min <= self.max).then_some((self.min, self.max))
+    }
+
+    /// The last value outside the support.
+    #[must_use]
+    pub const fn offender(&self) -> Option<Offender> {
+        self.offender
+    }
+
+    fn finite(&self) -> u64 {
+        let (low, high) = self.infinite();
+        if self.numeric { self.counts.iter().sum::<u64>() - self.missing() - low - high } else { 0 }
+    }
+
+    /// Mean and standard deviation of the finite values, in the stream's unit.
+    #[must_use]
+    pub fn moments(&self) -> Option<(f64, f64)> {
+        let n = self.finite() as f64;
+        if n == 0.0 || self.per_unit == 0.0 {
+            return None;
+        }
+        let mean = self.sum as f64 / n;
+        let variance = (self.sum_of_squares as f64 / n - mean * mean).max(0.0);
+        Some((self.center + mean / self.per_unit, variance.sqrt() / self.per_unit))
+    }
+
+    #[inline]
+    fn observe(&mut self, cell: usize, value: f32, at: u64) {
+        self.counts[cell] += 1;
+        if !value.is_finite() {
+            return;
+        }
+        if value.total_cmp(&self.min).is_lt() {
+            self.min = value;
+        }
+        if value.total_cmp(&self.max).is_gt() {
+            self.max = value;
+        }
+        if cell == BELOW || cell + 2 == self.counts.len() {
+            self.offender = Some(Offender { at, value });
+        }
+        let scaled = ((f64::from(value) - self.center) * self.per_unit).clamp(-CLAMP_UNITS, CLAMP_UNITS);
+        let units = ((scaled + ROUNDER) - ROUNDER) as i64;
+        self.sum += i128::from(units);
+        self.sum_of_squares += i128::from(units * units);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+        self.min = if other.min.total_cmp(&self.min).is_lt() { other.min } else { self.min };
+        self.max = if other.max.total_cmp(&self.max).is_gt() { other.max } else { self.max };
+        let later = [self.offender, other.offender].into_iter().flatten().max_by_key(|o| o.key());
+        self.offender = later;
+        self.sum += other.sum;
+        self.sum_of_squares += other.sum_of_squares;
+    }
+
+    fn same_shape(&self, other: &Self) -> bool {
+        self.counts.len() == other.counts.len()
+            && self.numeric == other.numeric
+            && self.center.to_bits() == other.center.to_bits()
+            && self.per_unit.to_bits() == other.per_unit.to_bits()
+    }
+}
+
+/// Centre and units per value of a stream's fixed-point sums.
+fn fixed_point(numeric: &Numeric) -> (f64, f64) {
+    let (min, max) = numeric.bins.support();
+    if min > max {
+        return (0.0, UNITS_PER_RANGE);
+    }
+    let (min, max) = (f64::from(min), f64::from(max));
+    let range = if max > min { max - min } else { min.abs().max(1.0) };
+    (f64::midpoint(min, max), UNITS_PER_RANGE / range)
+}
+
+/// Counts of every stream of one reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    fingerprint: u64,
+    n: u64,
+    streams: Vec<StreamProfile>,
+}
+
+/// Effect sizes of one stream: how far what was seen is from the reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamDrift {
+    /// Name of the stream.
+    pub stream: String,
+    /// Observations.
+    pub n: u64,
+    /// Observations without a value.
+    pub missing: u64,
+    /// Finite observations outside the support.
+    pub outside: u64,
+    /// Mean now, of numeric streams.
+    pub mean: Option<f64>,
+    /// Mean of the reference, of numeric streams.
+    pub reference_mean: Option<f64>,
+    /// Population stability index.
+    pub psi: Option<f64>,
+    /// Jensen-Shannon distance.
+    pub jensen_shannon: Option<f64>,
+    /// Kolmogorov-Smirnov distance, of numeric streams.
+    pub kolmogorov_smirnov: Option<f64>,
+    /// Wasserstein distance in the stream's unit, of numeric streams.
+    pub wasserstein: Option<f64>,
+}
+
+impl Profile {
+    /// An empty profile.
+    #[must_use]
+    pub fn new(reference: &Reference) -> Self {
+        let streams = reference.streams.iter().map(StreamProfile::new).collect();
+        Self { fingerprint: reference.fingerprint, n: 0, streams }
+    }
+
+    /// Observations.
+    #[must_use]
+    pub const fn n(&self) -> u64 {
+        self.n
+    }
+
+    /// Fingerprint of the reference.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Streams in the order of the reference.
+    #[must_use]
+    pub fn streams(&self) -> &[StreamProfile] {
+        &self.streams
+    }
+
+    /// Counts one sample.
+    ///
+    /// # Errors
+    /// `reference` is not the one this profile was made for.
+    pub fn observe(&mut self, reference: &Reference, sample: &Sample<'_>) -> Result<(), ProfileError> {
+        self.check(reference)?;
+        if self.begin() {
+            reference.place(sample, |i, cell, value| self.count(i, cell, value));
+        }
+        Ok(())
+    }
+
+    /// Opens the next observation; false when full.
+    pub(crate) fn begin(&mut self) -> bool {
+        let open = self.n < MAX_OBSERVATIONS;
+        self.n += u64::from(open);
+        open
+    }
+
+    #[inline]
+    pub(crate) fn count(&mut self, stream: usize, cell: usize, value: f32) {
+        self.streams[stream].observe(cell, value, self.n);
+    }
+
+    fn check(&self, reference: &Reference) -> Result<(), ProfileError> {
+        if self.fingerprint != reference.fingerprint {
+            return Err(ProfileError::OtherReference {
+                expected: self.fingerprint,
+                found: reference.fingerprint,
+            });
+        }
+        let cells = self.streams.iter().map(|s| s.counts.len());
+        if cells.eq(reference.streams.iter().map(|s| s.counts.len())) {
+            Ok(())
+        } else {
+            Err(ProfileError::OtherShape)
+        }
+    }
+
+    /// The sum of two profiles; the same bytes in any order and grouping.
+    ///
+    /// # Errors
+    /// The profiles are of different references, or hold too much together.
+    pub fn merge(&self, other: &Self) -> Result<Self, ProfileError> {
+        if self.fingerprint != other.fingerprint {
+            return Err(ProfileError::OtherReference {
+                expected: self.fingerprint,
+                found: other.fingerprint,
+            });
+        }
+        let pairs = || self.streams.iter().zip(&other.streams);
+        if self.streams.len() != other.streams.len() || !pairs().all(|(a, b)| a.same_shape(b)) {
+            return Err(ProfileError::OtherShape);
+        }
+        if self.n + other.n > MAX_OBSERVATIONS {
+            return Err(ProfileError::TooMany);
+        }
+        let mut merged = self.clone();
+        merged.n += other.n;
+        merged.streams.iter_mut().zip(&other.streams).for_each(|(a, b)| a.merge(b));
+        Ok(merged)
+    }
+
+    /// Effect size of every stream.
+    ///
+    /// # Errors
+    /// `reference` is not the one this profile was made for.
+    pub fn drift(&self, reference: &Reference) -> Result<Vec<StreamDrift>, ProfileError> {
+        self.check(reference)?;
+        Ok(self.streams.iter().zip(&reference.streams).map(|(s, r)| self.stream_drift(s, r)).collect())
+    }
+
+    fn stream_drift(&self, seen: &StreamProfile, stream: &Stream) -> StreamDrift {
+        let (reference, current) = (&stream.counts, &seen.counts);
+        let numeric = stream.numeric();
+        let ordered = |measure: Option<f64>| numeric.and(measure);
+        StreamDrift {
+            stream: stream.name.clone(),
+            n: self.n,
+            missing: seen.missing(),
+            outside: seen.outside().0 + seen.outside().1,
+            mean: seen.moments().map(|(mean, _)| mean),
+            reference_mean: numeric.map(|n| n.mean),
+            psi: measure::psi(reference, current),
+            jensen_shannon: measure::jensen_shannon(reference, current),
+            kolmogorov_smirnov: ordered(measure::kolmogorov_smirnov(reference, current)),
+            wasserstein: ordered(measure::wasserstein(reference, current, &stream.positions()))
+                .filter(|w| w.is_finite()),
+        }
+    }
+
+    /// The stored form, version 1.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut w = Writer::new(MAGIC, VERSION);
+        w.u64(self.fingerprint);
+        w.u64(self.n);
+        w.len(self.streams.len());
+        for stream in &self.streams {
+            write_stream(&mut w, stream);
+        }
+        w.finish()
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// The bytes are not a profile of a known version, or hold values that no profile produces.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
+        let fingerprint = r.u64("fingerprint")?;
+        let n = r.u64("observations")?;
+        ensure(n <= MAX_OBSERVATIONS, "observations")?;
+        let len = r.len("streams", MAX_STREAMS)?;
+        let streams = (0..len).map(|_| read_stream(&mut r, n)).collect::<Result<Vec<_>, _>>()?;
+        r.finish()?;
+        Ok(Self { fingerprint, n, streams })
+    }
+}
+
+fn write_stream(w: &mut Writer, stream: &StreamProfile) {
+    w.u8(u8::from(stream.numeric));
+    w.len(stream.counts.len());
+    stream.counts.iter().for_each(|count| w.varint(*count));
+    if !stream.numeric {
+        return;
+    }
+    w.f32(stream.min);
+    w.f32(stream.max);
+    w.u64(stream.offender.map_or(0, |o| o.at));
+    w.f32(stream.offender.map_or(0.0, |o| o.value));
+    w.i128(stream.sum);
+    w.i128(stream.sum_of_squares);
+    w.f64(stream.center);
+    w.f64(stream.per_unit);
+}
+
+fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<StreamProfile, DecodeError> {
+    let numeric = match r.u8("kind of a stream")? {
+        0 => false,
+        1 => true,
+        _ => return Err(DecodeError::Invalid { what: "kind of a stream" }),
+    };
+    let cells = r.len("counts", MAX_CLASSES + 2)?;
+    ensure(cells >= if numeric { 6 } else { 2 }, "counts")?;
+    let counts = (0..cells).map(|_| r.varint("counts")).collect::<Result<Vec<_>, _>>()?;
+    let total = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    ensure(total == Some(n), "counts")?;
+    let mut stream = StreamProfile {
+        counts,
+        numeric,
+        min: f32::INFINITY,
+        max: f32::NEG_INFINITY,
+        offender: None,
+        sum: 0,
+        sum_of_squares: 0,
+        center: 0.0,
+        per_unit: 0.0,
+    };
+    if numeric {
+        read_numbers(r, n, &mut stream)?;
+    }
+    Ok(stream)
+}
+
+fn read_numbers(r: &mut Reader<'_>, n: u64, stream: &mut StreamProfile) -> Result<(), DecodeError> {
+    (stream.min, stream.max) = (r.f32("range")?, r.f32("range")?);
+    let empty = stream.min == f32::INFINITY && stream.max == f32::NEG_INFINITY;
+    let finite = stream.min.is_finite() && stream.max.is_finite() && stream.min <= stream.max;
+    ensure(if stream.finite() == 0 { empty } else { finite }, "range")?;
+    let offender = Offender { at: r.u64("offender")?, value: r.f32("offender")? };
+    let none = offender.key() == (0, 0);
+    ensure(none || (1..=n).contains(&offender.at) && offender.value.is_finite(), "offender")?;
+    stream.offender = (!none).then_some(offender);
+    (stream.sum, stream.sum_of_squares) = (r.i128("sum")?, r.i128("sum")?);
+    let limit = i128::from(n) << 31;
+    ensure((-limit..=limit).contains(&stream.sum), "sum")?;
+    ensure((0..=limit << 31).contains(&stream.sum_of_squares), "sum")?;
+    (stream.center, stream.per_unit) = (r.f64("scale")?, r.f64("scale")?);
+    ensure(stream.center.is_finite() && stream.per_unit.is_finite() && stream.per_unit >= 0.0, "scale")
+}

@@ -1,0 +1,294 @@
+//! What every stream looked like when the model was evaluated: the yardstick of all monitoring.
+//!
+//! Stored in a bundle as `reference.profile`. Fit it on rows the model was *not* trained on: confidence on
+//! training rows is too high, and the difference would look like drift.
+//!
+//! Streams are the features in order, then `prediction` if classes are named, then `confidence`.
+
+use crate::bins::{BELOW, Bins, FIRST_CLASS, MISSING, UNSEEN_CLASS};
+use crate::codec::{DecodeError, Reader, Writer, ensure, fingerprint};
+use crate::sample::Sample;
+
+/// Most streams of a reference, the prediction and the confidence included.
+pub const MAX_STREAMS: usize = 16_384;
+/// Most classes of the prediction stream.
+pub const MAX_CLASSES: usize = 4_096;
+/// Longest name of a stream or class, in bytes.
+pub const MAX_NAME_BYTES: usize = 1_024;
+/// Name of the stream of predicted classes.
+pub const PREDICTION: &str = "prediction";
+/// Name of the stream of the model's confidence.
+pub const CONFIDENCE: &str = "confidence";
+
+const DOCUMENT: &str = "reference profile";
+const MAGIC: [u8; 4] = *b"EWRF";
+const VERSION: u8 = 1;
+const KIND_NUMERIC: u8 = 0;
+const KIND_CATEGORICAL: u8 = 1;
+
+/// One stream of the reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    pub(crate) name: String,
+    pub(crate) kind: StreamKind,
+    pub(crate) counts: Vec<u64>,
+}
+
+/// How values of a stream are placed into cells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamKind {
+    /// Numbers: missing, -inf, below, bins, above, +inf.
+    Numeric(Numeric),
+    /// Classes: missing, unseen, then one cell per class.
+    Categorical {
+        /// Names of the classes.
+        classes: Vec<String>,
+    },
+}
+
+/// Shape of a numeric stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Numeric {
+    /// Where values are placed.
+    pub bins: Bins,
+    /// Mean of the finite values; 0 without any.
+    pub mean: f64,
+    /// Standard deviation of the finite values; 0 without any.
+    pub sd: f64,
+    /// Mean excess of the lower and upper tail beyond a high quantile, for the support check; 0 if unknown.
+    pub tail_low: f64,
+    /// See `tail_low`.
+    pub tail_high: f64,
+}
+
+impl Stream {
+    /// Name of the feature, or `prediction` or `confidence`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How values are placed.
+    #[must_use]
+    pub const fn kind(&self) -> &StreamKind {
+        &self.kind
+    }
+
+    /// Reference rows per cell.
+    #[must_use]
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Shape of a numeric stream.
+    #[must_use]
+    pub const fn numeric(&self) -> Option<&Numeric> {
+        match &self.kind {
+            StreamKind::Numeric(numeric) => Some(numeric),
+            StreamKind::Categorical { .. } => None,
+        }
+    }
+
+    /// Whether the reference says nothing about this stream: every row lacked it.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.counts[1..].iter().all(|count| *count == 0)
+    }
+
+    /// A coarse position of each numeric cell, in the stream's unit, for distances; empty for classes.
+    #[must_use]
+    pub fn positions(&self) -> Vec<f64> {
+        let Some(numeric) = self.numeric() else { return Vec::new() };
+        let (min, max) = numeric.bins.support();
+        let (min, max) = (f64::from(min), f64::from(max));
+        let mut bounds = vec![min];
+        bounds.extend(numeric.bins.edges().iter().map(|e| f64::from(*e)));
+        bounds.push(max);
+        let mut positions = vec![min; BELOW + 1];
+        positions.extend(bounds.windows(2).map(|w| f64::midpoint(w[0], w[1])));
+        positions.extend([max, max]);
+        positions
+    }
+}
+
+/// The reference of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    pub(crate) features: usize,
+    pub(crate) n: u64,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) fingerprint: u64,
+}
+
+impl Reference {
+    pub(crate) fn assemble(features: usize, n: u64, streams: Vec<Stream>) -> Self {
+        let mut reference = Self { features, n, streams, fingerprint: 0 };
+        reference.fingerprint = fingerprint(&reference.to_bytes());
+        reference
+    }
+
+    /// Streams: features, then prediction (if classes are named), then confidence.
+    #[must_use]
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
+    /// Number of features.
+    #[must_use]
+    pub const fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Number of rows it was fitted on.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.n
+    }
+
+    /// Tells references apart; profiles and states carry it.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Calls `put(stream index, cell, value)` for every stream.
+    #[inline]
+    pub(crate) fn place(&self, sample: &Sample<'_>, mut put: impl FnMut(usize, usize, f32)) {
+        for (i, stream) in self.streams.iter().enumerate() {
+            match &stream.kind {
+                StreamKind::Numeric(numeric) => {
+                    let value = self.value(sample, i);
+                    put(i, numeric.bins.cell(value), value);
+                }
+                StreamKind::Categorical { classes } => {
+                    put(i, class_cell(sample.predicted, classes.len()), f32::NAN);
+                }
+            }
+        }
+    }
+
+    /// Value of numeric stream `i`; NaN if missing.
+    pub(crate) fn value(&self, sample: &Sample<'_>, i: usize) -> f32 {
+        let value = if i < self.features { sample.features.get(i).copied() } else { sample.confidence };
+        value.unwrap_or(f32::NAN)
+    }
+
+    /// The stored form, version 1.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut w = Writer::new(MAGIC, VERSION);
+        w.u64(self.n);
+        w.len(self.features);
+        w.len(self.streams.len());
+        for stream in &self.streams {
+            w.str(&stream.name);
+            match &stream.kind {
+                StreamKind::Numeric(numeric) => write_numeric(&mut w, numeric),
+                StreamKind::Categorical { classes } => write_classes(&mut w, classes),
+            }
+            stream.counts.iter().for_each(|count| w.varint(*count));
+        }
+        w.finish()
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// The bytes are not a reference of a known version, or hold values that no fit produces.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
+        let n = r.u64("rows")?;
+        ensure(n > 0 && n <= crate::MAX_REFERENCE_ROWS as u64, "rows")?;
+        let features = r.len("features", MAX_STREAMS)?;
+        let len = r.len("streams", MAX_STREAMS)?;
+        let mut streams = Vec::with_capacity(len);
+        for _ in 0..len {
+            streams.push(read_stream(&mut r, n)?);
+        }
+        r.finish()?;
+        ensure(layout_is_right(features, &streams), "layout of streams")?;
+        Ok(Self { features, n, streams, fingerprint: fingerprint(bytes) })
+    }
+}
+
+fn class_cell(predicted: Option<u32>, classes: usize) -> usize {
+    match predicted {
+        None => MISSING,
+        Some(class) if (class as usize) < classes => FIRST_CLASS + class as usize,
+        Some(_) => UNSEEN_CLASS,
+    }
+}
+
+/// Features are numeric, then perhaps one categorical stream, then one numeric.
+fn layout_is_right(features: usize, streams: &[Stream]) -> bool {
+    let numeric = |s: &Stream| s.numeric().is_some();
+    match streams.get(features..) {
+        Some([confidence]) => streams[..features].iter().all(numeric) && numeric(confidence),
+        Some([prediction, confidence]) => {
+            streams[..features].iter().all(numeric) && !numeric(prediction) && numeric(confidence)
+        }
+        _ => false,
+    }
+}
+
+fn write_numeric(w: &mut Writer, numeric: &Numeric) {
+    w.u8(KIND_NUMERIC);
+    let (min, max) = numeric.bins.support();
+    w.f32(min);
+    w.f32(max);
+    w.u8(numeric.bins.edges().len() as u8);
+    numeric.bins.edges().iter().for_each(|edge| w.f32(*edge));
+    [numeric.mean, numeric.sd, numeric.tail_low, numeric.tail_high].into_iter().for_each(|v| w.f64(v));
+}
+
+fn write_classes(w: &mut Writer, classes: &[String]) {
+    w.u8(KIND_CATEGORICAL);
+    w.len(classes.len());
+    classes.iter().for_each(|class| w.str(class));
+}
+
+fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<Stream, DecodeError> {
+    let name = r.str("name of a stream", MAX_NAME_BYTES)?;
+    let (kind, cells) = match r.u8("kind of a stream")? {
+        KIND_NUMERIC => {
+            let numeric = read_numeric(r)?;
+            let cells = numeric.bins.cells();
+            (StreamKind::Numeric(numeric), cells)
+        }
+        KIND_CATEGORICAL => {
+            let classes = read_classes(r)?;
+            let cells = FIRST_CLASS + classes.len();
+            (StreamKind::Categorical { classes }, cells)
+        }
+        _ => return Err(DecodeError::Invalid { what: "kind of a stream" }),
+    };
+    let counts = (0..cells).map(|_| r.varint("counts")).collect::<Result<Vec<_>, _>>()?;
+    let total = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    ensure(total == Some(n), "counts")?;
+    let outside = |numeric: &Numeric| counts[BELOW] == 0 && counts[numeric.bins.above()] == 0;
+    ensure(!matches!(&kind, StreamKind::Numeric(numeric) if !outside(numeric)), "counts outside support")?;
+    Ok(Stream { name, kind, counts })
+}
+
+fn read_numeric(r: &mut Reader<'_>) -> Result<Numeric, DecodeError> {
+    let (min, max) = (r.f32("support")?, r.f32("support")?);
+    let len = usize::from(r.u8("edges")?);
+    let edges = (0..len).map(|_| r.f32("edges")).collect::<Result<Vec<_>, _>>()?;
+    let bins = Bins::from_parts(&edges, min, max).ok_or(DecodeError::Invalid { what: "edges" })?;
+    let mut moments = [0.0; 4];
+    for moment in &mut moments {
+        *moment = r.f64("moments")?;
+    }
+    let [mean, sd, tail_low, tail_high] = moments;
+    let limit = 4.0 * f64::from(f32::MAX);
+    ensure(
+        mean.abs() <= limit && [sd, tail_low, tail_high].iter().all(|v| (0.0..=limit).contains(v)),
+        "moments",
+    )?;
+    Ok(Numeric { bins, mean, sd, tail_low, tail_high })
+}
+
+fn read_classes(r: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
+    let len = r.len("classes", MAX_CLASSES)?;
+    (0..len).map(|_| r.str("name of a class", MAX_NAME_BYTES)).collect()
+}

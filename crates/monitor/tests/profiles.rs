@@ -1,0 +1,217 @@
+//! Algebra of merging, and bytes: stable, round-tripping, and harmless when hostile.
+
+use edgeward_monitor::{
+    DecodeError, Detector, FitError, Monitor, MonitorConfig, Profile, ProfileError, Reference, Sample,
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const REFERENCE_V1: &[u8] = include_bytes!("golden/reference-v1.bin");
+const PROFILE_V1: &[u8] = include_bytes!("golden/profile-v1.bin");
+
+fn names(features: usize) -> Vec<String> {
+    (0..features).map(|i| format!("f{i}")).collect()
+}
+
+fn classes() -> Vec<String> {
+    ["cat", "dog", "owl"].map(str::to_owned).to_vec()
+}
+
+/// A reference by arithmetic alone, so that its bytes are the same everywhere.
+fn reference() -> Reference {
+    let rows: Vec<[f32; 3]> = (0..200u16)
+        .map(|i| [f32::from(i), f32::from(i % 5), if i % 50 == 0 { f32::NAN } else { 1.5 }])
+        .collect();
+    let samples = rows.iter().zip(0u32..).map(|(row, i)| Sample {
+        features: row,
+        predicted: Some(i % 3),
+        confidence: Some(0.5 + (i % 64) as f32 / 128.0),
+    });
+    Reference::fit(&names(3), &classes(), samples).expect("rows are valid")
+}
+
+type Row = (Vec<f32>, Option<u32>, Option<f32>);
+
+fn as_sample(row: &Row) -> Sample<'_> {
+    Sample { features: &row.0, predicted: row.1, confidence: row.2 }
+}
+
+fn profile(reference: &Reference, rows: &[Row]) -> Profile {
+    let mut profile = Profile::new(reference);
+    rows.iter()
+        .for_each(|row| profile.observe(reference, &as_sample(row)).expect("the reference is its own"));
+    profile
+}
+
+fn fixed_rows() -> Vec<Row> {
+    vec![
+        (vec![12.0, 3.0, 1.5], Some(1), Some(0.75)),
+        (vec![-4.5, f32::NAN, 1.5], Some(7), None),
+        (vec![f32::INFINITY, 4.0], None, Some(0.5)),
+        (vec![1e30, f32::NEG_INFINITY, 2.0, 9.0], Some(2), Some(2.0)),
+    ]
+}
+
+fn any_row() -> impl Strategy<Value = Row> {
+    let value = prop_oneof![4 => -50f32..300.0, 1 => any::<f32>()];
+    (prop::collection::vec(value, 0..5), prop::option::of(0u32..5), prop::option::of(0f32..1.5))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn merging_is_the_same_bytes_in_any_order(parts in prop::collection::vec(prop::collection::vec(any_row(), 0..8), 3)) {
+        let reference = reference();
+        let [a, b, c] = [0, 1, 2].map(|i| profile(&reference, &parts[i]));
+        let left = a.merge(&b).unwrap().merge(&c).unwrap();
+        let right = a.merge(&b.merge(&c).unwrap()).unwrap();
+        let turned = c.merge(&a).unwrap().merge(&b).unwrap();
+        prop_assert_eq!(left.to_bytes(), right.to_bytes());
+        prop_assert_eq!(left.to_bytes(), turned.to_bytes());
+        prop_assert_eq!(a.merge(&Profile::new(&reference)).unwrap().to_bytes(), a.to_bytes());
+        let whole = profile(&reference, &parts.concat());
+        for (one, many) in whole.streams().iter().zip(left.streams()) {
+            prop_assert_eq!(one.counts(), many.counts());
+            prop_assert_eq!(one.moments(), many.moments());
+            prop_assert_eq!(one.range(), many.range());
+        }
+        prop_assert_eq!(Profile::from_bytes(&left.to_bytes()).unwrap(), left);
+    }
+
+    #[test]
+    fn any_reference_survives_its_bytes(rows in prop::collection::vec(any_row(), 1..60)) {
+        let rows: Vec<Row> = rows.into_iter().map(|(mut f, p, c)| { f.resize(3, 0.5); (f, p.map(|p| p % 3), c) }).collect();
+        let reference = Reference::fit(&names(3), &classes(), rows.iter().map(as_sample)).unwrap();
+        prop_assert_eq!(&Reference::from_bytes(&reference.to_bytes()).unwrap(), &reference);
+        let mut monitor = Monitor::new(Arc::new(reference), MonitorConfig::default()).unwrap();
+        rows.iter().for_each(|row| drop(monitor.observe(&as_sample(row))));
+        prop_assert!(monitor.evidence().iter().all(|e| e.log10_evidence.is_finite()));
+    }
+
+    #[test]
+    fn hostile_bytes_are_refused_or_harmless(at in any::<prop::sample::Index>(), byte in any::<u8>(), noise in prop::collection::vec(any::<u8>(), 0..200)) {
+        let rows = fixed_rows();
+        for good in [REFERENCE_V1.to_vec(), PROFILE_V1.to_vec()] {
+            let mut bytes = good.clone();
+            bytes[at.index(good.len())] = byte;
+            let mut tail = good[..5].to_vec();
+            tail.extend(&noise);
+            for bytes in [&bytes, &tail, &noise] {
+                if let Ok(profile) = Profile::from_bytes(bytes) {
+                    let _ = profile.merge(&profile);
+                    let _ = profile.drift(&reference());
+                }
+                if let Ok(reference) = Reference::from_bytes(bytes) {
+                    let mut monitor = Monitor::new(Arc::new(reference), MonitorConfig::default()).unwrap();
+                    rows.iter().for_each(|row| drop(monitor.observe(&as_sample(row))));
+                    drop(monitor.take_profile().drift(monitor.reference()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_states_are_refused_or_harmless(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let reference = Arc::new(reference());
+        let config = MonitorConfig { baseline_accuracy: Some((0.9, 100)), ..MonitorConfig::default() };
+        let mut monitor = Monitor::new(reference, config).unwrap();
+        fixed_rows().iter().for_each(|row| drop(monitor.observe(&as_sample(row))));
+        monitor.observe_label(true);
+        let mut bytes = monitor.state_to_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if monitor.restore(&bytes).is_ok() {
+            fixed_rows().iter().for_each(|row| drop(monitor.observe(&as_sample(row))));
+            monitor.observe_label(false);
+        }
+        prop_assert!(monitor.restore(&bytes[..at]).is_err());
+    }
+}
+
+#[test]
+fn version_1_is_written_and_read_as_ever() {
+    let reference = reference();
+    assert_eq!(reference.to_bytes(), REFERENCE_V1);
+    assert_eq!(Reference::from_bytes(REFERENCE_V1).unwrap(), reference);
+    let profile = profile(&reference, &fixed_rows());
+    assert_eq!(profile.to_bytes(), PROFILE_V1);
+    assert_eq!(Profile::from_bytes(PROFILE_V1).unwrap(), profile);
+}
+
+#[test]
+#[ignore = "writes the golden files; run once per new version"]
+fn write_golden_files() {
+    let reference = reference();
+    std::fs::write("tests/golden/reference-v1.bin", reference.to_bytes()).unwrap();
+    std::fs::write("tests/golden/profile-v1.bin", profile(&reference, &fixed_rows()).to_bytes()).unwrap();
+}
+
+#[test]
+fn every_truncation_and_surplus_is_refused() {
+    for len in 0..REFERENCE_V1.len() {
+        assert!(Reference::from_bytes(&REFERENCE_V1[..len]).is_err(), "{len}");
+    }
+    for len in 0..PROFILE_V1.len() {
+        assert!(Profile::from_bytes(&PROFILE_V1[..len]).is_err(), "{len}");
+    }
+    let surplus = [REFERENCE_V1, &[0]].concat();
+    assert_eq!(Reference::from_bytes(&surplus), Err(DecodeError::Trailing { count: 1 }));
+    let mut later = PROFILE_V1.to_vec();
+    later[4] = 2;
+    assert_eq!(
+        Profile::from_bytes(&later),
+        Err(DecodeError::Version { document: "profile", found: 2, known: 1 })
+    );
+}
+
+#[test]
+fn the_profile_knows_what_it_saw() {
+    let reference = reference();
+    let profile = profile(&reference, &fixed_rows());
+    let [first, second, third, prediction, confidence] = profile.streams() else { panic!("five streams") };
+    assert_eq!((first.outside(), first.infinite(), first.range()), ((1, 1), (0, 1), Some((-4.5, 1e30))));
+    assert_eq!(first.offender().map(|o| (o.at, o.value)), Some((4, 1e30)));
+    assert_eq!((second.missing(), second.infinite()), (1, (1, 0)));
+    assert_eq!((third.missing(), third.outside()), (1, (0, 1)));
+    assert_eq!(prediction.counts(), [1, 1, 0, 1, 1]);
+    assert_eq!(confidence.missing(), 1);
+    assert_eq!(profile.n(), 4);
+}
+
+#[test]
+fn moments_are_those_of_the_values() {
+    let reference = reference();
+    let rows: Vec<Row> = (0..100u16).map(|i| (vec![f32::from(i), 0.0, 1.5], None, None)).collect();
+    let (mean, sd) = profile(&reference, &rows).streams()[0].moments().unwrap();
+    assert!((mean - 49.5).abs() < 1e-3 && (sd - 28.866_07).abs() < 1e-3, "{mean} {sd}");
+}
+
+#[test]
+fn profiles_of_different_references_do_not_mix() {
+    let (one, rows) = (reference(), [[1.0f32]; 9]);
+    let other = Reference::fit(
+        &names(1),
+        &[],
+        rows.iter().map(|r| Sample { features: r, predicted: None, confidence: None }),
+    )
+    .unwrap();
+    let error = Profile::new(&one).merge(&Profile::new(&other)).unwrap_err();
+    assert_eq!(
+        error,
+        ProfileError::OtherReference { expected: one.fingerprint(), found: other.fingerprint() }
+    );
+    assert!(Profile::new(&one).drift(&other).is_err());
+    let state = Detector::new(&one, 1e6).to_bytes();
+    assert!(matches!(Detector::new(&other, 1e6).restore(&state), Err(DecodeError::OtherReference { .. })));
+}
+
+#[test]
+fn rows_that_do_not_fit_are_named() {
+    let row = |features: &'static [f32], predicted| Sample { features, predicted, confidence: None };
+    let fit = |rows: Vec<Sample<'_>>| Reference::fit(&names(2), &classes(), rows).unwrap_err();
+    assert_eq!(fit(vec![]), FitError::NoRows);
+    assert_eq!(fit(vec![row(&[1.0], None)]), FitError::FeatureCount { row: 0, expected: 2, found: 1 });
+    let bad = vec![row(&[1.0, 2.0], Some(2)), row(&[1.0, 2.0], Some(3))];
+    assert_eq!(fit(bad), FitError::ClassOutOfRange { row: 1, class: 3, classes: 3 });
+}
