@@ -3,12 +3,24 @@
 //! - [`tensor`]: what goes in and comes out.
 //! - [`signature`]: what those tensors are called and mean.
 //! - [`onnx`]: model files as data; builders for writers.
+//! - [`engine`]: what loads a model file and runs it.
+//! - [`golden`]: does it still give the answers it gave where it was made?
+//! - [`bundle`]: a model and all that belongs to it, on disk.
+//! - [`session`]: a loaded model with its signature, ready to answer.
 //!
 //! Deliberately missing: async, clocks, the environment, the network. Files are reached only by path arguments.
 
+pub mod bundle;
+pub mod engine;
+pub mod golden;
 pub mod onnx;
+pub mod session;
 pub mod signature;
 pub mod tensor;
 
+pub use bundle::{Bundle, BundleError, BundleWriter};
+pub use engine::{Engine, EngineError, EngineErrorKind, LoadOptions, RtenEngine, Runnable};
+pub use golden::{Golden, GoldenError, GoldenReport, Tolerance};
+pub use session::{Outputs, Session, SessionError};
 pub use signature::{Dim, Interpretation, Roles, Signature, Task, TensorSpec};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData};

@@ -11,6 +11,8 @@ pub mod graph;
 pub mod proto;
 mod read;
 
+use std::collections::HashSet;
+
 use prost::Message as _;
 
 pub use build::{IR_VERSION, OPSET_VERSION};
@@ -57,4 +59,10 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
 #[must_use]
 pub fn encode(model: &ModelProto) -> Vec<u8> {
     model.encode_to_vec()
+}
+
+/// The inputs a caller gives: those declared, less those that only give an initialiser's type (IR version 3 and older).
+pub fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    graph.input.iter().filter(move |input| !constants.contains(input.name.as_str()))
 }

@@ -269,10 +269,10 @@ impl Tensor {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// Elements per row (the product of all dimensions after the first); 0 if there is no row.
+    /// Elements per row: the product of all dimensions after the first.
     #[must_use]
     pub fn row_len(&self) -> usize {
-        self.len().checked_div(self.rows()).unwrap_or(0)
+        self.shape.iter().skip(1).fold(1, |len, &size| len.saturating_mul(size))
     }
 
     /// The shape and the elements.
@@ -356,6 +356,6 @@ mod tests {
         let tensor = Tensor::new([2, 3, 4], vec![0_u8; 24]).unwrap();
         assert_eq!((tensor.rows(), tensor.row_len()), (2, 12));
         let none = Tensor::new([0, 3], Vec::<u8>::new()).unwrap();
-        assert_eq!((none.rows(), none.row_len()), (0, 0));
+        assert_eq!((none.rows(), none.row_len()), (0, 3));
     }
 }

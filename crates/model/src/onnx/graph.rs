@@ -93,6 +93,19 @@ pub fn order(graph: &GraphProto) -> Result<Vec<usize>, GraphError> {
     order_in(graph, &HashSet::new())
 }
 
+/// Most nodes that wait for one another in a row, subgraphs not counted. Engines that walk a graph by recursion need
+/// stack in proportion. A graph that cannot be ordered has depth 0.
+#[must_use]
+pub fn depth(graph: &GraphProto) -> usize {
+    let mut depths: HashMap<&str, usize> = HashMap::new();
+    for index in order(graph).unwrap_or_default() {
+        let node = &graph.node[index];
+        let below = reads(node).into_iter().filter_map(|value| depths.get(value)).max().copied().unwrap_or(0);
+        depths.extend(node.output.iter().map(|output| (output.as_str(), below + 1)));
+    }
+    depths.into_values().max().unwrap_or(0)
+}
+
 /// The subgraphs of a node.
 pub fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
     node.attribute.iter().flat_map(|attribute: &AttributeProto| attribute.g.iter().chain(&attribute.graphs))

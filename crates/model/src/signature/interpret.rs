@@ -171,7 +171,7 @@ fn best_of_two(score: f32, kind: Scores) -> Option<(usize, f32)> {
         Scores::Logits => 1.0 / (1.0 + (-score).exp()),
     };
     let predicted = usize::from(positive >= 0.5);
-    (!positive.is_nan()).then(|| (predicted, if predicted == 1 { positive } else { 1.0 - positive }))
+    (!positive.is_nan()).then_some((predicted, if predicted == 1 { positive } else { 1.0 - positive }))
 }
 
 /// The class of the greatest score and its probability, NaN scores left out.

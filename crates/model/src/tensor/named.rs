@@ -182,12 +182,12 @@ impl Flat {
     fn into_data(self, datatype: DataType) -> Result<TensorData, String> {
         Ok(match datatype {
             DataType::Fp32 => self.collect(datatype, |s| s.float().map(|value| value as f32))?.into(),
-            DataType::Fp64 => self.collect(datatype, |s| s.float())?.into(),
-            DataType::Int64 => self.collect(datatype, |s| s.int::<i64>())?.into(),
-            DataType::Int32 => self.collect(datatype, |s| s.int::<i32>())?.into(),
-            DataType::Uint8 => self.collect(datatype, |s| s.int::<u8>())?.into(),
-            DataType::Int8 => self.collect(datatype, |s| s.int::<i8>())?.into(),
-            DataType::Bool => self.collect(datatype, |s| s.bool())?.into(),
+            DataType::Fp64 => self.collect(datatype, Scalar::float)?.into(),
+            DataType::Int64 => self.collect(datatype, Scalar::int::<i64>)?.into(),
+            DataType::Int32 => self.collect(datatype, Scalar::int::<i32>)?.into(),
+            DataType::Uint8 => self.collect(datatype, Scalar::int::<u8>)?.into(),
+            DataType::Int8 => self.collect(datatype, Scalar::int::<i8>)?.into(),
+            DataType::Bool => self.collect(datatype, Scalar::bool)?.into(),
             DataType::Bytes => TensorData::Bytes(self.into_byte_strings()?),
         })
     }
@@ -292,6 +292,7 @@ impl<'de> Visitor<'de> for Item<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -343,6 +344,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(11), failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn floats_round_trip_bit_for_bit(bits in proptest::collection::vec(any::<u32>(), 0..64)) {
             let values: Vec<f32> = bits.into_iter().map(f32::from_bits).filter(|v| !v.is_nan()).collect();

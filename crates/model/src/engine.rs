@@ -1,0 +1,185 @@
+//! Engines: what turns ONNX bytes into something that runs.
+//!
+//! An [`Engine`] loads; a [`Runnable`] is a loaded model, immutable and shared by any number of threads. Errors have a
+//! [`kind`](EngineError::kind) to act on and name the node and its operator where the engine tells. Whatever bytes come
+//! in, loading and running return; a panic inside an engine becomes an error of kind [`EngineErrorKind::Panicked`].
+//!
+//! Deliberately missing: limits on the time and memory a model takes to run. Only signed models reach a device, and a
+//! service manager bounds the process.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod rten;
+
+use std::error::Error;
+use std::fmt;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use rten::RtenEngine;
+
+use crate::onnx::{MODEL_BYTES_MAX, NodeProto};
+use crate::signature::TensorSpec;
+use crate::tensor::Tensor;
+
+/// Most threads a model may be given.
+pub const THREADS_MAX: usize = 256;
+
+/// How to load a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Threads for one run, 1 to [`THREADS_MAX`] (more is cut); `None` lets the engine choose.
+    pub threads: Option<usize>,
+}
+
+impl LoadOptions {
+    /// Options for this many threads.
+    #[must_use]
+    pub const fn with_threads(threads: usize) -> Self {
+        Self { threads: Some(threads) }
+    }
+}
+
+/// Something that loads ONNX models.
+pub trait Engine: Send + Sync {
+    /// Short name, as manifests use it: `rten`.
+    fn name(&self) -> &'static str;
+
+    /// Loads a model from untrusted bytes. Constants must be inside the bytes.
+    ///
+    /// # Errors
+    /// Not ONNX, a graph that cannot run, or an operator or type the engine does not have.
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError>;
+
+    /// Loads the model in the file at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read or is larger than [`MODEL_BYTES_MAX`], and as [`Engine::load`].
+    fn load_file(&self, path: &Path, options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+        self.load(&read_model(self.name(), path)?, options)
+    }
+}
+
+/// A loaded model.
+pub trait Runnable: Send + Sync {
+    /// Inputs, in the order [`Runnable::run`] takes them.
+    fn inputs(&self) -> &[TensorSpec];
+
+    /// Outputs, in the order [`Runnable::run`] gives them.
+    fn outputs(&self) -> &[TensorSpec];
+
+    /// Runs the model once. Outputs have the declared datatypes, whatever the engine computes in.
+    ///
+    /// # Errors
+    /// The inputs do not fit, or an operator fails.
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError>;
+}
+
+/// What kind of thing went wrong, for callers that act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EngineErrorKind {
+    /// The file cannot be read.
+    Read,
+    /// The bytes are not an ONNX model.
+    NotOnnx,
+    /// The graph breaks a rule: a cycle, an undefined value, a limit.
+    InvalidGraph,
+    /// The engine does not have an operator, or not in this version or with these attributes.
+    UnsupportedOperator,
+    /// An input or output has a type the engine cannot pass.
+    UnsupportedType,
+    /// The caller's tensors do not fit the model.
+    InvalidInput,
+    /// An operator failed while running.
+    OperatorFailed,
+    /// The engine panicked. The model is not to be trusted on this engine.
+    Panicked,
+}
+
+/// A model that did not load or run.
+#[derive(Debug)]
+pub struct EngineError {
+    engine: &'static str,
+    kind: EngineErrorKind,
+    node: Option<String>,
+    operator: Option<String>,
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl EngineError {
+    /// An error of `engine`; `message` says what went wrong and, where it can, what to do.
+    pub fn new(engine: &'static str, kind: EngineErrorKind, message: impl Into<String>) -> Self {
+        Self { engine, kind, node: None, operator: None, message: message.into(), source: None }
+    }
+
+    /// The same error at this node.
+    #[must_use]
+    pub fn at(mut self, node: Option<String>, operator: Option<String>) -> Self {
+        (self.node, self.operator) = (node, operator);
+        self
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of thing went wrong.
+    #[must_use]
+    pub const fn kind(&self) -> EngineErrorKind {
+        self.kind
+    }
+
+    /// Name of the node it went wrong at, where the engine tells.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    /// Operator of that node.
+    #[must_use]
+    pub fn operator(&self) -> Option<&str> {
+        self.operator.as_deref()
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.engine)?;
+        match (&self.node, &self.operator) {
+            (Some(node), Some(operator)) => write!(f, "node '{node}' ({operator}): ")?,
+            (Some(node), None) => write!(f, "node '{node}': ")?,
+            (None, Some(operator)) => write!(f, "operator {operator}: ")?,
+            (None, None) => {}
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for EngineError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+/// Name under which errors speak of `node`; its first output stands for a missing name.
+fn node_name(node: &NodeProto) -> &str {
+    if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
+}
+
+fn read_model(engine: &'static str, path: &Path) -> Result<Vec<u8>, EngineError> {
+    let limit = MODEL_BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let refuse = |why: String| EngineError::new(engine, EngineErrorKind::Read, why);
+    read.map_err(|error| refuse(format!("reading the model file {}", path.display())).caused_by(error))?;
+    if bytes.len() > MODEL_BYTES_MAX {
+        return Err(refuse(format!("{} is over the limit of {MODEL_BYTES_MAX} bytes", path.display())));
+    }
+    Ok(bytes)
+}
