@@ -11,7 +11,7 @@
 //!
 //! Sources: J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022), for e-values under composite nulls.
 
-use crate::bins::{BELOW, FIRST_CLASS, MISSING, NEGATIVE_INFINITY};
+use crate::bins::{BELOW, FIRST_BIN, FIRST_CLASS, MISSING, NEGATIVE_INFINITY};
 use crate::confidence::{bernoulli_lower, bernoulli_upper, largest_mean, radius};
 use crate::normal;
 use crate::reference::{Numeric, Stream, StreamKind};
@@ -32,6 +32,10 @@ const MIN_GROWTH: f64 = 1e-4;
 const MAX_EXPONENT: f64 = 20.0;
 /// Probability that the truth of some stream lies beyond its confidence region, over the whole device.
 const REGION_MISS: f64 = 0.02;
+/// Probability that more mass than assumed lies in cells that some stream's reference never saw. Smaller than
+/// [`REGION_MISS`], for the mass beyond a sample's extremes is skewed: it exceeds `x / n` with probability
+/// `exp(-x)`.
+const UNSEEN_MISS: f64 = 0.002;
 /// Nearest alternative, in radii of the region. Evidence for a shift of `theta` grows only beyond
 /// `radius + theta / 2`, so this is a second margin: 1.6 radii in all.
 const LOCATION_RADII: f64 = 1.2;
@@ -91,14 +95,16 @@ pub(crate) struct Table {
 
 /// Standard normal deviations that cover each stream's reference error in one direction, at once for all
 /// streams, with probability `1 - REGION_MISS`.
-pub(crate) fn deviations(streams: usize) -> f64 {
+fn deviations(streams: usize) -> f64 {
     -normal::quantile(REGION_MISS / streams.max(1) as f64)
 }
 
-/// The table of `stream`, fitted on `n` rows; none if the reference resolves no alternative.
-pub(crate) fn table(stream: &Stream, n: u64, z: f64) -> Option<Table> {
+/// The table of `stream`, one of `streams`, fitted on `n` rows; none if the reference resolves no alternative.
+pub(crate) fn table(stream: &Stream, n: u64, streams: usize) -> Option<Table> {
+    let z = deviations(streams);
+    let unseen_radius = (streams.max(1) as f64 / UNSEEN_MISS).ln() / n.max(1) as f64;
     let p: Vec<f64> = stream.counts.iter().map(|count| *count as f64 / n.max(1) as f64).collect();
-    let null = Null { p, radius: radius(z, n), resolution: z / (n.max(1) as f64).sqrt() };
+    let null = Null { p, radius: radius(z, n), unseen_radius, resolution: z / (n.max(1) as f64).sqrt() };
     let columns = match &stream.kind {
         StreamKind::Numeric(numeric) => numeric_columns(&null, numeric, n),
         StreamKind::Categorical { .. } => class_columns(&null),
@@ -123,6 +129,8 @@ fn transpose(columns: &[Column], cells: usize) -> Table {
 struct Null {
     p: Vec<f64>,
     radius: f64,
+    /// Radius for the mass of rare cells: the Chernoff bound of a binomial.
+    unseen_radius: f64,
     resolution: f64,
 }
 
@@ -131,7 +139,7 @@ impl Null {
     fn tilt(&self, score: &[f64], theta: f64) -> Option<Vec<f64>> {
         let tilts: Vec<f64> =
             score.iter().map(|s| (theta * s).clamp(-MAX_EXPONENT, MAX_EXPONENT).exp()).collect();
-        let bound = largest_mean(&self.p, &tilts, self.radius);
+        let bound = self.largest_mean(&tilts);
         let mean: f64 = self.p.iter().zip(&tilts).map(|(p, g)| p * g).sum();
         let ratios: Vec<f64> = tilts.iter().map(|g| g / bound).collect();
         let growth: f64 =
@@ -139,10 +147,21 @@ impl Null {
         (growth > MIN_GROWTH).then_some(ratios)
     }
 
+    /// The largest mean of `values` under any null: the region over the cells that the reference saw, and
+    /// as much mass as may be in the others.
+    fn largest_mean(&self, values: &[f64]) -> f64 {
+        let cells = || self.p.iter().copied().zip(values.iter().copied());
+        let (p, seen): (Vec<f64>, Vec<f64>) = cells().filter(|(p, _)| *p > 0.0).unzip();
+        let bound = largest_mean(&p, &seen, self.radius);
+        let unseen = cells().filter(|(p, _)| *p <= 0.0).map(|(_, value)| value).fold(bound, f64::max);
+        let mass = bernoulli_upper(0.0, self.unseen_radius);
+        (1.0 - mass) * bound + mass * unseen
+    }
+
     /// Ratios of "the probability of `cells` rose to `odds` times its odds, and to `least`".
     fn rise(&self, cells: &[usize], odds: f64, least: f64) -> Option<Vec<f64>> {
         let observed = cells.iter().map(|cell| self.p[*cell]).sum::<f64>().min(1.0);
-        let null = bernoulli_upper(observed, self.radius);
+        let null = bernoulli_upper(observed, self.unseen_radius);
         let raised = (null * odds / (1.0 - null + null * odds)).max(least);
         self.pair(cells, null, raised)
     }
@@ -206,7 +225,8 @@ fn location_grid(resolution: f64) -> impl Iterator<Item = f64> {
     (0..LOCATIONS as i32).map(move |k| first * step.powi(k))
 }
 
-/// Normal scores of the mid-ranks of the cells; the cells outside the support count as half a row each.
+/// Normal scores of the mid-ranks of the cells. Cells outside the support score as the outermost bin: how much
+/// mass they hold is too uncertain for more, and [`Alternative::Below`] and `Above` watch them on their own.
 fn rank_scores(null: &Null, above: usize, n: u64) -> Vec<f64> {
     let half_row = 0.5 / n.max(1) as f64;
     let weight =
@@ -219,8 +239,9 @@ fn rank_scores(null: &Null, above: usize, n: u64) -> Vec<f64> {
         passed += weight(cell);
         *score = normal::quantile(rank.clamp(1e-9, 1.0 - 1e-9));
     }
-    scores[NEGATIVE_INFINITY] = scores[BELOW];
-    scores[above + 1] = scores[above];
+    let (lowest, highest) = (scores[FIRST_BIN], scores[above - 1]);
+    scores[..FIRST_BIN].fill(lowest);
+    scores[above..].fill(highest);
     scores
 }
 
@@ -254,7 +275,7 @@ mod tests {
 
     fn check_expectation(values: &[f32]) -> usize {
         let (stream, n) = stream(values);
-        let table = table(&stream, n, 3.5).unwrap();
+        let table = table(&stream, n, 20).unwrap();
         for k in 0..table.alternatives.len() {
             let mean: f64 = stream
                 .counts
@@ -281,7 +302,7 @@ mod tests {
     #[test]
     fn a_constant_feature_is_watched_only_for_what_it_never_was() {
         let (stream, n) = stream(&[3.0; 500]);
-        let found = table(&stream, n, 3.5).unwrap().alternatives;
+        let found = table(&stream, n, 20).unwrap().alternatives;
         assert_eq!(found, [Alternative::Missing, Alternative::Below, Alternative::Above]);
     }
 }

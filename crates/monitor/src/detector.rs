@@ -9,13 +9,15 @@
 //! Sources: A. Shiryaev (1963) and S. Roberts (1966) for the statistic; M. Pollak, Annals of Statistics 15
 //! (1987) for `E[T] >= A`; J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022) for averages.
 
-use crate::alternative::{Alternative, LANES, Table, deviations, table};
+use crate::alternative::{Alternative, LANES, Table, table};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::reference::Reference;
 use crate::sample::Sample;
 
 /// A statistic never exceeds this, so that sums of many stay finite in `f32`.
 const STATISTIC_MAX: f32 = 1e30;
+/// Bound of a statistic times an age.
+const AGE_MAX: f32 = 1e37;
 const DOCUMENT: &str = "detector state";
 const MAGIC: [u8; 4] = *b"EWDT";
 const VERSION: u8 = 1;
@@ -53,7 +55,7 @@ pub struct Detector {
     active: usize,
     samples: u64,
     statistics: Vec<f32>,
-    /// Mean age, in observations, of the change under each alternative.
+    /// Each statistic times the mean age of the change under its alternative, in observations.
     ages: Vec<f32>,
     /// Mean statistic of each stream's alternatives.
     evidence: Vec<f64>,
@@ -66,10 +68,9 @@ impl Detector {
     pub fn new(reference: &Reference, arl_samples: f64) -> Self {
         let mut start = 0;
         let watched = reference.streams.iter().filter(|stream| !stream.is_silent()).count();
-        let z = deviations(watched);
         let mut lanes = Vec::with_capacity(reference.streams.len());
         for stream in &reference.streams {
-            let table = if stream.is_silent() { None } else { table(stream, reference.n, z) };
+            let table = if stream.is_silent() { None } else { table(stream, reference.n, watched) };
             lanes.push(table.map(|table| {
                 let lane = Lane { start, table };
                 start += lane.table.lanes;
@@ -141,7 +142,8 @@ impl Detector {
         let lane = self.lanes.get(stream)?.as_ref()?;
         let best = (0..lane.table.alternatives.len())
             .max_by(|a, b| self.statistics[lane.start + a].total_cmp(&self.statistics[lane.start + b]))?;
-        Some((lane.table.alternatives[best], self.ages[lane.start + best]))
+        let statistic = self.statistics[lane.start + best].max(f32::MIN_POSITIVE);
+        Some((lane.table.alternatives[best], self.ages[lane.start + best] / statistic))
     }
 
     /// Forgets all evidence.
@@ -205,7 +207,7 @@ impl Detector {
             ensure(values.iter().all(|v| (0.0..=max).contains(v)), "statistics")?;
             Ok(values)
         };
-        let (statistics, ages) = (read(STATISTIC_MAX)?, read(f32::MAX)?);
+        let (statistics, ages) = (read(STATISTIC_MAX)?, read(AGE_MAX)?);
         let evidence = (0..self.evidence.len()).map(|_| r.f64("evidence")).collect::<Result<Vec<_>, _>>()?;
         ensure(evidence.iter().all(|v| (0.0..=f64::MAX).contains(v)), "evidence")?;
         r.finish()?;
@@ -218,16 +220,18 @@ impl Detector {
 #[inline]
 fn step(statistics: &mut [f32], ages: &mut [f32], ratios: &[f32]) -> f64 {
     let mut sums = [0.0f32; LANES];
-    let lanes =
-        statistics.chunks_exact_mut(LANES).zip(ages.chunks_exact_mut(LANES)).zip(ratios.chunks_exact(LANES));
-    for ((statistics, ages), ratios) in lanes {
+    let (statistics, _) = statistics.as_chunks_mut::<LANES>();
+    let (ages, _) = ages.as_chunks_mut::<LANES>();
+    let (ratios, _) = ratios.as_chunks::<LANES>();
+    for ((statistics, ages), ratios) in statistics.iter_mut().zip(ages).zip(ratios) {
         for k in 0..LANES {
             let before = statistics[k];
-            let grown = before + 1.0;
-            ages[k] = (ages[k] + 1.0) * before / grown;
-            statistics[k] = (grown * ratios[k]).min(STATISTIC_MAX);
+            let after = (before + 1.0) * ratios[k];
+            let age = (ages[k] + before) * ratios[k];
+            statistics[k] = if after < STATISTIC_MAX { after } else { STATISTIC_MAX };
+            ages[k] = if age < AGE_MAX { age } else { AGE_MAX };
             sums[k] += statistics[k];
         }
     }
-    sums.iter().map(|sum| f64::from(*sum)).sum()
+    f64::from(sums.iter().sum::<f32>())
 }

@@ -131,7 +131,7 @@ fn delay(n: usize, shift: f64, sd: f64, arl: f64) -> (f64, f64) {
         }
         error += found.expect("the change is found").change_sample as f64 - 201.0;
     }
-    (delay as f64 / runs as f64, error / runs as f64)
+    (f64::from(delay) / runs as f64, error / runs as f64)
 }
 
 /// Mean delay of the optimal CUSUM for a known shift (Moustakides 1986), its threshold from Siegmund's
@@ -180,7 +180,7 @@ fn a_small_reference_costs_delay_but_finds_the_change() {
 fn a_doubled_spread_is_found() {
     let (found, _) = delay(2_000, 0.0, 2.0, 1e6);
     eprintln!("doubled spread: {found:.1}");
-    assert!(found <= 40.0, "{found}");
+    assert!(found <= 50.0, "{found}");
 }
 
 #[test]
