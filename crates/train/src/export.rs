@@ -7,7 +7,7 @@
 //! | head | `Gemm(head.weight, head.bias)` |
 //! | classification | `Softmax`, `ArgMax`, `Gather(label.values)` |
 //!
-//! The names of the constants are what [`crate::refit`] finds them by. Deliberately missing: quantisation and
+//! The names of the constants are what [`crate::refit()`] finds them by. Deliberately missing: quantisation and
 //! graph optimisation, which are the converter's.
 
 use edgeward_model::onnx::{
@@ -40,13 +40,18 @@ pub(crate) struct Described<'a> {
 /// The file's bytes.
 pub(crate) fn export(network: &Network, described: &Described<'_>) -> Vec<u8> {
     let mut model = ModelProto::new(graph(network, described));
+    describe(&mut model, described);
+    encode(&model)
+}
+
+/// Writes who made the model and what its numbers stand for.
+pub(crate) fn describe(model: &mut ModelProto, described: &Described<'_>) {
     PRODUCER.clone_into(&mut model.producer_name);
     model.set_metadata(FEATURES_KEY, json_list(described.feature_names));
     if described.task == Task::Classification {
         model.set_metadata(CLASSES_KEY, json_list(described.classes));
     }
     model.set_metadata(TASK_KEY, described.task.as_str());
-    encode(&model)
 }
 
 /// A JSON list of texts.
@@ -60,7 +65,7 @@ pub(crate) fn hidden_name(index: usize) -> String {
 }
 
 /// What `label` says for each class: the integer itself where every class is one, else the class's index.
-pub(crate) fn label_values(classes: &[String]) -> Vec<i64> {
+fn label_values(classes: &[String]) -> Vec<i64> {
     let number = |class: &String| class.parse::<i64>().ok().filter(|number| number.to_string() == *class);
     let numbers: Option<Vec<i64>> = classes.iter().map(number).collect();
     numbers.unwrap_or_else(|| (0..classes.len() as i64).collect())
@@ -95,7 +100,8 @@ fn floats<'a>(values: impl IntoIterator<Item = &'a f32>) -> Vec<f32> {
     values.into_iter().copied().collect()
 }
 
-fn batch() -> Dim {
+/// The dimension of rows.
+pub(crate) fn batch() -> Dim {
     Dim::symbol("batch")
 }
 
@@ -142,9 +148,15 @@ fn gemm(features: &str, layer: &str, output: &str) -> NodeProto {
 
 fn add_classes(graph: &mut GraphProto, features: &str, classes: &[String]) {
     let axis = |axis| AttributeProto::int("axis", axis);
+    graph.node.push(gemm(features, HEAD, "head.logits"));
+    graph.node.push(node("Softmax", &["head.logits"], PROBABILITIES).with(axis(1)));
+    add_label(graph, classes);
+}
+
+/// Derives `label` from `probabilities`, and declares both outputs.
+pub(crate) fn add_label(graph: &mut GraphProto, classes: &[String]) {
+    let axis = |axis| AttributeProto::int("axis", axis);
     graph.node.extend([
-        gemm(features, HEAD, "head.logits"),
-        node("Softmax", &["head.logits"], PROBABILITIES).with(axis(1)),
         node("ArgMax", &[PROBABILITIES], "label.index")
             .with(axis(1))
             .with(AttributeProto::int("keepdims", 0)),

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::export::{Described, export};
+use crate::gbdt::boost::{Boosted, boost};
+use crate::gbdt::{self, Forest};
 use crate::linear::{ridge_regression, softmax_regression};
 use crate::mlp::{Samples, train};
-use crate::network::{Dense, Network};
-use crate::params::{LogisticParams, MlpParams, RidgeParams, Task, TrainParams};
+use crate::network::{Dense, Network, fit_of};
+use crate::params::{GbdtParams, LogisticParams, MlpParams, RidgeParams, Task, TrainParams};
 use crate::split::{Split, split};
 use crate::standardise::{Standardiser, mean_and_sd};
 use crate::table::{MissingValues, Table, Targets};
@@ -41,7 +43,7 @@ pub struct Metrics {
     pub train_accuracy: Option<f64>,
     /// Share of right classes on the rows held out.
     pub validation_accuracy: Option<f64>,
-    /// Epochs, or iterations of the solver; 1 for a closed form.
+    /// Epochs, rounds, or iterations of the solver; 1 for a closed form.
     pub epochs: usize,
     /// What the logits were divided by; 1 when scaling was not shown to help.
     pub temperature: f64,
@@ -64,6 +66,9 @@ pub struct Trained {
     pub task: Task,
 }
 
+/// Logits or values of raw features.
+type Forward<'a> = dyn Fn(&Array2<f32>) -> Array2<f32> + 'a;
+
 /// A network with how it came about.
 pub(crate) struct Fitted {
     pub(crate) network: Network,
@@ -81,26 +86,41 @@ pub fn fit(
 ) -> Result<Trained, TrainError> {
     params.check()?;
     let task = params.task();
-    let table = Table::new(dataset, task, MissingValues::Refused)?;
-    let fitted = learn(dataset, &table, params, progress)?;
+    let missing = match params {
+        TrainParams::Gbdt(_) => MissingValues::Accepted,
+        _ => MissingValues::Refused,
+    };
+    let table = Table::new(dataset, task, missing)?;
     let described = Described { feature_names: &dataset.feature_names, classes: &table.classes, task };
-    let onnx = export(&fitted.network, &described);
-    Ok(Trained { onnx, classes: table.classes, metrics: fitted.metrics, task })
+    let (onnx, metrics) = match params {
+        TrainParams::Gbdt(gbdt) => {
+            let (forest, metrics) = fit_gbdt(dataset, &table, gbdt, progress)?;
+            (gbdt::export::export(&forest, dataset.width(), &described), metrics)
+        }
+        TrainParams::Mlp(mlp) => fit_mlp(dataset, &table, mlp, progress)?.finish(&described),
+        TrainParams::Logistic(logistic) => {
+            fit_logistic(dataset, &table, logistic).report(progress).finish(&described)
+        }
+        TrainParams::Ridge(ridge) => fit_ridge(dataset, &table, ridge)?.report(progress).finish(&described),
+    };
+    Ok(Trained { onnx, classes: table.classes, metrics, task })
 }
 
-fn learn(
-    dataset: &Dataset,
-    table: &Table,
-    params: &TrainParams,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Fitted, TrainError> {
-    let fitted = match params {
-        TrainParams::Mlp(mlp) => return fit_mlp(dataset, table, mlp, progress),
-        TrainParams::Logistic(logistic) => fit_logistic(dataset, table, logistic),
-        TrainParams::Ridge(ridge) => fit_ridge(dataset, table, ridge)?,
-    };
-    progress(fitted.metrics.as_progress());
-    Ok(fitted)
+impl Fitted {
+    /// Reports a model without epochs.
+    pub(crate) fn report(self, progress: &mut dyn FnMut(Progress)) -> Self {
+        progress(Progress {
+            epoch: self.metrics.epochs,
+            epochs_max: self.metrics.epochs,
+            train_loss: self.metrics.train_loss,
+            validation_loss: self.metrics.validation_loss,
+        });
+        self
+    }
+
+    fn finish(self, described: &Described<'_>) -> (Vec<u8>, Metrics) {
+        (export(&self.network, described), self.metrics)
+    }
 }
 
 fn fit_mlp(
@@ -135,7 +155,12 @@ fn fit_mlp(
     let head = unit.restore(perceptron.head);
     let mut network = Network { standardiser, hidden: perceptron.hidden, head };
     let temperature = calibrate(&mut network, &held_out);
-    let metrics = measure((&network, &learn), (&network, &held_out), perceptron.epochs, temperature);
+    let metrics = measure(
+        (&|raw| network.forward(raw), &learn),
+        (&|raw| network.forward(raw), &held_out),
+        perceptron.epochs,
+        temperature,
+    );
     Ok(Fitted { network, metrics })
 }
 
@@ -163,7 +188,12 @@ pub(crate) fn fit_head_twice(
     let temperature = calibrate(&mut judged, &held_out);
     let (mut network, iterations) = fit_head(table, params, with_head);
     network.head.scale(1.0 / temperature);
-    let metrics = measure((&network, table), (&judged, &held_out), iterations, temperature);
+    let metrics = measure(
+        (&|raw| network.forward(raw), table),
+        (&|raw| judged.forward(raw), &held_out),
+        iterations,
+        temperature,
+    );
     Fitted { network, metrics }
 }
 
@@ -183,12 +213,35 @@ fn fit_head(
     (with_head(standardiser.fold_into(&fitted.head)), fitted.iterations)
 }
 
+fn fit_gbdt(
+    dataset: &Dataset,
+    table: &Table,
+    params: &GbdtParams,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Forest, Metrics), TrainError> {
+    let sides = split(dataset, &table.targets, params.validation_share, params.seed);
+    let (learn, held_out) = (table.select(&sides.train), table.select(&sides.validation));
+    let Boosted { mut forest, rounds } =
+        boost(&learn, &held_out, params, &mut |epoch, train_loss, validation_loss| {
+            progress(Progress { epoch, epochs_max: params.rounds, train_loss, validation_loss });
+        })?;
+    let logits = forest.forward(&held_out.features);
+    let temperature = fit_temperature(&logits, held_out.targets.classes()).unwrap_or(1.0);
+    for tree in &mut forest.trees {
+        tree.map_leaves(|leaf| (f64::from(leaf) / temperature) as f32);
+    }
+    let forward = |raw: &Array2<f32>| forest.forward(raw);
+    let metrics = measure((&forward, &learn), (&forward, &held_out), rounds, temperature);
+    Ok((forest, metrics))
+}
+
 fn fit_ridge(dataset: &Dataset, table: &Table, params: &RidgeParams) -> Result<Fitted, TrainError> {
     let sides = split(dataset, &table.targets, params.validation_share, params.seed);
     let (learn, held_out) = (table.select(&sides.train), table.select(&sides.validation));
     let judged = fit_line(&learn, params.l2)?;
     let network = fit_line(table, params.l2)?;
-    let metrics = measure((&network, table), (&judged, &held_out), 1, 1.0);
+    let metrics =
+        measure((&|raw| network.forward(raw), table), (&|raw| judged.forward(raw), &held_out), 1, 1.0);
     Ok(Fitted { network, metrics })
 }
 
@@ -209,14 +262,16 @@ fn calibrate(network: &mut Network, held_out: &Table) -> f64 {
     temperature
 }
 
+/// `forward` functions of the final model and of the one that did not see `held_out`.
 fn measure(
-    (learned, learn): (&Network, &Table),
-    (judged, held_out): (&Network, &Table),
+    (learned, learn): (&Forward<'_>, &Table),
+    (judged, held_out): (&Forward<'_>, &Table),
     epochs: usize,
     temperature: f64,
 ) -> Metrics {
-    let train = learned.fit_to(learn);
-    let validation = (held_out.len() > 0).then(|| judged.fit_to(held_out));
+    let fit_to = |forward: &Forward<'_>, table: &Table| fit_of(&forward(&table.features), &table.targets);
+    let train = fit_to(learned, learn);
+    let validation = (held_out.len() > 0).then(|| fit_to(judged, held_out));
     Metrics {
         train_loss: train.loss,
         validation_loss: validation.map(|fit| fit.loss),
@@ -226,17 +281,6 @@ fn measure(
         temperature,
         train_rows: learn.len(),
         validation_rows: held_out.len(),
-    }
-}
-
-impl Metrics {
-    pub(crate) fn as_progress(&self) -> Progress {
-        Progress {
-            epoch: self.epochs,
-            epochs_max: self.epochs,
-            train_loss: self.train_loss,
-            validation_loss: self.validation_loss,
-        }
     }
 }
 

@@ -11,6 +11,8 @@
 //! | `probabilities` | FP32 `[N, C]` | one column per class, in the order of `edgeward.classes` |
 //! | `value` | FP32 `[N, 1]` | the prediction of a regression, in place of the two above |
 //!
+//! Trees are `ai.onnx.ml` operators; everything else is plain ONNX.
+//!
 //! The input is `input`, FP32 `[N, width]`. Metadata: `edgeward.classes` (a JSON list of texts, classification
 //! only), `edgeward.features` (a JSON list of column names), `edgeward.task`.
 //!
@@ -21,6 +23,7 @@
 mod error;
 mod export;
 mod fit;
+mod gbdt;
 mod lbfgs;
 mod linear;
 mod mlp;
@@ -38,5 +41,5 @@ mod temperature;
 
 pub use error::TrainError;
 pub use fit::{Metrics, Progress, Trained, fit};
-pub use params::{LogisticParams, MlpParams, RidgeParams, Task, TrainParams};
+pub use params::{GbdtParams, LogisticParams, MlpParams, RidgeParams, Task, TrainParams};
 pub use refit::{RefitError, refit};

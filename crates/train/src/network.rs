@@ -5,7 +5,7 @@
 use ndarray::{Array1, Array2, Axis};
 
 use crate::standardise::Standardiser;
-use crate::table::{Table, Targets};
+use crate::table::Targets;
 
 /// `x * weight + bias`.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,8 @@ impl Network {
     }
 
     /// How well the outputs fit the targets of a table with rows.
-    pub(crate) fn fit_to(&self, table: &Table) -> Fit {
+    #[cfg(test)]
+    pub(crate) fn fit_to(&self, table: &crate::table::Table) -> Fit {
         fit_of(&self.forward(&table.features), &table.targets)
     }
 }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::gbdt::bins::BINS_MAX;
 
 /// Most epochs or L-BFGS iterations.
 pub(crate) const ITERATIONS_MAX: usize = 10_000;
@@ -14,6 +15,10 @@ pub(crate) const HIDDEN_LAYERS_MAX: usize = 8;
 pub(crate) const HIDDEN_UNITS_MAX: usize = 4096;
 /// Most rows in one mini-batch.
 pub(crate) const BATCH_ROWS_MAX: usize = 65_536;
+/// Most leaves of a tree.
+const LEAVES_MAX: usize = 1024;
+/// Most branches from a tree's root to a leaf.
+const DEPTH_MAX: usize = 64;
 
 /// What a model predicts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +52,8 @@ pub enum TrainParams {
     Logistic(LogisticParams),
     /// Linear regression with an L2 penalty; regression.
     Ridge(RidgeParams),
+    /// Gradient-boosted trees; classification or regression, with missing values.
+    Gbdt(GbdtParams),
 }
 
 /// Settings of the multi-layer perceptron.
@@ -127,6 +134,55 @@ impl Default for RidgeParams {
     }
 }
 
+/// Settings of gradient-boosted trees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GbdtParams {
+    /// What is learned.
+    pub task: Task,
+    /// Most rounds; each adds one tree, or one per class when there are more than two.
+    pub rounds: usize,
+    /// Share of each tree's step that is taken.
+    pub learning_rate: f64,
+    /// Most leaves of a tree.
+    pub leaves: usize,
+    /// Most branches from the root to a leaf.
+    pub depth: usize,
+    /// Fewest rows in a leaf.
+    pub rows_per_leaf: usize,
+    /// Weight of the squared leaf values beside the loss.
+    pub l2: f64,
+    /// Share of the rows each round learns from.
+    pub row_share: f64,
+    /// Most bins of a feature, 2 to 255.
+    pub bins: usize,
+    /// Rounds without a better validation loss before training stops.
+    pub patience: usize,
+    /// Share of the rows held out for early stopping and temperature, 0 to 0.5.
+    pub validation_share: f64,
+    /// Seed of the split and of the rows of each round.
+    pub seed: u64,
+}
+
+impl Default for GbdtParams {
+    fn default() -> Self {
+        Self {
+            task: Task::Classification,
+            rounds: 300,
+            learning_rate: 0.1,
+            leaves: 31,
+            depth: 8,
+            rows_per_leaf: 10,
+            l2: 1.0,
+            row_share: 0.8,
+            bins: 255,
+            patience: 20,
+            validation_share: 0.15,
+            seed: 0,
+        }
+    }
+}
+
 impl TrainParams {
     /// What these parameters learn.
     #[must_use]
@@ -135,6 +191,7 @@ impl TrainParams {
             Self::Mlp(mlp) => mlp.task,
             Self::Logistic(_) => Task::Classification,
             Self::Ridge(_) => Task::Regression,
+            Self::Gbdt(gbdt) => gbdt.task,
         }
     }
 
@@ -147,6 +204,7 @@ impl TrainParams {
             Self::Mlp(mlp) => mlp.check(),
             Self::Logistic(logistic) => logistic.check(),
             Self::Ridge(ridge) => ridge.check(),
+            Self::Gbdt(gbdt) => gbdt.check(),
         }
     }
 }
@@ -177,6 +235,21 @@ impl LogisticParams {
 impl RidgeParams {
     fn check(&self) -> Result<(), TrainError> {
         in_range("l2", self.l2, f64::MIN_POSITIVE..=1e6, "above 0, at most 1e6")?;
+        check_share(self.validation_share)
+    }
+}
+
+impl GbdtParams {
+    fn check(&self) -> Result<(), TrainError> {
+        in_range("rounds", self.rounds, 1..=ITERATIONS_MAX, "1 to 10000")?;
+        in_range("learning_rate", self.learning_rate, f64::MIN_POSITIVE..=1.0, "above 0, at most 1")?;
+        in_range("leaves", self.leaves, 2..=LEAVES_MAX, "2 to 1024")?;
+        in_range("depth", self.depth, 1..=DEPTH_MAX, "1 to 64")?;
+        in_range("rows_per_leaf", self.rows_per_leaf, 1..=BATCH_ROWS_MAX, "1 to 65536")?;
+        in_range("l2", self.l2, 0.0..=1e6, "0 to 1e6")?;
+        in_range("row_share", self.row_share, 0.01..=1.0, "0.01 to 1")?;
+        in_range("bins", self.bins, 2..=BINS_MAX, "2 to 255")?;
+        in_range("patience", self.patience, 1..=ITERATIONS_MAX, "1 to 10000")?;
         check_share(self.validation_share)
     }
 }

@@ -5,8 +5,9 @@ use edgeward_model::onnx::decode;
 
 use crate::export::CLASSES_KEY;
 use crate::fit::{Trained, fit};
-use crate::network::Fit;
-use crate::params::{LogisticParams, MlpParams, Task, TrainParams};
+use crate::gbdt::boost::boost;
+use crate::network::{Fit, fit_of};
+use crate::params::{GbdtParams, LogisticParams, MlpParams, Task, TrainParams};
 use crate::refit::{RefitError, read_network, refit};
 use crate::table::{MissingValues, Table};
 
@@ -71,6 +72,17 @@ fn logistic_regression_reads_digits() {
         let found = network.fit_to(&table);
         assert!(found.accuracy.unwrap() >= 0.94 && found.loss < 0.2, "seed {seed}: {found:?}");
     }
+}
+
+#[test]
+fn boosted_trees_read_digits() {
+    let (learn, held_out) = digits(0);
+    let params = GbdtParams { rounds: 60, learning_rate: 0.2, leaves: 12, ..GbdtParams::default() };
+    let table = Table::new(&learn, Task::Classification, MissingValues::Accepted).unwrap();
+    let judges = Table::new(&held_out, Task::Classification, MissingValues::Accepted).unwrap();
+    let forest = boost(&table, &judges.select(&[]), &params, &mut |_, _, _| ()).unwrap().forest;
+    let found = fit_of(&forest.forward(&judges.features), &judges.targets);
+    assert!(found.accuracy.unwrap() >= 0.95 && found.loss < 0.2, "{found:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Head refit: a new last layer on the features an existing network already computes.
 //!
-//! Contract: takes the ONNX of an mlp classifier made by [`crate::fit`], gives one in which only `head.weight`,
+//! Contract: takes the ONNX of an mlp classifier made by [`crate::fit()`], gives one in which only `head.weight`,
 //! `head.bias`, `label.values`, the class dimension of `probabilities` and `edgeward.classes` differ; every other
 //! byte stays, so a delta carries the head alone. New classes are welcome; a class the model knows and the table
 //! does not have is refused, because the new head would forget it.
@@ -85,7 +85,7 @@ pub fn refit(
         return Err(RefitError::Forgets { class });
     }
     let fitted = fit_head_twice(dataset, &table, params, &|head| Network { head, ..old.clone() });
-    progress(fitted.metrics.as_progress());
+    let fitted = fitted.report(progress);
     replace_head(&mut model, &fitted.network.head, &table.classes);
     Ok(Trained {
         onnx: encode(&model),
