@@ -1,7 +1,7 @@
 //! The embedded trainer: small models for tables, sensor windows and small images, where there is no Python.
 //!
-//! Contract: [`fit`] takes a labelled table and [`TrainParams`], and gives standard ONNX that any runtime loads
-//! and that takes *raw* features: standardisation and temperature are part of the graph. [`refit`] replaces only
+//! Contract: [`fit()`] takes a labelled table and [`TrainParams`], and gives standard ONNX that any runtime loads
+//! and that takes *raw* features: standardisation and temperature are part of the graph. [`refit()`] replaces only
 //! the last layer of a network made here, so that a new class ships as kilobytes. The same data, parameters and
 //! processor family give the same bytes.
 //!
