@@ -96,7 +96,8 @@ fn another_finite_pool_of_the_same_source_is_not_drift() {
 
 #[test]
 fn held_out_digits_are_not_drift() {
-    let Ok(text) = std::fs::read_to_string("../../examples/robots/data/digits.csv") else { return };
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/robots/data/digits.csv");
+    let text = std::fs::read_to_string(path).expect("the digits are part of the repository");
     let numbers = |line: &str| line.split(',').map(|v| v.trim().parse().ok()).collect::<Option<Vec<f32>>>();
     let mut rows: Vec<Vec<f32>> = text.lines().filter_map(numbers).collect();
     for seed in 0..3 {
