@@ -1,0 +1,20 @@
+//! What apps embed: load a model, ask it, swap it between two requests, watch it.
+//!
+//! - [`Loaded`] is one bundle (or bare model file), ready to answer, with the [`Recorder`] that watches it.
+//! - [`ModelHandle`] is the place an app asks. A newer model is [`publish`](ModelHandle::publish)ed between requests: a
+//!   request answers from the model it began with, and a model is dropped when its last request has left.
+//! - [`Prediction`] is an answer with its id, the bundle that gave it, and the alarms it raised.
+//!
+//! Everything is synchronous and may be called from any thread. Deliberately missing: fetching and verifying models
+//! (the agent does), following a model that changes on disk, an async runtime, and telling the allocator to give memory
+//! back after a swap, for which there is no safe interface.
+
+mod handle;
+mod loaded;
+mod prediction;
+mod recorder;
+
+pub use handle::{InferError, ModelHandle, Swap};
+pub use loaded::{LoadError, Loaded};
+pub use prediction::{Prediction, Table};
+pub use recorder::{Recorder, Window};

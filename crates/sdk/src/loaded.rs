@@ -1,0 +1,108 @@
+//! A model in memory with all it needs to answer and to be watched.
+
+use std::sync::Arc;
+
+use edgeward_core::Digest;
+use edgeward_model::{
+    Bundle, BundleError, Engine, GoldenError, GoldenReport, LoadOptions, Session, SessionError,
+};
+use edgeward_monitor::{DecodeError, MonitorConfig, MonitorError, Reference};
+
+use crate::recorder::Recorder;
+
+/// A model that does not load.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bundle cannot be read.
+    #[error("reading the bundle")]
+    Bundle(#[from] BundleError),
+    /// The engine does not take the model, or the signature does not fit it.
+    #[error("loading the model")]
+    Session(#[from] SessionError),
+    /// The golden test failed.
+    #[error("running the golden test")]
+    Golden(#[from] GoldenError),
+    /// `reference.profile` is damaged or of another version.
+    #[error("reading the bundle's reference profile")]
+    Reference(#[source] DecodeError),
+    /// `monitor.json` is not a monitor's configuration.
+    #[error("reading the bundle's monitor.json")]
+    MonitorConfig(#[source] serde_json::Error),
+    /// The configuration is none that a monitor can follow.
+    #[error("making the model's monitor")]
+    Monitor(#[from] MonitorError),
+}
+
+/// One model, immutable, shared by every request that it answers.
+pub struct Loaded {
+    session: Session,
+    recorder: Option<Recorder>,
+}
+
+impl Loaded {
+    /// Loads the variant of `bundle` that `engine` runs, and the monitor the bundle describes. A bundle without a
+    /// reference profile is not watched.
+    ///
+    /// # Errors
+    /// Any part is missing, damaged or not for this engine.
+    pub fn from_bundle(
+        bundle: &Bundle,
+        engine: &dyn Engine,
+        options: &LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let session = Session::load(bundle, engine, options)?;
+        let recorder = recorder_of(bundle)?;
+        Ok(Self { session, recorder })
+    }
+
+    /// Loads a bare model file; it is not watched.
+    ///
+    /// # Errors
+    /// The bytes are no ONNX model, or the engine does not take it.
+    pub fn from_onnx(onnx: &[u8], engine: &dyn Engine, options: &LoadOptions) -> Result<Self, LoadError> {
+        Ok(Self { session: Session::from_onnx(onnx, engine, options)?, recorder: None })
+    }
+
+    /// A model of parts that are loaded already.
+    #[must_use]
+    pub const fn new(session: Session, recorder: Option<Recorder>) -> Self {
+        Self { session, recorder }
+    }
+
+    /// Runs the golden test that `bundle` holds for the loaded variant.
+    ///
+    /// # Errors
+    /// There is none, or the first difference.
+    pub fn check_golden(&self, bundle: &Bundle) -> Result<GoldenReport, LoadError> {
+        let golden = bundle.golden(self.session.variant())?;
+        Ok(self.session.check_golden(&golden)?)
+    }
+
+    /// The bundle's digest, or the file's for a bare model.
+    #[must_use]
+    pub const fn bundle(&self) -> Digest {
+        self.session.model()
+    }
+
+    /// The session.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// What watches the model; none for a bare one.
+    #[must_use]
+    pub const fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+}
+
+fn recorder_of(bundle: &Bundle) -> Result<Option<Recorder>, LoadError> {
+    let Some(bytes) = bundle.reference_profile()? else { return Ok(None) };
+    let reference = Reference::from_bytes(&bytes).map_err(LoadError::Reference)?;
+    let config = match bundle.monitor()? {
+        Some(value) => serde_json::from_value(value).map_err(LoadError::MonitorConfig)?,
+        None => MonitorConfig::default(),
+    };
+    Ok(Some(Recorder::new(Arc::new(reference), config)?))
+}
