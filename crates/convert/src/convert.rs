@@ -1,0 +1,312 @@
+//! From one model to the variants a plan asks for, each held to its bounds on its own engine.
+
+use edgeward_core::Digest;
+use edgeward_model::onnx::{self, GraphError, ModelProto};
+use edgeward_model::{Engine, EngineError, LoadOptions, Runnable, Signature, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::import::{ImportError, Imported, import};
+use crate::optimise::{OptimiseReport, optimise};
+use crate::parity::{self, Bounds, Parity, Verdict};
+use crate::quantise::{self, QuantiseReport};
+
+/// The numeric type of a variant's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// As trained.
+    F32,
+    /// int8 weights, float activations.
+    W8,
+}
+
+impl Dtype {
+    /// The name manifests use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::W8 => "w8",
+        }
+    }
+}
+
+/// One form of the model that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariantSpec {
+    /// Name of the engine that will run it.
+    pub engine: String,
+    /// Type of its weights.
+    pub dtype: Dtype,
+}
+
+/// What is wanted of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvertPlan {
+    /// The forms, in order of preference.
+    pub variants: Vec<VariantSpec>,
+    /// How far a form with quantised weights may be from the original. Float forms are held to [`Bounds::exact`].
+    #[serde(default)]
+    pub bounds: Bounds,
+}
+
+/// What a form was compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// The original, on the same engine.
+    Original,
+    /// The optimised model, because the engine does not load the original. For a float form, which *is* the optimised
+    /// model, this says only that it runs.
+    Optimised,
+}
+
+/// A form that was built and is within its bounds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BuiltVariant {
+    /// Engine it was checked on.
+    pub engine: String,
+    /// Type of its weights.
+    pub dtype: Dtype,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// Size of the file.
+    pub size_bytes: u64,
+    /// The original's size over this one's.
+    pub size_ratio: f64,
+    /// What it was compared with.
+    pub reference: Reference,
+    /// How far it is from the reference on the sample rows.
+    pub parity: Parity,
+    /// What became of the weights, for quantised forms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantise: Option<QuantiseReport>,
+    /// The file itself; not part of the report's JSON.
+    #[serde(skip)]
+    pub onnx: Vec<u8>,
+}
+
+/// A form that was wanted and is not to be had.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RefusedVariant {
+    /// Engine it was wanted for.
+    pub engine: String,
+    /// Type of the weights wanted.
+    pub dtype: Dtype,
+    /// Why not.
+    pub reason: String,
+    /// How far it was from the original, where that is the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parity: Option<Parity>,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConvertReport {
+    /// Digest of the original.
+    pub original: Digest,
+    /// Size of the original.
+    pub original_size_bytes: u64,
+    /// What optimising did.
+    pub optimise: OptimiseReport,
+    /// The forms built, in the plan's order.
+    pub built: Vec<BuiltVariant>,
+    /// The forms refused, in the plan's order.
+    pub refused: Vec<RefusedVariant>,
+}
+
+/// Why a plan cannot be followed at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The model is refused.
+    #[error("importing the model")]
+    Import(#[from] ImportError),
+    /// The graph is not sound.
+    #[error("optimising the model")]
+    Optimise(#[from] GraphError),
+    /// No engine at hand.
+    #[error("converting needs an engine to check the result on, and none was given")]
+    NoEngine,
+    /// No sample rows.
+    #[error("converting needs sample rows to compare answers on, and none were given")]
+    NoSamples,
+}
+
+/// Builds every variant of `plan` and compares it with the original on its own engine, over `samples` (each a call's
+/// inputs in order). What the model's outputs mean is said by `signature`; without one it is guessed from the graph.
+///
+/// # Errors
+/// The model is refused, or there is nothing to check results on. A variant that cannot be had is no error: it stands
+/// in the report with its reason.
+pub fn convert(
+    model: &[u8],
+    plan: &ConvertPlan,
+    engines: &[&dyn Engine],
+    signature: Option<&Signature>,
+    samples: &[Vec<Tensor>],
+) -> Result<ConvertReport, ConvertError> {
+    let first = engines.first().ok_or(ConvertError::NoEngine)?;
+    if samples.iter().all(|call| call.first().is_none_or(|input| input.rows() == 0)) {
+        return Err(ConvertError::NoSamples);
+    }
+    let imported = import(model, engines)?;
+    let (optimised, optimise) = optimise(&imported.model, *first)?;
+    let mut report = ConvertReport {
+        original: Digest::of(&imported.onnx),
+        original_size_bytes: imported.onnx.len() as u64,
+        optimise,
+        built: Vec::new(),
+        refused: Vec::new(),
+    };
+    let signature = signature.unwrap_or(&imported.signature);
+    let job = Job { imported: &imported, optimised: &optimised, bounds: plan.bounds, signature, samples };
+    for spec in &plan.variants {
+        let engine = engines.iter().find(|engine| engine.name() == spec.engine);
+        let built =
+            engine.map_or_else(|| Err(no_engine(engines).into()), |engine| job.build(*engine, spec.dtype));
+        match built {
+            Ok(variant) => report.built.push(variant),
+            Err(Refusal { reason, parity }) => {
+                let (engine, dtype) = (spec.engine.clone(), spec.dtype);
+                report.refused.push(RefusedVariant { engine, dtype, reason, parity });
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn no_engine(engines: &[&dyn Engine]) -> String {
+    let names: Vec<&str> = engines.iter().map(|engine| engine.name()).collect();
+    format!("this engine is not available here; available: {}", names.join(", "))
+}
+
+struct Refusal {
+    reason: String,
+    parity: Option<Parity>,
+}
+
+impl<T: Into<String>> From<T> for Refusal {
+    fn from(reason: T) -> Self {
+        Self { reason: reason.into(), parity: None }
+    }
+}
+
+/// What every variant of a plan is built from.
+struct Job<'a> {
+    imported: &'a Imported,
+    optimised: &'a ModelProto,
+    bounds: Bounds,
+    signature: &'a Signature,
+    samples: &'a [Vec<Tensor>],
+}
+
+impl Job<'_> {
+    fn build(&self, engine: &dyn Engine, dtype: Dtype) -> Result<BuiltVariant, Refusal> {
+        let (onnx, quantise, bounds) = match dtype {
+            Dtype::F32 => (onnx::encode(self.optimised), None, Bounds::exact()),
+            Dtype::W8 => {
+                let (model, report) =
+                    quantise::weights_int8(self.optimised).map_err(|error| error.to_string())?;
+                (onnx::encode(&model), Some(report), self.bounds)
+            }
+        };
+        let (reference, parity) = self.measure(engine, &onnx)?;
+        if let Verdict::Outside { reason } = bounds.judge(&parity) {
+            return Err(Refusal { reason, parity: Some(parity) });
+        }
+        Ok(BuiltVariant {
+            engine: engine.name().to_owned(),
+            dtype,
+            digest: Digest::of(&onnx),
+            size_bytes: onnx.len() as u64,
+            size_ratio: self.imported.onnx.len() as f64 / onnx.len() as f64,
+            reference,
+            parity,
+            quantise,
+            onnx,
+        })
+    }
+
+    fn measure(&self, engine: &dyn Engine, onnx: &[u8]) -> Result<(Reference, Parity), Refusal> {
+        let converted = load(engine, onnx).map_err(|error| error.to_string())?;
+        let (reference, original) = match load(engine, &self.imported.onnx) {
+            Ok(original) => (Reference::Original, original),
+            Err(_) => {
+                let optimised =
+                    load(engine, &onnx::encode(self.optimised)).map_err(|error| error.to_string())?;
+                (Reference::Optimised, optimised)
+            }
+        };
+        let parity = parity::measure(&*original, &*converted, self.signature, self.samples);
+        let parity = parity.map_err(|error| match std::error::Error::source(&error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        })?;
+        Ok((reference, parity))
+    }
+}
+
+fn load(engine: &dyn Engine, onnx: &[u8]) -> Result<std::sync::Arc<dyn Runnable>, EngineError> {
+    engine.load(onnx, &LoadOptions::with_threads(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeward_model::RtenEngine;
+    use edgeward_model::engine::conformance::fixture;
+
+    use super::*;
+
+    fn plan(dtypes: &[(&str, Dtype)]) -> ConvertPlan {
+        let spec = |&(engine, dtype): &(&str, Dtype)| VariantSpec { engine: engine.to_owned(), dtype };
+        ConvertPlan { variants: dtypes.iter().map(spec).collect(), bounds: Bounds::default() }
+    }
+
+    fn samples() -> Vec<Vec<Tensor>> {
+        vec![vec![Tensor::from_rows(20, 4, fixture::noise(80, 3)).unwrap()]]
+    }
+
+    fn run(plan: &ConvertPlan, samples: &[Vec<Tensor>]) -> Result<ConvertReport, ConvertError> {
+        convert(&onnx::encode(&fixture::classifier()), plan, &[&RtenEngine::new()], None, samples)
+    }
+
+    #[test]
+    fn the_plan_is_built_or_refused_with_reasons() {
+        let plan = plan(&[("rten", Dtype::F32), ("rten", Dtype::W8), ("ort", Dtype::F32)]);
+        let report = run(&plan, &samples()).unwrap();
+        assert_eq!(report.built.len(), 1);
+        let built = &report.built[0];
+        assert_eq!((built.engine.as_str(), built.dtype, built.parity.rows), ("rten", Dtype::F32, 20));
+        assert_eq!(built.digest, Digest::of(&built.onnx));
+        let reasons: Vec<&str> = report.refused.iter().map(|refused| refused.reason.as_str()).collect();
+        assert!(reasons[0].contains("no weight to quantise: 'w1': has 32 elements"), "{reasons:?}");
+        assert_eq!(reasons[1], "this engine is not available here; available: rten");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["built"][0]["dtype"], "f32");
+        assert!(json["built"][0].get("onnx").is_none());
+    }
+
+    #[test]
+    fn the_same_model_gives_the_same_report() {
+        let plan = plan(&[("rten", Dtype::F32)]);
+        assert_eq!(run(&plan, &samples()).unwrap(), run(&plan, &samples()).unwrap());
+    }
+
+    #[test]
+    fn nothing_is_converted_unchecked() {
+        let plan = plan(&[("rten", Dtype::F32)]);
+        assert!(matches!(run(&plan, &[]), Err(ConvertError::NoSamples)));
+        assert!(matches!(convert(b"", &plan, &[], None, &samples()), Err(ConvertError::NoEngine)));
+    }
+
+    #[test]
+    fn plans_are_read_strictly() {
+        let read = |json: &str| serde_json::from_str::<ConvertPlan>(json);
+        let plan = read(r#"{"variants":[{"engine":"rten","dtype":"w8"}]}"#).unwrap();
+        assert_eq!(plan.bounds, Bounds::default());
+        assert!(read(r#"{"variants":[{"engine":"rten","dtype":"w4"}]}"#).is_err());
+        assert!(read(r#"{"variants":[],"bound":{}}"#).is_err());
+    }
+}

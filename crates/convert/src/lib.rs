@@ -1,0 +1,26 @@
+//! From a trained model to the forms devices run. Used where models are made, never linked on a device.
+//!
+//! - [`import`]: is this file a model that can run, and where?
+//! - [`optimise`]: the same answers from a smaller graph.
+//! - [`quantise`]: int8 weights, 3 to 4 times smaller.
+//! - [`parity`]: does a form answer as the original does, on the engine it is for?
+//! - [`convert`](fn@convert): all of these by a plan; what fails its bounds is refused with the reason.
+//!
+//! The same input always gives the same bytes.
+//!
+//! Deliberately missing: training formats other than ONNX (export to it), static quantisation with calibration, and
+//! vendors' own converters.
+
+mod convert;
+pub mod import;
+pub mod optimise;
+pub mod parity;
+pub mod quantise;
+
+pub use convert::{
+    BuiltVariant, ConvertError, ConvertPlan, ConvertReport, Dtype, Reference, RefusedVariant, VariantSpec,
+    convert,
+};
+pub use import::{ImportError, Imported, import, import_file};
+pub use optimise::{OptimiseReport, optimise};
+pub use parity::{Bounds, Parity, ParityError, Verdict};
