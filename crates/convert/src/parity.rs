@@ -3,12 +3,14 @@
 //! Engines, quantisers and optimisers have given wrong answers without an error; so every form is compared with the
 //! original on real rows before it may ship, and [`Bounds`] say how far it may be.
 
+use std::collections::BTreeMap;
+
 use edgeward_model::signature::InterpretError;
 use edgeward_model::{EngineError, Interpretation, NamedTensor, Runnable, Signature, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Below this magnitude a relative difference says nothing and is taken relative to this.
-const RELATIVE_FLOOR: f64 = 1e-3;
+/// Least magnitude an output is taken to have; below, a relative difference says nothing.
+const MAGNITUDE_MIN: f64 = 1e-3;
 
 /// How far two forms of a model are apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,7 +19,8 @@ pub struct Parity {
     pub rows: usize,
     /// Largest absolute difference of a float output. Infinite if one is NaN or infinite and the other is not.
     pub abs_difference_max: f64,
-    /// Largest difference relative to the original's value (its magnitude taken as at least 0.001).
+    /// Largest difference of an output relative to that output's largest magnitude over the rows (at least 0.001), so
+    /// that logits, probabilities and values are measured alike.
     pub rel_difference_max: f64,
     /// Share of rows with the same predicted class; none if the model is no classifier.
     pub top1_agreement: Option<f64>,
@@ -36,9 +39,9 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// Differences up to 0.05, or the same class in 99 rows of 100.
+    /// Differences up to 5 % of an output's magnitude, and the same class in 99 rows of 100.
     fn default() -> Self {
-        Self { abs_difference_max: Some(0.05), rel_difference_max: None, top1_agreement_min: Some(0.99) }
+        Self { abs_difference_max: None, rel_difference_max: Some(0.05), top1_agreement_min: Some(0.99) }
     }
 }
 
@@ -46,7 +49,7 @@ impl Bounds {
     /// For forms that should compute the same numbers.
     #[must_use]
     pub const fn exact() -> Self {
-        Self { abs_difference_max: Some(1e-4), rel_difference_max: None, top1_agreement_min: Some(0.999) }
+        Self { abs_difference_max: None, rel_difference_max: Some(1e-4), top1_agreement_min: Some(0.999) }
     }
 
     /// Whether `parity` keeps every bound.
@@ -135,12 +138,13 @@ pub fn measure(
     calls: &[Vec<Tensor>],
 ) -> Result<Parity, ParityError> {
     let mut parity = Parity::default();
+    let mut spreads = BTreeMap::new();
     let (mut same, mut classified) = (0_usize, 0_usize);
     for (call, inputs) in calls.iter().enumerate() {
         let expected = original.run(inputs).map_err(|source| ParityError::Original { call, source })?;
         let found = converted.run(inputs).map_err(|source| ParityError::Converted { call, source })?;
         let (expected, found) = (name_all(original, expected), name_all(converted, found));
-        compare(&expected, &found, &mut parity)?;
+        compare(&expected, &found, &mut spreads)?;
         let classes =
             |rows: Vec<Interpretation>| rows.into_iter().map(|row| row.predicted).collect::<Vec<_>>();
         let (expected, found) =
@@ -152,6 +156,11 @@ pub fn measure(
     if parity.rows == 0 {
         return Err(ParityError::NoSamples);
     }
+    for spread in spreads.values() {
+        parity.abs_difference_max = parity.abs_difference_max.max(spread.difference_max);
+        let relative = spread.difference_max / spread.magnitude_max.max(MAGNITUDE_MIN);
+        parity.rel_difference_max = parity.rel_difference_max.max(relative);
+    }
     parity.top1_agreement = (classified > 0).then(|| same as f64 / classified as f64);
     Ok(parity)
 }
@@ -160,7 +169,18 @@ fn name_all(model: &dyn Runnable, tensors: Vec<Tensor>) -> Vec<NamedTensor> {
     model.outputs().iter().zip(tensors).map(|(spec, tensor)| NamedTensor::new(&spec.name, tensor)).collect()
 }
 
-fn compare(expected: &[NamedTensor], found: &[NamedTensor], parity: &mut Parity) -> Result<(), ParityError> {
+/// What was seen of one output over all rows.
+#[derive(Default)]
+struct Spread {
+    difference_max: f64,
+    magnitude_max: f64,
+}
+
+fn compare(
+    expected: &[NamedTensor],
+    found: &[NamedTensor],
+    spreads: &mut BTreeMap<String, Spread>,
+) -> Result<(), ParityError> {
     for expected in expected {
         let found = found.iter().find(|output| output.name == expected.name);
         let form = |tensor: &Tensor| format!("{}{:?}", tensor.datatype(), tensor.shape());
@@ -174,27 +194,22 @@ fn compare(expected: &[NamedTensor], found: &[NamedTensor], parity: &mut Parity)
             });
         };
         if expected.tensor.datatype().is_float() {
-            (0..expected.tensor.len()).for_each(|at| widen(parity, &expected.tensor, &found.tensor, at));
+            let spread = spreads.entry(expected.name.clone()).or_default();
+            (0..expected.tensor.len()).for_each(|at| widen(spread, &expected.tensor, &found.tensor, at));
         }
     }
     Ok(())
 }
 
-fn widen(parity: &mut Parity, expected: &Tensor, found: &Tensor, at: usize) {
+fn widen(spread: &mut Spread, expected: &Tensor, found: &Tensor, at: usize) {
     let (Some(expected), Some(found)) = (expected.number(at), found.number(at)) else { return };
     let same = expected == found || (expected.is_nan() && found.is_nan());
-    let difference = (expected - found).abs();
-    let difference = if same {
-        0.0
-    } else if difference.is_finite() {
-        difference
-    } else {
-        f64::INFINITY
-    };
-    parity.abs_difference_max = parity.abs_difference_max.max(difference);
-    let relative = if same { 0.0 } else { difference / expected.abs().max(RELATIVE_FLOOR) };
-    parity.rel_difference_max =
-        parity.rel_difference_max.max(if relative.is_nan() { f64::INFINITY } else { relative });
+    let apart =
+        Some((expected - found).abs()).filter(|difference| difference.is_finite()).unwrap_or(f64::INFINITY);
+    spread.difference_max = spread.difference_max.max(if same { 0.0 } else { apart });
+    if expected.is_finite() {
+        spread.magnitude_max = spread.magnitude_max.max(expected.abs());
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn golden() -> Golden {
-    Golden::parse(&std::fs::read(fixture("digits_mlp.golden.json")).unwrap()).unwrap()
+    let bytes = std::fs::read(fixture("digits_mlp.golden.json")).expect("the fixture is in the repository");
+    Golden::parse(&bytes).expect("the fixture is a golden test")
 }
 
 fn samples() -> Vec<Vec<Tensor>> {
@@ -31,8 +32,7 @@ fn plan(bounds: Bounds) -> ConvertPlan {
 fn a_foreign_model_becomes_variants_that_answer_alike() {
     let engine = RtenEngine::new();
     let imported = import_file(&fixture("digits_mlp.onnx"), &[&engine]).unwrap();
-    let bounds = Bounds { abs_difference_max: Some(0.5), ..Bounds::default() };
-    let report = convert(&imported.onnx, &plan(bounds), &[&engine], None, &samples()).unwrap();
+    let report = convert(&imported.onnx, &plan(Bounds::default()), &[&engine], None, &samples()).unwrap();
     assert!(report.refused.is_empty(), "{:?}", report.refused);
     let [float, int8] = &report.built[..] else { panic!("two variants: {report:?}") };
     assert_eq!(float.reference, Reference::Optimised, "the engine lacks Dropout, which is removed");
