@@ -1,7 +1,7 @@
 //! From a trained model to the forms devices run. Used where models are made, never linked on a device.
 //!
-//! - [`import`]: is this file a model that can run, and where?
-//! - [`optimise`]: the same answers from a smaller graph.
+//! - [`import`](mod@import): is this file a model that can run, and where?
+//! - [`optimise`](mod@optimise): the same answers from a smaller graph.
 //! - [`quantise`]: int8 weights, 3 to 4 times smaller.
 //! - [`parity`]: does a form answer as the original does, on the engine it is for?
 //! - [`convert`](fn@convert): all of these by a plan; what fails its bounds is refused with the reason.
