@@ -11,9 +11,9 @@ use crate::rollout::RolloutPolicy;
 use crate::trigger::TriggerPolicy;
 use crate::{Alert, Bucket, DeviceId, Digest, Envelope, ModelName, ProjectName, RolloutId, RunId};
 
-/// One decision.
+/// One decision. Its `type` stands beside the fields of its variant, so no variant may have a field `type`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
     /// A project was added or its policies changed.
     ProjectRegistered(Project),
@@ -183,7 +183,7 @@ pub struct ModelVersion {
 }
 
 impl Event {
-    /// The `kind` word in JSON.
+    /// The `type` word in JSON.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -199,5 +199,35 @@ impl Event {
             Self::RolloutFinished { .. } => "rollout_finished",
             Self::AlertRaised(_) => "alert_raised",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::AlertKind;
+    use crate::{Timestamp, canonical};
+
+    #[test]
+    fn an_alert_keeps_its_own_kind_beside_the_events_type() {
+        let alert = Alert {
+            id: "a1".into(),
+            kind: AlertKind::Drift,
+            device: DeviceId::new("d1").unwrap(),
+            model: ModelName::new("digits").unwrap(),
+            bundle: Digest::of(b"bundle"),
+            at_ms: Timestamp(1),
+            stream: None,
+            sample: 1,
+            change_sample: None,
+            log10_evidence: 7.5,
+            log10_threshold: 7.0,
+            message: "inputs moved".into(),
+        };
+        let event = Event::AlertRaised(alert);
+        let bytes = canonical::to_bytes(&event).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((&value["type"], &value["kind"]), (&event.kind().into(), &"drift".into()));
+        assert_eq!(serde_json::from_slice::<Event>(&bytes).unwrap(), event);
     }
 }
