@@ -1,0 +1,89 @@
+//! Join tokens and device credentials. Only their SHA-256 is kept: a copy of the database lets nobody in.
+
+use edgeward_core::{DeviceId, Digest, Timestamp};
+use rusqlite::params;
+
+use crate::column::Text;
+use crate::database::{View, Writer};
+use crate::error::StoreError;
+
+/// What a join token was good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinOutcome {
+    /// One use was taken.
+    Accepted,
+    /// Its time is over.
+    Expired,
+    /// Every use was taken.
+    UsedUp,
+    /// There is no such token.
+    Unknown,
+}
+
+impl View<'_> {
+    /// The device that a credential belongs to; none if it is unknown or revoked.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn device_by_credential(&self, hash: Digest) -> Result<Option<DeviceId>, StoreError> {
+        const SQL: &str = "SELECT device FROM device_credentials WHERE hash = ?1 AND revoked = 0";
+        self.row("looking for a credential", SQL, [Text(hash)], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+    }
+}
+
+impl Writer<'_> {
+    /// Keeps a join token that `uses` devices may use until `expires_at`; putting the same one again renews it.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn put_join_token(&self, hash: Digest, expires_at: Timestamp, uses: u32) -> Result<(), StoreError> {
+        self.execute(
+            "keeping a join token",
+            "INSERT OR REPLACE INTO join_tokens (hash, expires_at_ms, uses_left) VALUES (?1, ?2, ?3)",
+            params![Text(hash), expires_at.0, uses],
+        )?;
+        Ok(())
+    }
+
+    /// Takes one use of a join token. It is given back if the transaction is dropped.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn consume_join_token(&self, hash: Digest, now: Timestamp) -> Result<JoinOutcome, StoreError> {
+        const SQL: &str = "SELECT expires_at_ms, uses_left FROM join_tokens WHERE hash = ?1";
+        let token: Option<(i64, u32)> =
+            self.row("looking for a join token", SQL, [Text(hash)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        match token {
+            None => Ok(JoinOutcome::Unknown),
+            Some((expires_at, _)) if now.0 >= expires_at => Ok(JoinOutcome::Expired),
+            Some((_, 0)) => Ok(JoinOutcome::UsedUp),
+            Some(_) => {
+                let sql = "UPDATE join_tokens SET uses_left = uses_left - 1 WHERE hash = ?1";
+                self.execute("using a join token", sql, [Text(hash)])?;
+                Ok(JoinOutcome::Accepted)
+            }
+        }
+    }
+
+    /// Gives a device a credential. Earlier ones of that device stay valid until revoked.
+    ///
+    /// # Errors
+    /// The database fails, or the credential is another's.
+    pub fn put_credential(&self, hash: Digest, device: &DeviceId, now: Timestamp) -> Result<(), StoreError> {
+        self.execute(
+            "keeping a credential",
+            "INSERT INTO device_credentials (hash, device, issued_at_ms) VALUES (?1, ?2, ?3)",
+            params![Text(hash), Text(device), now.0],
+        )?;
+        Ok(())
+    }
+
+    /// Revokes every credential of a device; returns how many were valid.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn revoke_credentials(&self, device: &DeviceId) -> Result<usize, StoreError> {
+        let sql = "UPDATE device_credentials SET revoked = 1 WHERE device = ?1 AND revoked = 0";
+        self.execute("revoking credentials", sql, [Text(device)])
+    }
+}

@@ -1,0 +1,40 @@
+//! What is remembered: the ledger with its projections, observations, credentials, signed documents, and blobs.
+//!
+//! The only crate that speaks SQL. A [`Store`] is one SQLite file in WAL mode with `synchronous=FULL`: what a call
+//! returned from survives a power cut. Queries live on [`View`] and changes on [`Writer`], so a decision can be
+//! taken on exactly the state it is written on:
+//!
+//! - [`Store::read`] runs queries on one consistent snapshot;
+//! - [`Store::write`] runs queries and changes in one transaction, which is dropped when the closure fails.
+//!
+//! Every call blocks; asynchronous callers use a thread for blocking work. A closure must not call the store it runs
+//! in. [`Blobs`] is asynchronous and stands beside the database: content by digest, on any object store.
+//!
+//! Deliberately missing: clocks (`now` is an argument), secrets (only hashes are kept), what an event or a
+//! profile means, and the checking of signatures. A PostgreSQL store joins by passing `tests/conformance.rs`.
+
+mod blob;
+mod column;
+mod credential;
+mod database;
+mod decision;
+mod desired;
+mod error;
+mod fleet;
+mod ledger;
+mod profile;
+mod projection;
+mod registry;
+mod sample;
+
+pub use blob::{BLOB_BYTES_MAX, BlobError, Blobs};
+pub use credential::JoinOutcome;
+pub use database::{SCHEMA_VERSION, Store, View, Writer};
+pub use decision::{Registered, RunDecision};
+pub use desired::DESIRED_KEPT_MAX;
+pub use error::StoreError;
+pub use fleet::{DeviceRow, NewReport, ReportOutcome, ReportRow, RolloutRow};
+pub use ledger::{Checkpoint, ENTRIES_PAGE_MAX, Fault, Head, RawEntry};
+pub use profile::{NewProfile, PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow};
+pub use registry::{GateRow, ModelRow, ROWS_PAGE_MAX, RunRow, VersionRow};
+pub use sample::{NewSample, SAMPLES_PAGE_MAX, SAMPLES_PER_MODEL_MAX, SampleRow};

@@ -1,0 +1,133 @@
+//! Profiles: what each device saw in each window. Their bytes belong to the monitor; here they are only kept.
+
+use std::time::Duration;
+
+use edgeward_core::{DeviceId, Digest, ModelName, Timestamp};
+use rusqlite::{Row, params};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::column::Text;
+use crate::database::{View, Writer};
+use crate::error::StoreError;
+
+/// How long a profile is kept after it arrived.
+pub const PROFILE_RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Most profiles in one page.
+pub const PROFILES_PAGE_MAX: usize = 10_000;
+
+/// A profile that arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct NewProfile<'a> {
+    /// Who sends it.
+    pub device: &'a DeviceId,
+    /// One start of the agent.
+    pub session: Uuid,
+    /// Unique within the session.
+    pub seq: u64,
+    /// The model.
+    pub model: &'a ModelName,
+    /// The bundle that served.
+    pub bundle: Digest,
+    /// Start of the window.
+    pub from_ms: Timestamp,
+    /// End of the window.
+    pub to_ms: Timestamp,
+    /// Labels that arrived in the window.
+    pub labelled: u64,
+    /// How many of them agreed with the prediction.
+    pub correct: u64,
+    /// The profile's own bytes.
+    pub profile: &'a [u8],
+}
+
+/// One window on one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileRow {
+    /// The device.
+    pub device: DeviceId,
+    /// The bundle that served.
+    pub bundle: Digest,
+    /// Start of the window.
+    pub from_ms: Timestamp,
+    /// End of the window.
+    pub to_ms: Timestamp,
+    /// Labels that arrived in the window.
+    pub labelled: u64,
+    /// How many of them agreed with the prediction.
+    pub correct: u64,
+    /// The profile's own bytes.
+    #[serde(skip)]
+    pub profile: Vec<u8>,
+}
+
+impl ProfileRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            device: row.get::<_, Text<_>>(0)?.0,
+            bundle: row.get::<_, Text<_>>(1)?.0,
+            from_ms: Timestamp(row.get(2)?),
+            to_ms: Timestamp(row.get(3)?),
+            labelled: row.get(4)?,
+            correct: row.get(5)?,
+            profile: row.get(6)?,
+        })
+    }
+}
+
+impl View<'_> {
+    /// Profiles of one model whose window ends in `[from, to)`, of one bundle or of all, oldest window first; at most
+    /// [`PROFILES_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn profiles(
+        &self,
+        model: &ModelName,
+        bundle: Option<Digest>,
+        (from, to): (Timestamp, Timestamp),
+        limit: usize,
+    ) -> Result<Vec<ProfileRow>, StoreError> {
+        self.rows(
+            "reading profiles",
+            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile FROM profiles
+             WHERE model = ?1 AND (?2 IS NULL OR bundle = ?2) AND to_ms >= ?3 AND to_ms < ?4
+             ORDER BY to_ms, device, seq LIMIT ?5",
+            params![Text(model), bundle.map(Text), from.0, to.0, limit.min(PROFILES_PAGE_MAX)],
+            ProfileRow::read,
+        )
+    }
+}
+
+impl Writer<'_> {
+    /// Keeps a profile, once; says whether it was new. Profiles older than [`PROFILE_RETENTION`] are dropped.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn put_profile(&self, new: &NewProfile<'_>, now: Timestamp) -> Result<bool, StoreError> {
+        let kept = self.execute(
+            "keeping a profile",
+            "INSERT INTO profiles
+             (device, session, seq, model, bundle, from_ms, to_ms, received_at_ms, labelled, correct, profile)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT (device, session, seq) DO NOTHING",
+            params![
+                Text(new.device),
+                Text(new.session),
+                new.seq,
+                Text(new.model),
+                Text(new.bundle),
+                new.from_ms.0,
+                new.to_ms.0,
+                now.0,
+                new.labelled,
+                new.correct,
+                new.profile
+            ],
+        )?;
+        let oldest = now - PROFILE_RETENTION;
+        let sql = "DELETE FROM profiles WHERE received_at_ms < ?1";
+        self.execute("dropping old profiles", sql, params![oldest.0])?;
+        Ok(kept > 0)
+    }
+}

@@ -1,0 +1,163 @@
+//! What follows from the ledger: the tables that queries read, updated entry by entry.
+//!
+//! An event that contradicts the state is refused before it is kept: the end of a run that is not under way, a second
+//! run of a project beside the first, a version out of turn, an alert raised twice.
+
+use std::collections::BTreeMap;
+
+use edgeward_core::event::{ModelVersion, Project};
+use edgeward_core::ledger::{Chain, Entry};
+use edgeward_core::{Alert, Envelope, Event};
+use rusqlite::{Params, params};
+
+use crate::column::{Json, Text};
+use crate::database::{Store, Writer};
+use crate::error::StoreError;
+
+const OPERATION: &str = "updating a projection";
+
+/// Every projection, those that refer to others first.
+const TABLES: [&str; 8] =
+    ["gates", "aliases", "rollouts", "alerts", "versions", "runs", "projects", "devices"];
+
+impl Store {
+    /// Empties the projections and fills them again from the ledger.
+    ///
+    /// # Errors
+    /// The ledger is damaged, or the database fails; the projections are then left as they were.
+    pub fn rebuild(&self) -> Result<(), StoreError> {
+        self.write(|writer| {
+            for table in TABLES {
+                writer.execute("emptying a projection", &format!("DELETE FROM {table}"), [])?;
+            }
+            writer.replay(&mut Chain::default(), |entry| writer.project(entry))
+        })
+    }
+}
+
+impl Writer<'_> {
+    pub(crate) fn project(&self, entry: &Entry) -> Result<(), StoreError> {
+        let kind = entry.event.kind();
+        let refused = |reason: String| StoreError::Refused { kind, reason };
+        match self.apply(entry) {
+            Ok(Some(contradiction)) => Err(refused(contradiction)),
+            Ok(None) => Ok(()),
+            Err(StoreError::Sql { source, .. }) if is_constraint(&source) => Err(refused(source.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Updates the tables; says what the event contradicts, if it does.
+    fn apply(&self, entry: &Entry) -> Result<Option<String>, StoreError> {
+        let (seq, at) = (entry.seq, entry.at_ms.0);
+        match &entry.event {
+            Event::ProjectRegistered(project) => self.project_registered(project, at),
+            Event::DeviceEnrolled { device } => self.change(
+                "INSERT INTO devices (id, enrolled_at_ms) VALUES (?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET enrolled_at_ms = excluded.enrolled_at_ms",
+                params![Text(device), at],
+            ),
+            Event::RunRequested { run, project, cause, runner } => self.change(
+                "INSERT INTO runs (id, seq, project, cause, runner, requested_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![Text(run), seq, Text(project), cause, Json(runner), at],
+            ),
+            Event::RunFinished { run, project, outcome } => self.change(
+                "UPDATE runs SET finished_at_ms = ?3, outcome = ?4
+                 WHERE id = ?1 AND project = ?2 AND finished_at_ms IS NULL",
+                params![Text(run), Text(project), at, Json(outcome)],
+            ),
+            Event::GateJudged { run, gate, passed, reason } => self.change(
+                "INSERT INTO gates (run, gate, seq, passed, reason) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (run, gate)
+                 DO UPDATE SET seq = excluded.seq, passed = excluded.passed, reason = excluded.reason",
+                params![Text(run), gate, seq, passed, reason],
+            ),
+            Event::ModelRegistered(version) => self.model_registered(version, at),
+            Event::AliasMoved { model, alias, version } => self.change(
+                "INSERT INTO aliases (model, alias, version, moved_at_ms) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (model, alias)
+                 DO UPDATE SET version = excluded.version, moved_at_ms = excluded.moved_at_ms",
+                params![Text(model), alias, version, at],
+            ),
+            Event::RolloutStarted { .. } => self.rollout_started(entry),
+            Event::RolloutAdvanced { rollout, wave, limit, reasons } => self.change(
+                "UPDATE rollouts SET wave = ?2, wave_limit = ?3, wave_since_ms = ?4, reasons = ?5
+                 WHERE id = ?1 AND finished_at_ms IS NULL AND coalesce(wave, -1) < ?2",
+                params![Text(rollout), wave, Json(limit), at, Json(reasons)],
+            ),
+            Event::RolloutFinished { rollout, outcome, reasons } => self.change(
+                "UPDATE rollouts SET finished_at_ms = ?2, outcome = ?3, reasons = ?4
+                 WHERE id = ?1 AND finished_at_ms IS NULL",
+                params![Text(rollout), at, Json(outcome), Json(reasons)],
+            ),
+            Event::AlertRaised(alert) => self.alert_raised(alert, seq),
+        }
+    }
+
+    fn change(&self, sql: &str, params: impl Params) -> Result<Option<String>, StoreError> {
+        let nothing = "what it speaks of is not there, or not under way any more";
+        let changed = self.execute(OPERATION, sql, params)?;
+        Ok((changed == 0).then(|| nothing.to_owned()))
+    }
+
+    fn project_registered(&self, project: &Project, at: i64) -> Result<Option<String>, StoreError> {
+        self.change(
+            "INSERT INTO projects (name, updated_at_ms, document) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name)
+             DO UPDATE SET updated_at_ms = excluded.updated_at_ms, document = excluded.document",
+            params![Text(&project.name), at, Json(project)],
+        )
+    }
+
+    fn model_registered(&self, registered: &ModelVersion, at: i64) -> Result<Option<String>, StoreError> {
+        let ModelVersion { model, version, bundle, run, metrics, release } = registered;
+        let next = self.next_version(model)?;
+        if *version != next {
+            return Ok(Some(format!("version {version} of {model} is out of turn, the next is {next}")));
+        }
+        let (metrics, release): (&BTreeMap<_, _>, &Envelope) = (metrics, release);
+        self.change(
+            "INSERT INTO versions (model, version, bundle, run, metrics, release, registered_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![Text(model), version, Text(bundle), Text(run), Json(metrics), Json(release), at],
+        )
+    }
+
+    fn rollout_started(&self, entry: &Entry) -> Result<Option<String>, StoreError> {
+        let Event::RolloutStarted { rollout, model, version, bundle, from, policy, cause } = &entry.event
+        else {
+            return Ok(None);
+        };
+        let from = from.as_ref().map(Text);
+        let reasons = Json([cause]);
+        self.change(
+            "INSERT INTO rollouts
+             (id, seq, model, version, bundle, from_bundle, policy, cause, started_at_ms, reasons)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                Text(rollout),
+                entry.seq,
+                Text(model),
+                version,
+                Text(bundle),
+                from,
+                Json(policy),
+                cause,
+                entry.at_ms.0,
+                reasons
+            ],
+        )
+    }
+
+    fn alert_raised(&self, alert: &Alert, seq: u64) -> Result<Option<String>, StoreError> {
+        self.change(
+            "INSERT INTO alerts (id, seq, model, document) VALUES (?1, ?2, ?3, ?4)",
+            params![alert.id, seq, Text(&alert.model), Json(alert)],
+        )
+    }
+}
+
+fn is_constraint(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}

@@ -1,0 +1,251 @@
+//! Queries about projects, their runs, and the model registry.
+
+use std::collections::BTreeMap;
+
+use edgeward_core::event::{Project, RunOutcome, Runner};
+use edgeward_core::{Digest, Envelope, ModelName, ProjectName, RunId, Timestamp};
+use rusqlite::{Row, params};
+use serde::{Deserialize, Serialize};
+
+use crate::column::{Json, Text};
+use crate::database::View;
+use crate::error::StoreError;
+
+/// Most rows of any listing in one page.
+pub const ROWS_PAGE_MAX: usize = 1000;
+
+/// A pipeline run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// Its project.
+    pub project: ProjectName,
+    /// Why it was asked for.
+    pub cause: String,
+    /// Who carries it out.
+    pub runner: Runner,
+    /// When it was asked for.
+    pub requested_at_ms: Timestamp,
+    /// When it ended; none while it is under way.
+    pub finished_at_ms: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: Option<RunOutcome>,
+    /// What its gates said, in the order they spoke.
+    pub gates: Vec<GateRow>,
+}
+
+/// What a gate said about a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateRow {
+    /// The gate.
+    pub gate: String,
+    /// Whether the run passed.
+    pub passed: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// A version of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// The model.
+    pub model: ModelName,
+    /// 1, 2, 3, ... per model.
+    pub version: u64,
+    /// Its bundle.
+    pub bundle: Digest,
+    /// The run that made it.
+    pub run: RunId,
+    /// Evaluation metrics by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// The signed release.
+    pub release: Envelope,
+    /// When it was registered.
+    pub registered_at_ms: Timestamp,
+}
+
+/// A model in the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRow {
+    /// Its name.
+    pub name: ModelName,
+    /// Its newest version.
+    pub latest_version: u64,
+    /// The version each alias points at.
+    pub aliases: BTreeMap<String, u64>,
+}
+
+const RUN: &str = "SELECT id, project, cause, requested_at_ms, finished_at_ms, outcome, runner FROM runs";
+const VERSION: &str = "SELECT model, version, bundle, run, metrics, release, registered_at_ms FROM versions";
+
+impl RunRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get::<_, Text<_>>(0)?.0,
+            project: row.get::<_, Text<_>>(1)?.0,
+            cause: row.get(2)?,
+            requested_at_ms: Timestamp(row.get(3)?),
+            finished_at_ms: row.get::<_, Option<i64>>(4)?.map(Timestamp),
+            outcome: row.get::<_, Option<Json<_>>>(5)?.map(|json| json.0),
+            runner: row.get::<_, Json<_>>(6)?.0,
+            gates: Vec::new(),
+        })
+    }
+}
+
+impl GateRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { gate: row.get(0)?, passed: row.get(1)?, reason: row.get(2)? })
+    }
+}
+
+impl VersionRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            model: row.get::<_, Text<_>>(0)?.0,
+            version: row.get(1)?,
+            bundle: row.get::<_, Text<_>>(2)?.0,
+            run: row.get::<_, Text<_>>(3)?.0,
+            metrics: row.get::<_, Json<_>>(4)?.0,
+            release: row.get::<_, Json<_>>(5)?.0,
+            registered_at_ms: Timestamp(row.get(6)?),
+        })
+    }
+}
+
+impl View<'_> {
+    /// Every project, by name.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn projects(&self) -> Result<Vec<Project>, StoreError> {
+        const SQL: &str = "SELECT document FROM projects ORDER BY name";
+        self.rows("reading the projects", SQL, [], |row| Ok(row.get::<_, Json<_>>(0)?.0))
+    }
+
+    /// One project.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn project_named(&self, name: &ProjectName) -> Result<Option<Project>, StoreError> {
+        const SQL: &str = "SELECT document FROM projects WHERE name = ?1";
+        self.row("reading a project", SQL, [Text(name)], |row| Ok(row.get::<_, Json<_>>(0)?.0))
+    }
+
+    /// The newest runs, of one project or of all, the newest first; at most [`ROWS_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn runs(&self, project: Option<&ProjectName>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
+        let sql = format!("{RUN} WHERE ?1 IS NULL OR project = ?1 ORDER BY seq DESC LIMIT ?2");
+        let params = params![project.map(Text), limit.min(ROWS_PAGE_MAX)];
+        let runs = self.rows("reading the runs", &sql, params, RunRow::read)?;
+        runs.into_iter().map(|run| self.with_gates(run)).collect()
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn run(&self, id: &RunId) -> Result<Option<RunRow>, StoreError> {
+        let run = self.row("reading a run", &format!("{RUN} WHERE id = ?1"), [Text(id)], RunRow::read)?;
+        run.map(|run| self.with_gates(run)).transpose()
+    }
+
+    /// The run of `project` that is under way; there is at most one.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn run_under_way(&self, project: &ProjectName) -> Result<Option<RunRow>, StoreError> {
+        let sql = format!("{RUN} WHERE project = ?1 AND finished_at_ms IS NULL");
+        let run = self.row("reading the run under way", &sql, [Text(project)], RunRow::read)?;
+        run.map(|run| self.with_gates(run)).transpose()
+    }
+
+    fn with_gates(&self, run: RunRow) -> Result<RunRow, StoreError> {
+        const SQL: &str = "SELECT gate, passed, reason FROM gates WHERE run = ?1 ORDER BY seq";
+        let gates = self.rows("reading a run's gates", SQL, [Text(&run.id)], GateRow::read)?;
+        Ok(RunRow { gates, ..run })
+    }
+
+    /// Every model that has a version, by name.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn models(&self) -> Result<Vec<ModelRow>, StoreError> {
+        const SQL: &str = "SELECT model, max(version) FROM versions GROUP BY model ORDER BY model";
+        let models: Vec<(ModelName, u64)> =
+            self.rows("reading the models", SQL, [], |row| Ok((row.get::<_, Text<_>>(0)?.0, row.get(1)?)))?;
+        let with_aliases = |(name, latest_version)| {
+            let aliases = self.aliases(&name)?;
+            Ok(ModelRow { name, latest_version, aliases })
+        };
+        models.into_iter().map(with_aliases).collect()
+    }
+
+    /// The newest versions of a model, the newest first; at most [`ROWS_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn versions(&self, model: &ModelName, limit: usize) -> Result<Vec<VersionRow>, StoreError> {
+        let sql = format!("{VERSION} WHERE model = ?1 ORDER BY version DESC LIMIT ?2");
+        let params = params![Text(model), limit.min(ROWS_PAGE_MAX)];
+        self.rows("reading a model's versions", &sql, params, VersionRow::read)
+    }
+
+    /// One version.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn version(&self, model: &ModelName, version: u64) -> Result<Option<VersionRow>, StoreError> {
+        let sql = format!("{VERSION} WHERE model = ?1 AND version = ?2");
+        self.row("reading a version", &sql, params![Text(model), version], VersionRow::read)
+    }
+
+    /// The version of `model` that is `bundle`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn version_of_bundle(
+        &self,
+        model: &ModelName,
+        bundle: Digest,
+    ) -> Result<Option<VersionRow>, StoreError> {
+        let sql = format!("{VERSION} WHERE model = ?1 AND bundle = ?2");
+        self.row("reading a bundle's version", &sql, params![Text(model), Text(bundle)], VersionRow::read)
+    }
+
+    /// The version an alias points at.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn aliased(&self, model: &ModelName, alias: &str) -> Result<Option<VersionRow>, StoreError> {
+        let sql = format!(
+            "{VERSION} WHERE model = ?1
+             AND version = (SELECT version FROM aliases WHERE model = ?1 AND alias = ?2)"
+        );
+        self.row("reading an alias", &sql, params![Text(model), alias], VersionRow::read)
+    }
+
+    /// The version each alias of a model points at.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn aliases(&self, model: &ModelName) -> Result<BTreeMap<String, u64>, StoreError> {
+        const SQL: &str = "SELECT alias, version FROM aliases WHERE model = ?1 ORDER BY alias";
+        let pairs =
+            self.rows("reading a model's aliases", SQL, [Text(model)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(pairs.into_iter().collect())
+    }
+
+    /// The number the next version of `model` gets.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn next_version(&self, model: &ModelName) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT coalesce(max(version), 0) + 1 FROM versions WHERE model = ?1";
+        let next = self.row("reading the newest version", SQL, [Text(model)], |row| row.get(0))?;
+        Ok(next.unwrap_or(1))
+    }
+}

@@ -1,0 +1,252 @@
+//! Captured samples: inputs with their prediction and, once it is known, their label.
+//!
+//! A sample's sequence number rises when it is first kept and again when its label arrives or changes, so a reader who
+//! pages by it misses no label however late. Only the newest [`SAMPLES_PER_MODEL_MAX`] samples of a model stay.
+
+use edgeward_core::{DeviceId, Digest, ModelName, PredictionId, Timestamp};
+use rusqlite::{Row, params};
+use uuid::Uuid;
+
+use crate::column::Text;
+use crate::database::{View, Writer};
+use crate::error::StoreError;
+
+/// Most samples kept of one model; the oldest are dropped.
+pub const SAMPLES_PER_MODEL_MAX: u64 = 200_000;
+/// Most samples in one page.
+pub const SAMPLES_PAGE_MAX: usize = 10_000;
+
+/// Samples are counted whenever the sequence number passes a multiple of this; so many too many may stand for a while.
+const RETENTION_STRIDE: u64 = 1000;
+
+/// A sample that arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSample {
+    /// The prediction.
+    pub prediction: PredictionId,
+    /// The row within the request's batch.
+    pub row: u32,
+    /// The model.
+    pub model: ModelName,
+    /// The bundle that answered.
+    pub bundle: Digest,
+    /// When, by the device's clock.
+    pub at_ms: Timestamp,
+    /// The input row: little-endian f32 values.
+    pub features: Vec<u8>,
+    /// The class or value that was predicted.
+    pub predicted: Option<String>,
+    /// The truth, once known; none leaves a label that is there.
+    pub label: Option<String>,
+}
+
+/// A sample as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleRow {
+    /// Its place in the order of arrival; see the module's documentation.
+    pub seq: u64,
+    /// The device.
+    pub device: DeviceId,
+    /// When the sample or its label was received.
+    pub received_at_ms: Timestamp,
+    /// Digest of the input row: equal inputs have equal digests.
+    pub row_digest: Digest,
+    /// The sample.
+    pub sample: NewSample,
+}
+
+impl SampleRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let sample = NewSample {
+            prediction: PredictionId(row.get::<_, Text<Uuid>>(4)?.0),
+            row: row.get(5)?,
+            model: row.get::<_, Text<_>>(6)?.0,
+            bundle: row.get::<_, Text<_>>(7)?.0,
+            at_ms: Timestamp(row.get(8)?),
+            features: row.get(9)?,
+            predicted: row.get(10)?,
+            label: row.get(11)?,
+        };
+        Ok(Self {
+            seq: row.get(0)?,
+            device: row.get::<_, Text<_>>(1)?.0,
+            received_at_ms: Timestamp(row.get(2)?),
+            row_digest: row.get::<_, Text<_>>(3)?.0,
+            sample,
+        })
+    }
+}
+
+impl View<'_> {
+    /// How many samples of `model` got their label at or after `since`, by the control plane's clock.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn count_labelled_since(&self, model: &ModelName, since: Timestamp) -> Result<u64, StoreError> {
+        const SQL: &str =
+            "SELECT count(*) FROM samples WHERE model = ?1 AND label IS NOT NULL AND received_at_ms >= ?2";
+        let count =
+            self.row("counting labelled samples", SQL, params![Text(model), since.0], |row| row.get(0))?;
+        Ok(count.unwrap_or(0))
+    }
+
+    /// Labelled samples of `model` after sequence number `after`, in order; at most [`SAMPLES_PAGE_MAX`].
+    /// Numbers start at 1, so 0 asks for the first page.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn labelled_samples(
+        &self,
+        model: &ModelName,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<SampleRow>, StoreError> {
+        self.rows(
+            "reading labelled samples",
+            "SELECT seq, device, received_at_ms, row_digest, prediction, row, model, bundle, at_ms, features,
+                predicted, label FROM samples
+             WHERE model = ?1 AND label IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT ?3",
+            params![Text(model), after, limit.min(SAMPLES_PAGE_MAX)],
+            SampleRow::read,
+        )
+    }
+}
+
+impl Writer<'_> {
+    /// Keeps samples of `device`, each once by `(prediction, row)`. One that is there already takes a label that is
+    /// new to it. Returns how many were new or newly labelled.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn put_samples(
+        &self,
+        device: &DeviceId,
+        samples: &[NewSample],
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        self.put_samples_keeping(device, samples, now, SAMPLES_PER_MODEL_MAX)
+    }
+
+    fn put_samples_keeping(
+        &self,
+        device: &DeviceId,
+        samples: &[NewSample],
+        now: Timestamp,
+        keep: u64,
+    ) -> Result<usize, StoreError> {
+        let mut changed = 0;
+        for sample in samples {
+            let known = self.known_label(device, sample)?;
+            let news = known.as_ref().is_none_or(|label| sample.label.is_some() && *label != sample.label);
+            if news {
+                let seq = self.replace_sample(device, sample, now)?;
+                changed += 1;
+                if seq.is_multiple_of(RETENTION_STRIDE) {
+                    self.drop_oldest_of_every_model(keep)?;
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    /// The label of a sample that is there; none if it is not there.
+    fn known_label(
+        &self,
+        device: &DeviceId,
+        sample: &NewSample,
+    ) -> Result<Option<Option<String>>, StoreError> {
+        self.row(
+            "looking for a sample",
+            "SELECT label FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3",
+            params![Text(device), Text(sample.prediction), sample.row],
+            |row| row.get(0),
+        )
+    }
+
+    /// Returns the sample's new sequence number.
+    fn replace_sample(
+        &self,
+        device: &DeviceId,
+        sample: &NewSample,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let NewSample { prediction, row, model, bundle, at_ms, features, predicted, label } = sample;
+        let seq = self.row(
+            "keeping a sample",
+            "INSERT OR REPLACE INTO samples
+             (device, prediction, row, model, bundle, at_ms, received_at_ms, features, row_digest, predicted, label)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING seq",
+            params![
+                Text(device),
+                Text(prediction),
+                row,
+                Text(model),
+                Text(bundle),
+                at_ms.0,
+                now.0,
+                features,
+                Text(Digest::of(features)),
+                predicted,
+                label
+            ],
+            |row| row.get(0),
+        )?;
+        Ok(seq.unwrap_or(0))
+    }
+
+    fn drop_oldest_of_every_model(&self, keep: u64) -> Result<(), StoreError> {
+        const SQL: &str = "SELECT DISTINCT model FROM samples";
+        let models: Vec<ModelName> =
+            self.rows("reading the sampled models", SQL, [], |row| Ok(row.get::<_, Text<_>>(0)?.0))?;
+        models.iter().try_for_each(|model| self.drop_oldest_samples(model, keep).map(|_| ()))
+    }
+
+    /// Drops all but the newest `keep` samples of `model`; returns how many were dropped.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn drop_oldest_samples(&self, model: &ModelName, keep: u64) -> Result<usize, StoreError> {
+        self.execute(
+            "dropping old samples",
+            "DELETE FROM samples WHERE model = ?1 AND seq <=
+             (SELECT seq FROM samples WHERE model = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+            params![Text(model), keep],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Store;
+
+    fn sample(n: u64, model: &str) -> NewSample {
+        NewSample {
+            prediction: PredictionId(Uuid::from_u64_pair(0, n)),
+            row: 0,
+            model: ModelName::new(model).unwrap(),
+            bundle: Digest::of(b"bundle"),
+            at_ms: Timestamp(0),
+            features: Vec::new(),
+            predicted: None,
+            label: Some("3".into()),
+        }
+    }
+
+    #[test]
+    fn the_oldest_samples_of_every_model_are_dropped() {
+        const KEEP: u64 = 100;
+        let store = Store::in_memory().unwrap();
+        let device = DeviceId::new("d1").unwrap();
+        let samples: Vec<_> = (1..=3 * RETENTION_STRIDE)
+            .map(|n| sample(n, if n.is_multiple_of(2) { "even" } else { "odd" }))
+            .collect();
+        let put = |writer: &Writer<'_>| writer.put_samples_keeping(&device, &samples, Timestamp(0), KEEP);
+        assert_eq!(store.write::<_, StoreError>(put).unwrap(), samples.len());
+        for (model, newest) in [("even", 3 * RETENTION_STRIDE), ("odd", 3 * RETENTION_STRIDE - 1)] {
+            let model = ModelName::new(model).unwrap();
+            let kept = store.read::<_, StoreError>(|view| view.labelled_samples(&model, 0, 10_000)).unwrap();
+            assert_eq!((kept.len() as u64, kept.last().unwrap().seq), (KEEP, newest));
+        }
+    }
+}
