@@ -36,7 +36,7 @@ pub enum LoadError {
 /// One model, immutable, shared by every request that it answers.
 pub struct Loaded {
     session: Session,
-    recorder: Option<Recorder>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl Loaded {
@@ -65,7 +65,7 @@ impl Loaded {
 
     /// A model of parts that are loaded already.
     #[must_use]
-    pub const fn new(session: Session, recorder: Option<Recorder>) -> Self {
+    pub const fn new(session: Session, recorder: Option<Arc<Recorder>>) -> Self {
         Self { session, recorder }
     }
 
@@ -90,19 +90,19 @@ impl Loaded {
         &self.session
     }
 
-    /// What watches the model; none for a bare one.
+    /// What watches the model; none for a bare one. It may be kept after the model is gone, for what it counted last.
     #[must_use]
-    pub const fn recorder(&self) -> Option<&Recorder> {
+    pub const fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
     }
 }
 
-fn recorder_of(bundle: &Bundle) -> Result<Option<Recorder>, LoadError> {
+fn recorder_of(bundle: &Bundle) -> Result<Option<Arc<Recorder>>, LoadError> {
     let Some(bytes) = bundle.reference_profile()? else { return Ok(None) };
     let reference = Reference::from_bytes(&bytes).map_err(LoadError::Reference)?;
     let config = match bundle.monitor()? {
         Some(value) => serde_json::from_value(value).map_err(LoadError::MonitorConfig)?,
         None => MonitorConfig::default(),
     };
-    Ok(Some(Recorder::new(Arc::new(reference), config)?))
+    Ok(Some(Arc::new(Recorder::new(Arc::new(reference), config)?)))
 }

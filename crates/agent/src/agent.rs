@@ -1,0 +1,302 @@
+//! Starting and stopping: the agent of a device, and the bare endpoint.
+//!
+//! The order of a start is the order of what may fail: the data folder and its lock, the address, the identity. What was
+//! active serves before the control plane is asked anything.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use edgeward_api::Client;
+use edgeward_core::{DeviceId, ModelName, Timestamp};
+use edgeward_model::{Bundle, LoadOptions, RtenEngine, onnx};
+use edgeward_sdk::Loaded;
+use edgeward_trust::Believer;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::brain::{Brain, Snapshot, chain};
+use crate::config::{AgentConfig, AgentError, ServeConfig};
+use crate::control::{Control, Message, Parts};
+use crate::durable::{Access, TwoCopies, replace};
+use crate::endpoint::{About, Endpoint};
+use crate::identity::{Identity, IdentityError};
+use crate::records::{Records, to_json};
+use crate::registry::Registry;
+use crate::slots::Slots;
+
+/// How long requests under way may take when the agent ends.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+const ENROL_RETRY: Duration = Duration::from_secs(1);
+const ENROL_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// An agent or endpoint that has its address but does not serve yet.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    endpoint: Arc<Endpoint>,
+    /// Stops the control loop; none for a bare endpoint.
+    control: Option<(Sender<Message>, oneshot::Receiver<()>)>,
+    _kept: Kept,
+}
+
+/// What lives as long as the process serves.
+enum Kept {
+    Lock(#[expect(dead_code, reason = "held until the agent ends")] File),
+    Temporary(#[expect(dead_code, reason = "removed when the endpoint ends")] tempfile::TempDir),
+}
+
+/// Runs an agent until `shutdown` is ready.
+///
+/// # Errors
+/// It cannot start, or the endpoint fails.
+pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let mut shutdown = pin!(shutdown);
+    let bound = tokio::select! {
+        bound = bind(config) => bound?,
+        () = &mut shutdown => return Ok(()),
+    };
+    bound.serve(shutdown).await
+}
+
+/// Runs a bare endpoint until `shutdown` is ready.
+///
+/// # Errors
+/// It cannot start, or the endpoint fails.
+pub async fn serve(config: ServeConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    bind_bare(&config).await?.serve(shutdown).await
+}
+
+/// Starts an agent up to the point where it serves: it is enrolled, what was active is loaded, the loop runs.
+///
+/// # Errors
+/// It cannot start.
+pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
+    let lock = lock(&config.data_dir)?;
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr().map_err(AgentError::Endpoint)?;
+    let (identity, believer) = identify(&config).await?;
+    let (store, brain) = restore(&config, &identity, believer)?;
+    let url = url(address);
+    replace(&config.data_dir.join("endpoint"), url.as_bytes(), Access::Default)?;
+    let registry = Arc::new(Registry::default());
+    let records = Arc::new(Records::open(&config.data_dir, identity.device.clone())?);
+    let about = Arc::new(About::new(identity.device.clone(), Some(config.server.clone())));
+    let parts = Parts {
+        brain,
+        store,
+        client: Client::new(&config.server, Some(identity.credential)),
+        slots: Slots::new(config.data_dir.join("models")),
+        engine: Arc::new(RtenEngine::new()),
+        registry: Arc::clone(&registry),
+        records: Arc::clone(&records),
+        about: Arc::clone(&about),
+        endpoint: url,
+        poll: config.poll,
+        upload: config.upload,
+        clock: now,
+    };
+    let control = start_control(parts).await;
+    let endpoint = Endpoint::new(registry, records, about, now);
+    Ok(Bound { listener, address, endpoint, control: Some(control), _kept: Kept::Lock(lock) })
+}
+
+/// Starts a bare endpoint up to the point where it serves.
+///
+/// # Errors
+/// The model does not load or the address is taken.
+pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
+    let (name, loaded) = load_bare(config)?;
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr().map_err(AgentError::Endpoint)?;
+    let folder = tempfile::tempdir().map_err(AgentError::data_dir(&std::env::temp_dir()))?;
+    let device = DeviceId::new("local").map_err(|error| refuse(&config.path, error.to_string()))?;
+    let registry = Arc::new(Registry::default());
+    registry.get_or_add(&name).publish(Arc::new(loaded));
+    let records = Arc::new(Records::open(folder.path(), device.clone())?);
+    let endpoint = Endpoint::new(registry, records, Arc::new(About::new(device, None)), now);
+    Ok(Bound { listener, address, endpoint, control: None, _kept: Kept::Temporary(folder) })
+}
+
+impl Bound {
+    /// Where it serves.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready, then lets requests under way finish, for [`DRAIN_TIMEOUT`] at most.
+    ///
+    /// # Errors
+    /// The endpoint fails.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            // A dropped sender means the same.
+            let _ = stopped.await;
+        };
+        let router = self.endpoint.router();
+        let server =
+            tokio::spawn(
+                async move { axum::serve(self.listener, router).with_graceful_shutdown(stopped).await },
+            );
+        tracing::info!("serving at {}", url(self.address));
+        shutdown.await;
+        drop(stop);
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, server).await;
+        if let Some((sender, end)) = self.control {
+            // The loop may have ended by itself.
+            let _ = sender.send(Message::Stop);
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, end).await;
+        }
+        match drained {
+            Ok(Ok(Err(source))) => Err(AgentError::Endpoint(source)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Loads what was active, then starts the loop.
+async fn start_control(parts: Parts) -> (Sender<Message>, oneshot::Receiver<()>) {
+    let (sender, messages) = mpsc::channel();
+    let mut control = Control::new(parts, sender.clone(), messages);
+    let (started, ready) = oneshot::channel();
+    let (ended, end) = oneshot::channel();
+    // No thread of the runtime: the process need not wait for it, should a call to the control plane hang.
+    std::thread::spawn(move || {
+        control.start();
+        // Whoever waits for either may have given up.
+        let _ = started.send(());
+        control.run();
+        let _ = ended.send(());
+    });
+    // An error means that the loop panicked: the endpoint then answers that nothing serves.
+    let _ = ready.await;
+    (sender, end)
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn lock(data_dir: &Path) -> Result<File, AgentError> {
+    let wrap = || AgentError::data_dir(data_dir);
+    fs::create_dir_all(data_dir).map_err(wrap())?;
+    let path = data_dir.join("agent.lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(wrap())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AgentError::Locked { path: data_dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(wrap()(source)),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, AgentError> {
+    TcpListener::bind(address).await.map_err(|source| AgentError::Listen { address, source })
+}
+
+/// The address under which this machine reaches the endpoint.
+fn url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// The device's identity; a fresh one comes with the believer that goes into a fresh state.
+async fn identify(config: &AgentConfig) -> Result<(Identity, Option<Believer>), AgentError> {
+    let path = config.data_dir.join("identity.json");
+    if let Some(identity) = Identity::load(&path)? {
+        return Ok((identity, None));
+    }
+    let token = config.join_token.clone().ok_or(IdentityError::NoToken)?;
+    let identity = enrol(config, token).await?;
+    let believer = Believer::new(identity.root()?, Timestamp(0))?;
+    Ok((identity, Some(believer)))
+}
+
+/// Enrols, waiting for a control plane that does not answer yet.
+async fn enrol(config: &AgentConfig, token: String) -> Result<Identity, AgentError> {
+    let mut wait = ENROL_RETRY;
+    loop {
+        let (server, name, token) = (config.server.clone(), config.name.clone(), token.clone());
+        let attempt = tokio::task::spawn_blocking(move || Identity::enrol(&server, &name, &token));
+        let outcome = attempt.await.map_err(|error| AgentError::Endpoint(error.into()))?;
+        match outcome {
+            Err(error @ IdentityError::Unreachable { .. }) => {
+                tracing::warn!("{}; next try in {} s", chain(&error), wait.as_secs());
+                tokio::time::sleep(wait).await;
+                wait = wait.saturating_mul(2).min(ENROL_RETRY_MAX);
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+/// The device's state; a device that has just enrolled gets a fresh one, kept before its identity is.
+fn restore(
+    config: &AgentConfig,
+    identity: &Identity,
+    fresh: Option<Believer>,
+) -> Result<(TwoCopies, Brain), AgentError> {
+    let (mut store, bytes) = TwoCopies::open(&config.data_dir.join("state"))?;
+    if let Some(believer) = fresh {
+        let brain = Brain::new(identity.device.clone(), believer, config.slots.clone());
+        store.write(&to_json(brain.snapshot()))?;
+        identity.save(&config.data_dir.join("identity.json"))?;
+        return Ok((store, brain));
+    }
+    let bytes = bytes.ok_or_else(|| AgentError::StateMissing { path: config.data_dir.clone() })?;
+    let snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(AgentError::State)?;
+    let brain = Brain::restore(snapshot, &identity.device, config.slots.clone())?;
+    Ok((store, brain))
+}
+
+fn refuse(path: &Path, reason: String) -> AgentError {
+    AgentError::Model { path: path.to_owned(), reason }
+}
+
+/// A bundle's folder, verified and tested, or a bare ONNX file.
+fn load_bare(config: &ServeConfig) -> Result<(ModelName, Loaded), AgentError> {
+    let (path, engine, options) = (&config.path, RtenEngine::new(), LoadOptions::with_threads(1));
+    let fail = |error: &dyn std::error::Error| refuse(path, chain(error));
+    let (default_name, loaded) = if path.is_dir() {
+        let opened = Bundle::open(path).map_err(|error| fail(&error))?;
+        let bundle = Bundle::verify(path, &opened.digest()).map_err(|error| fail(&error))?;
+        let loaded = Loaded::from_bundle(&bundle, &engine, &options).map_err(|error| fail(&error))?;
+        loaded.check_golden(&bundle).map_err(|error| fail(&error))?;
+        (bundle.manifest().model.clone(), loaded)
+    } else {
+        let bytes = read_model(path).map_err(|error| fail(&error))?;
+        let loaded = Loaded::from_onnx(&bytes, &engine, &options).map_err(|error| fail(&error))?;
+        (name_of(path), loaded)
+    };
+    Ok((config.name.clone().unwrap_or(default_name), loaded))
+}
+
+fn read_model(path: &Path) -> std::io::Result<Vec<u8>> {
+    let size = fs::metadata(path)?.len();
+    if size > onnx::MODEL_BYTES_MAX as u64 {
+        let why = format!("{size} bytes, over the limit of {}", onnx::MODEL_BYTES_MAX);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+    }
+    fs::read(path)
+}
+
+/// The file's name as a model's name, or `model` if it has none that fits.
+fn name_of(path: &Path) -> ModelName {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let text: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    ModelName::new(text.trim_matches('-'))
+        .or_else(|_| ModelName::new("model"))
+        .expect("'model' keeps the rule for names")
+}

@@ -1,0 +1,457 @@
+//! What a device should do next, decided without I/O.
+//!
+//! [`Brain::handle`] takes one [`Input`] and the time and returns [`Output`]s in the order in which they must be carried
+//! out. The real agent and a simulated fleet drive the same code. The contract:
+//! - when [`Output::Persist`] is returned, [`Brain::snapshot`] must be durable before any later output is acted on, so
+//!   that a crash between any two system calls leads to work done again and never to work skipped;
+//! - nothing a network said counts before the [`Believer`] accepted it: a bundle is staged only with a release that the
+//!   releases role signed, and an older or expired desired state changes nothing;
+//! - one model's trouble never touches another model.
+//!
+//! Deliberately missing: clocks, files, the network, engines. A missing release is not held against the bundle: the
+//! releases travel beside the signed document, so whoever can drop them must not be able to ban a bundle.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edgeward_api::device::DesiredDocument;
+use edgeward_core::desired::{Assignment, Desired};
+use edgeward_core::slot::{self, Installed, Phase, SlotId, SlotPolicy, StageOutcome};
+use edgeward_core::time::as_ms;
+use edgeward_core::{DeviceId, Digest, ModelName, Release, Timestamp};
+use edgeward_trust::{Believer, TrustError};
+use serde::{Deserialize, Serialize};
+
+/// Schema of [`Snapshot`].
+pub const SNAPSHOT_SCHEMA: &str = "edgeward.brain/1";
+/// Most models one device keeps; further ones are ignored and said so.
+pub const MODELS_MAX: usize = 64;
+/// How many reasons are kept per model for people to read.
+pub const REASONS_MAX: usize = 8;
+
+/// A device's decisions over all its models.
+#[derive(Clone, Debug)]
+pub struct Brain {
+    memory: Snapshot,
+    policy: SlotPolicy,
+    reasons: BTreeMap<ModelName, Vec<String>>,
+    rejected: Option<String>,
+}
+
+/// What must survive a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// Always [`SNAPSHOT_SCHEMA`].
+    pub schema: String,
+    /// Whose decisions these are.
+    pub device: DeviceId,
+    /// What the device believes.
+    pub believer: Believer,
+    /// When the accepted desired state expires; none before the first.
+    pub expires_at_ms: Option<Timestamp>,
+    /// One entry per model.
+    pub models: BTreeMap<ModelName, ModelMemory>,
+}
+
+/// What a device remembers about one model.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelMemory {
+    /// The slot machine's state.
+    pub slots: slot::State,
+    /// The bundle the trusted desired state names.
+    pub wanted: Option<Digest>,
+    /// How long a new bundle is watched.
+    #[serde(with = "as_ms")]
+    pub probation_ms: Duration,
+    /// Verified releases of the wanted bundle and of the one being staged.
+    pub releases: Vec<Release>,
+    /// Since when the active bundle serves.
+    pub active_since_ms: Option<Timestamp>,
+}
+
+/// A snapshot that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Another schema.
+    #[error(
+        "the device's state has schema '{0}', this program reads '{SNAPSHOT_SCHEMA}'; update the program"
+    )]
+    Schema(String),
+    /// It belongs to another device.
+    #[error(
+        "the device's state belongs to {found}, the identity is {expected}; restore both from the same copy"
+    )]
+    Device {
+        /// Whose identity it is.
+        expected: DeviceId,
+        /// Whose state it is.
+        found: DeviceId,
+    },
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The agent started.
+    Started,
+    /// A document arrived; nothing in it is verified yet.
+    Document(Box<DesiredDocument>),
+    /// Staging of `bundle` ended.
+    Staged {
+        /// The model.
+        model: ModelName,
+        /// The bundle.
+        bundle: Digest,
+        /// How it ended.
+        outcome: StageOutcome,
+    },
+    /// The active bundle of `model` cannot serve.
+    Unhealthy {
+        /// The model.
+        model: ModelName,
+        /// Why.
+        reason: String,
+    },
+    /// Time passed: the server said nothing new, or could not be reached.
+    Tick,
+}
+
+/// What to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Make [`Brain::snapshot`] durable before going on.
+    Persist,
+    /// Do this for `model`.
+    Effect {
+        /// The model.
+        model: ModelName,
+        /// What to do.
+        effect: Effect,
+    },
+    /// Why, for people.
+    Reason {
+        /// The model; none for the device as a whole.
+        model: Option<ModelName>,
+        /// One sentence.
+        reason: String,
+    },
+    /// The document was not believed, so ask for it again without its tag.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// [`slot::Effect`] with what is needed to carry it out safely.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Fetch the released bundle into `slot`, verify and test it, then report [`Input::Staged`].
+    Stage {
+        /// Into which slot.
+        slot: SlotId,
+        /// The verified release: names the bundle and bounds its manifest.
+        release: Release,
+    },
+    /// Serve the bundle in this slot from the next request on.
+    Activate(Installed),
+    /// Stop serving the model.
+    Deactivate,
+}
+
+impl Brain {
+    /// A device that has just enrolled.
+    #[must_use]
+    pub fn new(device: DeviceId, believer: Believer, policy: SlotPolicy) -> Self {
+        let memory = Snapshot {
+            schema: SNAPSHOT_SCHEMA.to_owned(),
+            device,
+            believer,
+            expires_at_ms: None,
+            models: BTreeMap::new(),
+        };
+        Self { memory, policy, reasons: BTreeMap::new(), rejected: None }
+    }
+
+    /// A device that starts again.
+    ///
+    /// # Errors
+    /// The snapshot has another schema, or belongs to another device.
+    pub fn restore(snapshot: Snapshot, device: &DeviceId, policy: SlotPolicy) -> Result<Self, RestoreError> {
+        if snapshot.schema != SNAPSHOT_SCHEMA {
+            return Err(RestoreError::Schema(snapshot.schema));
+        }
+        if snapshot.device != *device {
+            return Err(RestoreError::Device { expected: device.clone(), found: snapshot.device });
+        }
+        Ok(Self { memory: snapshot, policy, reasons: BTreeMap::new(), rejected: None })
+    }
+
+    /// What must survive a crash.
+    #[must_use]
+    pub const fn snapshot(&self) -> &Snapshot {
+        &self.memory
+    }
+
+    /// The device.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceId {
+        &self.memory.device
+    }
+
+    /// Generation of the desired state the device follows.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.memory.believer.last().map(|last| last.generation)
+    }
+
+    /// Whether the clock stands before a time the device has proof of.
+    #[must_use]
+    pub fn clock_unsure(&self, now: Timestamp) -> bool {
+        now < self.memory.believer.floor()
+    }
+
+    /// Every model with what is remembered about it.
+    pub fn models(&self) -> impl Iterator<Item = (&ModelName, &ModelMemory)> {
+        self.memory.models.iter()
+    }
+
+    /// The bundle that serves `model`.
+    #[must_use]
+    pub fn active(&self, model: &ModelName) -> Option<Digest> {
+        self.memory.models.get(model)?.slots.active.map(|active| active.bundle)
+    }
+
+    /// The last few reasons about `model`, the newest last.
+    #[must_use]
+    pub fn reasons(&self, model: &ModelName) -> &[String] {
+        self.reasons.get(model).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes one input and says what to do.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Output> {
+        let mut decided = Decided::default();
+        match input {
+            Input::Started => self.step_all(&slot::Input::Started, now, &mut decided),
+            Input::Document(document) => self.on_document(&document, now, &mut decided),
+            Input::Staged { model, bundle, outcome } => {
+                self.step(&model, slot::Input::Staged { bundle, outcome }, now, &mut decided);
+                self.apply_wish(&model, now, &mut decided);
+            }
+            Input::Unhealthy { model, reason } => {
+                self.step(&model, slot::Input::Unhealthy { reason }, now, &mut decided);
+            }
+            Input::Tick => {
+                self.step_all(&slot::Input::Tick, now, &mut decided);
+                self.apply_wishes(now, &mut decided);
+            }
+        }
+        decided.into_outputs()
+    }
+
+    fn on_document(&mut self, document: &DesiredDocument, now: Timestamp, decided: &mut Decided) {
+        let before = self.memory.believer.clone();
+        match self.memory.believer.accept_desired(&document.desired, now) {
+            Ok(accepted) => {
+                self.rejected = None;
+                decided.changed |= self.memory.believer != before;
+                self.take_up(&accepted.desired, document, decided);
+                self.apply_wishes(now, decided);
+            }
+            Err(error) => self.reject(&error, decided),
+        }
+    }
+
+    fn reject(&mut self, error: &TrustError, decided: &mut Decided) {
+        let reason = format!("desired state not believed: {}", chain(error));
+        if self.rejected.as_ref() != Some(&reason) {
+            self.rejected = Some(reason.clone());
+            decided.reasons.push((None, reason.clone()));
+        }
+        decided.rejected = Some(reason);
+    }
+
+    /// Remembers what an accepted document wants of this device.
+    fn take_up(&mut self, desired: &Desired, document: &DesiredDocument, decided: &mut Decided) {
+        decided.changed |=
+            self.memory.expires_at_ms.replace(desired.expires_at_ms) != Some(desired.expires_at_ms);
+        for (model, memory) in &mut self.memory.models {
+            if !desired.models.contains_key(model) && memory.wanted.take().is_some() {
+                decided.changed = true;
+            }
+        }
+        for (model, assignment) in &desired.models {
+            if !self.memory.models.contains_key(model) && self.memory.models.len() >= MODELS_MAX {
+                decided
+                    .reasons
+                    .push((None, format!("{model} is ignored: a device keeps at most {MODELS_MAX} models")));
+                continue;
+            }
+            self.take_up_model(model, assignment, document, decided);
+        }
+    }
+
+    fn take_up_model(
+        &mut self,
+        model: &ModelName,
+        assignment: &Assignment,
+        document: &DesiredDocument,
+        decided: &mut Decided,
+    ) {
+        let wanted = assignment.bundle_for(&self.memory.device);
+        let before = self.memory.models.get(model).cloned();
+        let known = before.as_ref().map_or(&[][..], |memory| memory.releases.as_slice());
+        let release = wanted.and_then(|bundle| self.find_release(model, bundle, document, known));
+        let memory = self.memory.models.entry(model.clone()).or_default();
+        memory.wanted = wanted;
+        memory.probation_ms = assignment.probation_ms;
+        let staging = staging_bundle(&memory.slots);
+        memory.releases.retain(|kept| Some(kept.bundle) == staging && Some(kept.bundle) != wanted);
+        memory.releases.extend(release);
+        decided.changed |= before.as_ref() != Some(memory);
+    }
+
+    fn find_release(
+        &self,
+        model: &ModelName,
+        bundle: Digest,
+        document: &DesiredDocument,
+        known: &[Release],
+    ) -> Option<Release> {
+        let accept = |envelope| self.memory.believer.accept_release(envelope, model, bundle).ok();
+        let fresh = document.releases.iter().find_map(accept);
+        fresh.or_else(|| known.iter().find(|release| release.bundle == bundle).cloned())
+    }
+
+    fn apply_wishes(&mut self, now: Timestamp, decided: &mut Decided) {
+        let models: Vec<ModelName> = self.memory.models.keys().cloned().collect();
+        for model in &models {
+            self.apply_wish(model, now, decided);
+        }
+    }
+
+    /// Offers the wanted bundle to the slot machine; offering it again changes nothing.
+    fn apply_wish(&mut self, model: &ModelName, now: Timestamp, decided: &mut Decided) {
+        let Some(memory) = self.memory.models.get(model) else { return };
+        let Some(bundle) = memory.wanted else { return };
+        if self.memory.expires_at_ms.is_some_and(|at| now.max(self.memory.believer.floor()) >= at) {
+            return self.say(model, "the desired state has expired: keeping what runs".to_owned(), decided);
+        }
+        if !memory.holds(bundle)
+            && memory.release_of(bundle).is_none()
+            && memory.slots.refusal(bundle).is_none()
+        {
+            let reason = format!("{bundle:?} is wanted but no valid release for it was sent: not staged");
+            return self.say(model, reason, decided);
+        }
+        self.step(model, slot::Input::Desired(Some(bundle)), now, decided);
+    }
+
+    fn step_all(&mut self, input: &slot::Input, now: Timestamp, decided: &mut Decided) {
+        let models: Vec<ModelName> = self.memory.models.keys().cloned().collect();
+        for model in &models {
+            self.step(model, input.clone(), now, decided);
+        }
+    }
+
+    fn step(&mut self, model: &ModelName, input: slot::Input, now: Timestamp, decided: &mut Decided) {
+        let Some(memory) = self.memory.models.get_mut(model) else { return };
+        let policy = SlotPolicy { probation_ms: memory.probation_ms, ..self.policy.clone() };
+        let step = slot::step(&policy, memory.slots.clone(), input, now);
+        let active_before = memory.slots.active;
+        decided.changed |= memory.slots != step.state;
+        memory.slots = step.state;
+        if memory.slots.active != active_before {
+            memory.active_since_ms = memory.slots.active.map(|_| now);
+        }
+        let mut retry = None;
+        for effect in step.effects {
+            match memory.with_release(effect) {
+                Ok(effect) => decided.effects.push((model.clone(), effect)),
+                Err(bundle) => retry = Some(bundle),
+            }
+        }
+        for reason in step.reasons {
+            self.say(model, reason, decided);
+        }
+        if let Some(bundle) = retry {
+            let outcome = StageOutcome::Unreachable("its release is not known any more".to_owned());
+            self.step(model, slot::Input::Staged { bundle, outcome }, now, decided);
+        }
+    }
+
+    /// Keeps and passes on a reason, unless it is the one that was given last.
+    fn say(&mut self, model: &ModelName, reason: String, decided: &mut Decided) {
+        let kept = self.reasons.entry(model.clone()).or_default();
+        if kept.last() == Some(&reason) {
+            return;
+        }
+        kept.push(reason.clone());
+        let excess = kept.len().saturating_sub(REASONS_MAX);
+        kept.drain(..excess);
+        decided.reasons.push((Some(model.clone()), reason));
+    }
+}
+
+impl ModelMemory {
+    /// Whether a verified copy of `bundle` is in one of the slots.
+    fn holds(&self, bundle: Digest) -> bool {
+        [self.slots.active, self.slots.previous].into_iter().flatten().any(|kept| kept.bundle == bundle)
+    }
+
+    fn release_of(&self, bundle: Digest) -> Option<&Release> {
+        self.releases.iter().find(|release| release.bundle == bundle)
+    }
+
+    fn with_release(&self, effect: slot::Effect) -> Result<Effect, Digest> {
+        match effect {
+            slot::Effect::Stage { slot, bundle } => {
+                self.release_of(bundle).cloned().map(|release| Effect::Stage { slot, release }).ok_or(bundle)
+            }
+            slot::Effect::Activate(installed) => Ok(Effect::Activate(installed)),
+            slot::Effect::Deactivate => Ok(Effect::Deactivate),
+        }
+    }
+}
+
+/// What one input led to, before it is put in order.
+#[derive(Default)]
+struct Decided {
+    changed: bool,
+    effects: Vec<(ModelName, Effect)>,
+    reasons: Vec<(Option<ModelName>, String)>,
+    rejected: Option<String>,
+}
+
+impl Decided {
+    fn into_outputs(self) -> Vec<Output> {
+        let persist = self.changed.then_some(Output::Persist);
+        let reasons = self.reasons.into_iter().map(|(model, reason)| Output::Reason { model, reason });
+        let effects = self.effects.into_iter().map(|(model, effect)| Output::Effect { model, effect });
+        let rejected = self.rejected.map(|reason| Output::Rejected { reason });
+        persist.into_iter().chain(reasons).chain(effects).chain(rejected).collect()
+    }
+}
+
+fn staging_bundle(state: &slot::State) -> Option<Digest> {
+    match &state.phase {
+        Phase::Staging { bundle, .. } => Some(*bundle),
+        Phase::Idle | Phase::Probation { .. } => None,
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! What an agent or an endpoint is told when it starts, and why it may not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use edgeward_core::slot::SlotPolicy;
+use edgeward_core::{DeviceId, ModelName};
+
+use crate::brain::RestoreError;
+use crate::durable::DurableError;
+use crate::identity::IdentityError;
+
+/// How an agent runs.
+#[derive(Clone)]
+pub struct AgentConfig {
+    /// The control plane, such as `http://127.0.0.1:7700`.
+    pub server: String,
+    /// Needed once, to enrol.
+    pub join_token: Option<String>,
+    /// Everything the agent keeps.
+    pub data_dir: PathBuf,
+    /// The name it would like.
+    pub name: DeviceId,
+    /// Where it serves predictions; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How often it asks for the desired state.
+    pub poll: Duration,
+    /// How often it uploads a window.
+    pub upload: Duration,
+    /// How patient it is with new bundles; the desired state overrides the probation.
+    pub slots: SlotPolicy,
+}
+
+impl AgentConfig {
+    /// A configuration with the usual intervals: a poll each second, an upload each two.
+    #[must_use]
+    pub fn new(
+        server: impl Into<String>,
+        data_dir: impl Into<PathBuf>,
+        name: DeviceId,
+        listen: SocketAddr,
+    ) -> Self {
+        Self {
+            server: server.into(),
+            join_token: None,
+            data_dir: data_dir.into(),
+            name,
+            listen,
+            poll: Duration::from_secs(1),
+            upload: Duration::from_secs(2),
+            slots: SlotPolicy::default(),
+        }
+    }
+}
+
+/// How a bare endpoint runs.
+#[derive(Clone)]
+pub struct ServeConfig {
+    /// A bundle's folder or an ONNX file.
+    pub path: PathBuf,
+    /// The model's name in URLs; by default the bundle's, or the file's.
+    pub name: Option<ModelName>,
+    /// Where it serves predictions; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// Why an agent does not run. Each says what failed, why, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The data folder cannot be used.
+    #[error("using the data folder {}; give --data a folder this user may write", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent uses the data folder.
+    #[error(
+        "another agent already runs on the data folder {}; stop it, or give this one its own --data",
+        path.display()
+    )]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The address cannot be listened on.
+    #[error("listening on {address}: {}; give --listen a free address, or port 0 for any free port", source)]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The device has no identity and cannot get one.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The device enrolled but its state is gone.
+    #[error(
+        "{} has an identity but no state; restore it from a backup, or remove it and enrol again with a new join token",
+        path.display()
+    )]
+    StateMissing {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// The state on the disk cannot be used.
+    #[error("reading the device's state")]
+    State(#[source] serde_json::Error),
+    /// The state belongs to another device or program.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The disk refuses.
+    #[error(transparent)]
+    Disk(#[from] DurableError),
+    /// The trust root of the identity is unusable.
+    #[error("trusting the pinned root")]
+    Trust(#[from] edgeward_trust::TrustError),
+    /// The bundle or model file cannot be served.
+    #[error("serving {}: {reason}", path.display())]
+    Model {
+        /// The bundle or file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The endpoint stopped by itself.
+    #[error("the endpoint stopped")]
+    Endpoint(#[source] io::Error),
+}
+
+impl AgentError {
+    pub(crate) fn data_dir(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::DataDir { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,369 @@
+//! The control loop: one thread that asks what to do, does it, and tells what came of it.
+//!
+//! It alone drives the [`Brain`]. What the brain puts out goes into a queue that is worked off in order; a snapshot that
+//! cannot be written stops the queue until it can, so nothing is acted on that a crash would forget. Staging runs on its
+//! own thread, one per model, and comes back as a message. When the control plane is away, serving goes on, and the loop
+//! asks ever more rarely.
+//!
+//! Deliberately missing: a nudge from the server; a poll is the only way news arrives.
+
+mod activate;
+mod pace;
+mod upload;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use edgeward_api::client::Desired;
+use edgeward_api::device::{REPORT_SCHEMA, Report};
+use edgeward_api::{Client, ClientError};
+use edgeward_core::slot::{Phase, SlotId, StageOutcome};
+use edgeward_core::{Digest, ModelName, Release, Timestamp};
+use edgeward_model::{Engine, LoadOptions};
+use edgeward_sdk::{Loaded, Recorder};
+use uuid::Uuid;
+
+use crate::brain::{Brain, Effect, Input, Output, chain};
+use crate::durable::{DurableError, TwoCopies};
+use crate::endpoint::{About, Link};
+use crate::records::{Records, to_json};
+use crate::registry::{Registry, View};
+use crate::slots::Slots;
+
+use pace::Pace;
+
+/// Longest time between two looks at deadlines, such as the end of a probation.
+const TICK_MAX: Duration = Duration::from_secs(1);
+
+/// What the control loop is made of.
+pub struct Parts {
+    /// The decisions.
+    pub brain: Brain,
+    /// Where they are kept.
+    pub store: TwoCopies,
+    /// The control plane.
+    pub client: Client,
+    /// The bundles on the disk.
+    pub slots: Slots,
+    /// What runs them.
+    pub engine: Arc<dyn Engine>,
+    /// The models being served.
+    pub registry: Arc<Registry>,
+    /// Predictions, labels and alerts.
+    pub records: Arc<Records>,
+    /// What people are told.
+    pub about: Arc<About>,
+    /// Where predictions are served, such as `http://127.0.0.1:8600`.
+    pub endpoint: String,
+    /// How often to ask.
+    pub poll: Duration,
+    /// How often to upload.
+    pub upload: Duration,
+    /// Tells the time.
+    pub clock: fn() -> Timestamp,
+}
+
+/// The control loop.
+pub struct Control {
+    parts: Parts,
+    session: Uuid,
+    session_started_at_ms: Timestamp,
+    report_seq: u64,
+    profile_seq: u64,
+    etag: Option<String>,
+    queue: VecDeque<Output>,
+    jobs: BTreeMap<ModelName, Job>,
+    /// Loaded and tested while staging, so that activating is only an exchange.
+    ready: BTreeMap<ModelName, Arc<Loaded>>,
+    /// Recorders of models that served before, whose last window is still to be taken.
+    retired: Vec<Counting>,
+    windows_since: BTreeMap<ModelName, Timestamp>,
+    poll: Pace,
+    tick_due: Instant,
+    upload_due: Instant,
+    trouble: Option<String>,
+    report_due: bool,
+    messages: Receiver<Message>,
+    sender: Sender<Message>,
+}
+
+/// What wakes the loop before its time.
+pub enum Message {
+    /// Staging ended.
+    Staged {
+        /// The model.
+        model: ModelName,
+        /// The bundle.
+        bundle: Digest,
+        /// The loaded bundle, or why there is none.
+        result: Result<Arc<Loaded>, StageOutcome>,
+    },
+    /// The agent ends.
+    Stop,
+}
+
+/// A recorder and whose it is.
+struct Counting {
+    model: ModelName,
+    bundle: Digest,
+    recorder: Arc<Recorder>,
+}
+
+/// Staging under way.
+struct Job {
+    cancelled: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    /// What to stage when this one has ended.
+    next: Option<(SlotId, Release)>,
+}
+
+impl Control {
+    /// A loop that has not begun; `messages` is the end that `sender` speaks to.
+    #[must_use]
+    pub fn new(parts: Parts, sender: Sender<Message>, messages: Receiver<Message>) -> Self {
+        let now = (parts.clock)();
+        Self {
+            session: Uuid::now_v7(),
+            session_started_at_ms: now,
+            report_seq: 0,
+            profile_seq: 0,
+            etag: None,
+            queue: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            retired: Vec::new(),
+            windows_since: BTreeMap::new(),
+            poll: Pace::new(parts.poll),
+            tick_due: Instant::now(),
+            upload_due: Instant::now() + parts.upload,
+            trouble: None,
+            report_due: true,
+            messages,
+            sender,
+            parts,
+        }
+    }
+
+    /// Takes up where the last start left off: serves what was active, before anybody is asked anything.
+    pub fn start(&mut self) {
+        self.feed(Input::Started);
+        self.publish_views();
+    }
+
+    /// Runs until told to stop, then hands what was counted to the spool.
+    pub fn run(mut self) {
+        while self.wait() {
+            self.work();
+        }
+        self.jobs.values().for_each(|job| job.cancelled.store(true, Ordering::Relaxed));
+        self.take_windows();
+    }
+
+    /// Waits for a message or the next deadline; false when the agent ends.
+    fn wait(&mut self) -> bool {
+        let due = self.poll.due().min(self.upload_due).min(self.tick_due);
+        match self.messages.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Ok(Message::Staged { model, bundle, result }) => {
+                self.on_staged(model, bundle, result);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    fn work(&mut self) {
+        self.work_off();
+        if Instant::now() >= self.tick_due {
+            self.tick_due = Instant::now() + self.parts.poll.min(TICK_MAX);
+            self.feed(Input::Tick);
+        }
+        if Instant::now() >= self.poll.due() {
+            self.ask();
+            self.report_due = true;
+        }
+        self.publish_views();
+        if std::mem::take(&mut self.report_due) && self.poll.is_reached() {
+            self.report();
+        }
+        if Instant::now() >= self.upload_due {
+            self.upload_due = Instant::now() + self.parts.upload;
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if self.poll.is_reached() || self.window_is_old() {
+            self.take_windows();
+        }
+        if self.poll.is_reached() {
+            self.upload();
+        }
+    }
+
+    /// Asks for the desired state.
+    fn ask(&mut self) {
+        match self.parts.client.desired(self.etag.as_deref()) {
+            Ok(Desired::Document { document, etag }) => {
+                self.heard();
+                self.etag = etag;
+                self.feed(Input::Document(document));
+            }
+            Ok(Desired::Unchanged | Desired::None) => self.heard(),
+            Err(error) => self.missed(&error),
+        }
+    }
+
+    fn heard(&mut self) {
+        self.poll.reached();
+        if self.trouble.take().is_some() {
+            tracing::info!(server = self.parts.client.base(), "the control plane answers");
+        }
+    }
+
+    fn missed(&mut self, error: &ClientError) {
+        self.poll.missed();
+        let why = match error {
+            ClientError::Refused { status: 401 | 403, .. } => format!(
+                "{}; the control plane does not accept this device any more: remove the data folder and enrol again",
+                chain(error)
+            ),
+            _ => format!("{}; serving goes on", chain(error)),
+        };
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::warn!("{why}");
+            self.trouble = Some(why);
+        }
+    }
+
+    /// Gives the brain an input and works off what it puts out.
+    fn feed(&mut self, input: Input) {
+        let outputs = self.parts.brain.handle(input, (self.parts.clock)());
+        self.queue.extend(outputs);
+        self.work_off();
+    }
+
+    fn work_off(&mut self) {
+        while let Some(output) = self.queue.pop_front() {
+            if output == Output::Persist {
+                if let Err(error) = self.persist() {
+                    tracing::error!("{}; nothing is changed until it can be written", chain(&error));
+                    self.queue.push_front(output);
+                    return;
+                }
+            } else {
+                self.carry_out(output);
+            }
+        }
+    }
+
+    fn persist(&mut self) -> Result<(), DurableError> {
+        self.parts.store.write(&to_json(self.parts.brain.snapshot()))
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Persist => {}
+            Output::Reason { model: Some(model), reason } => tracing::info!(%model, "{reason}"),
+            Output::Reason { model: None, reason } => tracing::warn!("{reason}"),
+            Output::Rejected { reason } => {
+                self.etag = None;
+                self.trouble = Some(reason);
+            }
+            Output::Effect { model, effect } => {
+                self.report_due = true;
+                match effect {
+                    Effect::Stage { slot, release } => self.stage(model, slot, release),
+                    Effect::Activate(installed) => self.activate(&model, installed),
+                    Effect::Deactivate => self.deactivate(&model),
+                }
+            }
+        }
+    }
+
+    /// Stages on a thread of its own; a second wish for the same model waits for the first to be given up.
+    fn stage(&mut self, model: ModelName, slot: SlotId, release: Release) {
+        if let Some(job) = self.jobs.get_mut(&model) {
+            job.cancelled.store(true, Ordering::Relaxed);
+            job.next = Some((slot, release));
+            return;
+        }
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let thread =
+            activate::spawn_staging(&self.parts, &self.sender, &cancelled, model.clone(), slot, release);
+        self.jobs.insert(model, Job { cancelled, thread, next: None });
+    }
+
+    fn on_staged(&mut self, model: ModelName, bundle: Digest, result: Result<Arc<Loaded>, StageOutcome>) {
+        let next = self.jobs.remove(&model).and_then(|job| {
+            // The thread's last act was to send this message.
+            let _ = job.thread.join();
+            job.next
+        });
+        if let Some((slot, release)) = next {
+            return self.stage(model, slot, release);
+        }
+        let outcome = match result {
+            Ok(loaded) => {
+                self.ready.insert(model.clone(), loaded);
+                StageOutcome::Ready
+            }
+            Err(outcome) => outcome,
+        };
+        self.report_due = true;
+        self.feed(Input::Staged { model, bundle, outcome });
+    }
+
+    /// Shows the endpoint what the brain thinks.
+    fn publish_views(&self) {
+        for (model, memory) in self.parts.brain.models() {
+            let phase = match memory.slots.phase {
+                Phase::Idle => "idle",
+                Phase::Staging { .. } => "staging",
+                Phase::Probation { .. } => "probation",
+            };
+            self.parts.registry.get_or_add(model).set_view(View {
+                phase: phase.to_owned(),
+                refused: memory.slots.refused.clone(),
+                active_since_ms: memory.active_since_ms,
+                reasons: self.parts.brain.reasons(model).to_vec(),
+            });
+        }
+        let generation = self.parts.brain.generation();
+        self.parts.about.set_link(Link { generation, trouble: self.trouble.clone() });
+    }
+
+    fn report(&mut self) {
+        let now = (self.parts.clock)();
+        self.report_seq += 1;
+        let report = Report {
+            schema: REPORT_SCHEMA.to_owned(),
+            session: self.session,
+            seq: self.report_seq,
+            session_started_at_ms: self.session_started_at_ms,
+            at_ms: now,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            endpoint: self.parts.endpoint.clone(),
+            pid: std::process::id(),
+            generation: self.parts.brain.generation(),
+            clock_unsure: self.parts.brain.clock_unsure(now),
+            models: self.parts.registry.reports(),
+        };
+        if let Err(error) = self.parts.client.report(&report) {
+            self.missed(&error);
+        }
+    }
+}
+
+impl Counting {
+    fn of(model: &ModelName, loaded: &Loaded) -> Option<Self> {
+        let recorder = Arc::clone(loaded.recorder()?);
+        Some(Self { model: model.clone(), bundle: loaded.bundle(), recorder })
+    }
+}
+
+const ONE_THREAD: LoadOptions = LoadOptions::with_threads(1);

@@ -1,0 +1,105 @@
+//! Carrying out what the brain decided about one model: stage beside, publish, withdraw.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::Sender;
+use std::thread::{self, JoinHandle};
+
+use edgeward_core::slot::{Installed, SlotId, StageOutcome};
+use edgeward_core::{Digest, ModelName, Release};
+use edgeward_sdk::Loaded;
+
+use super::{Control, Counting, Message, ONE_THREAD, Parts};
+use crate::brain::{Input, chain};
+use crate::fetch::{FetchError, Staging, load, open_verified};
+
+/// Stages on a thread of its own; its last act is to send [`Message::Staged`].
+pub(super) fn spawn_staging(
+    parts: &Parts,
+    sender: &Sender<Message>,
+    cancelled: &Arc<AtomicBool>,
+    model: ModelName,
+    slot: SlotId,
+    release: Release,
+) -> JoinHandle<()> {
+    let (client, slots, engine) = (parts.client.clone(), parts.slots.clone(), Arc::clone(&parts.engine));
+    let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
+    thread::spawn(move || {
+        let staging = Staging {
+            source: &client,
+            slots: &slots,
+            engine: &*engine,
+            options: ONE_THREAD,
+            cancelled: &cancelled,
+        };
+        let work = || staging.stage(&model, slot, &release);
+        let staged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        let result = match staged {
+            Ok(result) => result.map_err(|error| error.outcome()),
+            Err(_) => Err(StageOutcome::Refused("the engine panicked while testing it".to_owned())),
+        };
+        // Nobody listens once the agent ends.
+        let _ = sender.send(Message::Staged { model, bundle: release.bundle, result });
+    })
+}
+
+impl Control {
+    /// Serves the bundle in a slot from the next request on; one that does not load is reported to the brain.
+    pub(super) fn activate(&mut self, model: &ModelName, installed: Installed) {
+        match self.take_loaded(model, installed) {
+            Ok(loaded) => self.publish(model, loaded),
+            Err(error) => {
+                let reason = format!("{:?} does not load: {}", installed.bundle, chain(&error));
+                let input = Input::Unhealthy { model: model.clone(), reason };
+                let outputs = self.parts.brain.handle(input, (self.parts.clock)());
+                self.queue.extend(outputs);
+            }
+        }
+    }
+
+    /// The bundle as it was tested while staging, or loaded anew from verified bytes.
+    fn take_loaded(&mut self, model: &ModelName, installed: Installed) -> Result<Arc<Loaded>, FetchError> {
+        let staged = self.ready.remove(model).filter(|loaded| loaded.bundle() == installed.bundle);
+        if let Some(loaded) = staged {
+            return Ok(loaded);
+        }
+        let folder = self.parts.slots.folder(model, installed.slot);
+        let bundle = open_verified(&folder, installed.bundle, self.parts.engine.name())?;
+        Ok(Arc::new(load(&bundle, &*self.parts.engine, &ONE_THREAD)?))
+    }
+
+    fn publish(&mut self, model: &ModelName, loaded: Arc<Loaded>) {
+        let bundle = loaded.bundle();
+        self.restore_monitor(model, &loaded);
+        let served = self.parts.registry.get_or_add(model);
+        let before = served.publish(loaded).filter(|before| before.bundle() != bundle);
+        tracing::info!(%model, ?bundle, "serving");
+        self.retired.extend(before.and_then(|before| Counting::of(model, &before)));
+        self.forget_old_monitors(model);
+    }
+
+    pub(super) fn deactivate(&mut self, model: &ModelName) {
+        let before = self.parts.registry.get_or_add(model).handle.withdraw().before;
+        tracing::error!(%model, "nothing good to serve");
+        self.retired.extend(before.and_then(|before| Counting::of(model, &before)));
+    }
+
+    fn restore_monitor(&self, model: &ModelName, loaded: &Loaded) {
+        let Some(recorder) = loaded.recorder() else { return };
+        let Some(state) = self.parts.slots.monitor_state(model, loaded.bundle()) else { return };
+        if let Err(error) = recorder.restore(&state) {
+            tracing::warn!(%model, "the monitor starts anew: {}", chain(&error));
+        }
+    }
+
+    fn forget_old_monitors(&self, model: &ModelName) {
+        let slots = self.parts.brain.snapshot().models.get(model).map(|memory| &memory.slots);
+        let kept: Vec<Digest> = slots
+            .iter()
+            .flat_map(|slots| [slots.active, slots.previous])
+            .flatten()
+            .map(|installed| installed.bundle)
+            .collect();
+        self.parts.slots.forget_monitors(model, &kept);
+    }
+}

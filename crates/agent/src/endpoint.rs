@@ -1,0 +1,216 @@
+//! The local endpoint: Open Inference Protocol v2 over HTTP with JSON, late labels, metrics and status.
+//!
+//! A request passes, in order: the time limit, the cap on requests in flight, the body limit, the protocol's checks, the
+//! model. Models run on blocking threads, so that a slow one never keeps the endpoint from answering health checks.
+//! Every error is `{"error": "..."}` with a text that says what to send instead.
+//!
+//! Deliberately missing: the protocol's binary tensor extension, gRPC, and a credential: the endpoint is for the machine
+//! it runs on, so listen on a loopback address.
+
+mod feedback;
+mod infer;
+mod metadata;
+mod metrics;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use edgeward_core::{DeviceId, Timestamp};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::records::Records;
+use crate::registry::Registry;
+
+/// Largest body of a request.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+/// Most predictions and labels under way at once; more are told to come again.
+pub const REQUESTS_CONCURRENT_MAX: usize = 64;
+/// Most rows in one request.
+pub const ROWS_PER_REQUEST_MAX: usize = 10_000;
+/// Most labels in one request.
+pub const LABELS_PER_REQUEST_MAX: usize = 1_000;
+/// Longest label, and longest id of a request, in bytes.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Longest time for one request, its body included.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the endpoint answers from.
+pub struct Endpoint {
+    /// The models.
+    pub registry: Arc<Registry>,
+    /// Where answers and labels are kept.
+    pub records: Arc<Records>,
+    /// What the control loop says about the device.
+    pub about: Arc<About>,
+    permits: Arc<Semaphore>,
+    clock: fn() -> Timestamp,
+}
+
+/// The device as a whole, for people.
+pub struct About {
+    /// Its id.
+    pub device: DeviceId,
+    /// The control plane; none for a bare endpoint.
+    pub server: Option<String>,
+    link: Mutex<Link>,
+}
+
+/// How the device stands to its control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Generation of the desired state it follows.
+    pub generation: Option<u64>,
+    /// Why the control plane cannot be followed; none while all is well.
+    pub trouble: Option<String>,
+}
+
+impl About {
+    /// A device that has not met its control plane yet.
+    #[must_use]
+    pub fn new(device: DeviceId, server: Option<String>) -> Self {
+        Self { device, server, link: Mutex::new(Link::default()) }
+    }
+
+    /// How the device stands to its control plane.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says how the device stands to its control plane.
+    pub fn set_link(&self, link: Link) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+}
+
+impl Endpoint {
+    /// An endpoint over these parts; `clock` tells the time that predictions are given.
+    #[must_use]
+    pub fn new(
+        registry: Arc<Registry>,
+        records: Arc<Records>,
+        about: Arc<About>,
+        clock: fn() -> Timestamp,
+    ) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(REQUESTS_CONCURRENT_MAX));
+        Arc::new(Self { registry, records, about, permits, clock })
+    }
+
+    /// The routes.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/v2", get(metadata::server))
+            .route("/v2/health/live", get(metadata::live))
+            .route("/v2/health/ready", get(metadata::ready))
+            .route("/v2/models/{model}", get(metadata::model))
+            .route("/v2/models/{model}/versions/{version}", get(metadata::version))
+            .route("/v2/models/{model}/ready", get(metadata::model_ready))
+            .route("/v2/models/{model}/versions/{version}/ready", get(metadata::version_ready))
+            .route("/v2/models/{model}/infer", post(infer::newest))
+            .route("/v2/models/{model}/versions/{version}/infer", post(infer::version))
+            .route("/v1/feedback", post(feedback::take))
+            .route("/v1/status", get(metrics::status))
+            .route("/metrics", get(metrics::prometheus))
+            .fallback(unknown_route)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .layer(middleware::from_fn(in_time))
+            .with_state(self)
+    }
+}
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into() }
+    }
+
+    fn bad_request(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "error": self.error }));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            return (self.status, [(header::RETRY_AFTER, "1")], body).into_response();
+        }
+        (self.status, body).into_response()
+    }
+}
+
+impl From<BytesRejection> for Refusal {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let error = format!("the body is over {BODY_BYTES_MAX} bytes; send fewer rows per request");
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, error);
+        }
+        Self::bad_request(format!("reading the body: {}", rejection.body_text()))
+    }
+}
+
+/// The right to have one request under way.
+struct Permit(OwnedSemaphorePermit);
+
+impl FromRequestParts<Arc<Endpoint>> for Permit {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(_parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, Refusal> {
+        Arc::clone(&endpoint.permits).try_acquire_owned().map(Self).map_err(|_| {
+            let error =
+                format!("{REQUESTS_CONCURRENT_MAX} requests are under way already; try again shortly");
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
+        })
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let late = || {
+        let error = format!("the request took more than {} s", REQUEST_TIMEOUT.as_secs());
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, error).into_response()
+    };
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| late())
+}
+
+async fn unknown_route(request: Request) -> Refusal {
+    Refusal::not_found(format!("there is no {}; see /v2 and /v1/status", request.uri().path()))
+}
+
+async fn wrong_method(request: Request) -> Refusal {
+    let error = format!("{} does not take {}", request.uri().path(), request.method());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error)
+}
+
+/// Runs `work` on a blocking thread while the permit is held.
+async fn blocking<T: Send + 'static>(
+    permit: Permit,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let held = move || {
+        let result = work();
+        drop(permit.0);
+        result
+    };
+    let stopped = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread stopped");
+    tokio::task::spawn_blocking(held).await.map_err(stopped)?
+}

@@ -1,0 +1,30 @@
+//! The device's loop: fetch, slots on disk, activation, probation, local endpoint, report.
+//!
+//! - [`brain`]: what to do next, decided without I/O; the simulated fleet drives the same code.
+//! - [`slots`], [`fetch`]: the two folders of each model, and getting a verified bundle into one.
+//! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
+//! - [`registry`], [`endpoint`]: the models being served, and how they are asked.
+//! - [`control`]: the thread that polls, carries out, reports and uploads.
+//! - [`agent`]: starting and stopping all of it.
+//!
+//! [`run`] is a device; [`serve`] is the same endpoint without a control plane. Deliberately missing: reading flags or
+//! the environment (the command line does), and anything that makes models.
+
+pub mod agent;
+pub mod brain;
+pub mod config;
+pub mod control;
+pub mod durable;
+pub mod endpoint;
+pub mod fetch;
+pub mod identity;
+pub mod journal;
+pub mod records;
+pub mod registry;
+pub mod segments;
+pub mod slots;
+pub mod spool;
+
+pub use agent::{Bound, bind, bind_bare, run, serve};
+pub use brain::Brain;
+pub use config::{AgentConfig, AgentError, ServeConfig};

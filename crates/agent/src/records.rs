@@ -1,0 +1,262 @@
+//! What a device remembers of its answers: predictions for late labels, labelled samples and alerts for upload.
+//!
+//! A label that was acknowledged is on the disk: it is appended to the spool and synchronised before the answer. The
+//! order inside (claim the row, append, synchronise, mark it in the journal) makes a crash at any point lead to a label
+//! that is unknown again, never to one that is acknowledged and lost.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use edgeward_api::device::Sample;
+use edgeward_api::limits::SAMPLE_VALUES_MAX;
+use edgeward_core::alert::AlertKind;
+use edgeward_core::envelope::Base64;
+use edgeward_core::{Alert, DeviceId, Digest, ModelName, PredictionId, Timestamp};
+use edgeward_model::Interpretation;
+use edgeward_monitor::{Alarm, AlarmKind};
+use edgeward_sdk::{Prediction, Table};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::brain::chain;
+use crate::durable::DurableError;
+use crate::journal::{Entry, JOURNAL_BYTES_MAX, JOURNAL_PREDICTIONS_MAX, Journal, Lookup, Row};
+use crate::registry::Registry;
+use crate::spool::{Lane, SPOOL_BYTES_MAX, Spool};
+
+/// Predictions, labels and alerts of one device.
+pub struct Records {
+    device: DeviceId,
+    journal: Mutex<Journal>,
+    spool: Spool,
+}
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The prediction it is for.
+    pub id: PredictionId,
+    /// The row within the request's batch.
+    pub row: u32,
+    /// The truth: a class name, or a number as text.
+    pub label: String,
+}
+
+/// What became of some labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LabelsTaken {
+    /// Joined with their predictions and on the disk.
+    pub accepted: usize,
+    /// Rows that had their label already.
+    pub already_labelled: usize,
+    /// Labels whose prediction is not known, and why.
+    pub unknown: Vec<UnknownLabel>,
+}
+
+/// A label without a prediction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnknownLabel {
+    /// The prediction it names.
+    pub id: PredictionId,
+    /// The row it names.
+    pub row: u32,
+    /// Why it is not known.
+    pub error: String,
+}
+
+impl Records {
+    /// Opens or begins the records below `folder`.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn open(folder: &Path, device: DeviceId) -> Result<Self, DurableError> {
+        let journal = Journal::open(&folder.join("journal"), JOURNAL_PREDICTIONS_MAX, JOURNAL_BYTES_MAX)?;
+        let spool = Spool::open(&folder.join("spool"), SPOOL_BYTES_MAX)?;
+        Ok(Self { device, journal: Mutex::new(journal), spool })
+    }
+
+    /// What waits for upload.
+    #[must_use]
+    pub const fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Remembers an answer and raises its alarms.
+    ///
+    /// # Errors
+    /// The disk refuses; the answer stands all the same.
+    pub fn answered(
+        &self,
+        model: &ModelName,
+        prediction: &Prediction,
+        now: Timestamp,
+    ) -> Result<(), DurableError> {
+        let recorded = self.journal().record(entry(model, prediction, now));
+        let raised = self.raise(model, prediction.bundle, &prediction.alarms, now);
+        recorded.and(raised)
+    }
+
+    /// Turns alarms into alerts that wait for upload.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn raise(
+        &self,
+        model: &ModelName,
+        bundle: Digest,
+        alarms: &[Alarm],
+        now: Timestamp,
+    ) -> Result<(), DurableError> {
+        for alarm in alarms {
+            let alert = self.alert(model, bundle, alarm, now);
+            tracing::warn!(%model, kind = alert.kind.as_str(), "{}", alert.message);
+            self.spool.append(Lane::Alerts, &to_json(&alert))?;
+        }
+        if alarms.is_empty() { Ok(()) } else { self.spool.commit(Lane::Alerts) }
+    }
+
+    fn alert(&self, model: &ModelName, bundle: Digest, alarm: &Alarm, now: Timestamp) -> Alert {
+        let finite = |value: f64| if value.is_finite() { value } else { f64::MAX.copysign(value) };
+        Alert {
+            id: Uuid::now_v7().to_string(),
+            kind: match alarm.kind {
+                AlarmKind::Drift => AlertKind::Drift,
+                AlarmKind::Outlier => AlertKind::Outlier,
+                AlarmKind::Decay => AlertKind::Decay,
+            },
+            device: self.device.clone(),
+            model: model.clone(),
+            bundle,
+            at_ms: now,
+            stream: alarm.stream.clone(),
+            sample: alarm.sample,
+            change_sample: alarm.change_sample,
+            log10_evidence: finite(alarm.log10_evidence),
+            log10_threshold: finite(alarm.log10_threshold),
+            message: alarm.message.clone(),
+        }
+    }
+
+    /// Joins labels with their predictions. When this returns, every accepted label is on the disk.
+    ///
+    /// # Errors
+    /// The disk refuses; send the labels again.
+    pub fn take_labels(
+        &self,
+        labels: &[Label],
+        registry: &Registry,
+        now: Timestamp,
+    ) -> Result<LabelsTaken, DurableError> {
+        let mut taken = LabelsTaken::default();
+        let mut joined = Vec::new();
+        let claimed = labels.iter().try_for_each(|label| self.claim(label, &mut joined, &mut taken));
+        // Also for rows that were labelled before: their answer must not come before their fsync.
+        let durable = claimed.and_then(|()| self.spool.commit(Lane::Samples));
+        if let Err(error) = durable {
+            let mut journal = self.journal();
+            joined.iter().for_each(|(label, _)| journal.release(label.id, label.row));
+            return Err(error);
+        }
+        for (label, row) in &joined {
+            let marked = self.journal().mark_labelled(label.id, label.row);
+            if let Err(error) = marked.and_then(|()| self.judge(label, row, registry, now)) {
+                tracing::warn!("the label of {} is kept, but: {}", label.id, chain(&error));
+            }
+        }
+        taken.accepted = joined.len();
+        Ok(taken)
+    }
+
+    /// Looks a label's row up and, if it is the first for it, spools the sample.
+    fn claim(
+        &self,
+        label: &Label,
+        joined: &mut Vec<(Label, Row)>,
+        taken: &mut LabelsTaken,
+    ) -> Result<(), DurableError> {
+        let mut journal = self.journal();
+        let error = match journal.look_up(label.id, label.row) {
+            Lookup::Found(row) => {
+                let sample = sample(label, &row);
+                self.spool.append(Lane::Samples, &to_json(&sample))?;
+                journal.claim(label.id, label.row);
+                joined.push((label.clone(), *row));
+                return Ok(());
+            }
+            Lookup::Labelled => {
+                taken.already_labelled += 1;
+                return Ok(());
+            }
+            Lookup::UnknownPrediction => {
+                "this device does not know the prediction, or not any more".to_owned()
+            }
+            Lookup::UnknownRow { rows } => format!("the prediction has rows 0 to {}", rows.saturating_sub(1)),
+        };
+        taken.unknown.push(UnknownLabel { id: label.id, row: label.row, error });
+        Ok(())
+    }
+
+    /// Tells the monitor whether the prediction was right.
+    fn judge(
+        &self,
+        label: &Label,
+        row: &Row,
+        registry: &Registry,
+        now: Timestamp,
+    ) -> Result<(), DurableError> {
+        let Some(served) = registry.get(row.model.as_str()) else { return Ok(()) };
+        let Some(predicted) = &row.predicted else { return Ok(()) };
+        let alarm = served.handle.label(row.bundle, *predicted == label.label);
+        self.raise(&row.model, row.bundle, alarm.as_slice(), now)
+    }
+
+    /// Predictions that can still be labelled.
+    #[must_use]
+    pub fn journalled(&self) -> usize {
+        self.journal().len()
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(model: &ModelName, prediction: &Prediction, now: Timestamp) -> Entry {
+    let table = prediction.table.as_ref().filter(|table| table.width <= SAMPLE_VALUES_MAX);
+    let rows = prediction.table.as_ref().map_or(prediction.rows.len(), |table| table.rows);
+    let predicted = (0..rows).map(|row| prediction.rows.get(row).and_then(predicted_text)).collect();
+    let (width, values) =
+        table.map_or_else(Default::default, |Table { width, values, .. }| (*width, values.clone()));
+    Entry {
+        id: prediction.id,
+        model: model.clone(),
+        bundle: prediction.bundle,
+        at_ms: now,
+        predicted,
+        width,
+        values,
+    }
+}
+
+/// The class as its name, or its index where it has none, or the value.
+fn predicted_text(row: &Interpretation) -> Option<String> {
+    let class = || row.predicted.map(|class| class.to_string());
+    row.label.clone().or_else(class).or_else(|| row.value.map(|value| value.to_string()))
+}
+
+fn sample(label: &Label, row: &Row) -> Sample {
+    Sample {
+        prediction: label.id,
+        row: label.row,
+        model: row.model.clone(),
+        bundle: row.bundle,
+        at_ms: row.at_ms,
+        features: Base64(row.values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        predicted: row.predicted.clone(),
+        label: Some(label.label.clone()),
+    }
+}
+
+pub(crate) fn to_json(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).expect("names, finite numbers and texts always have a JSON form")
+}

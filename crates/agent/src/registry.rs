@@ -1,0 +1,215 @@
+//! The models a device serves, with what is counted about each.
+//!
+//! The endpoint reads it on every request, the control loop writes it when a model changes. Counters are atomics;
+//! nothing here blocks a request but a read lock held for one map lookup.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use edgeward_api::device::ModelReport;
+use edgeward_core::slot::Refused;
+use edgeward_core::{ModelName, Timestamp};
+use edgeward_sdk::{Loaded, ModelHandle};
+
+/// Upper bounds of the latency histogram's buckets, in microseconds.
+pub const LATENCY_BOUNDS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+
+/// Every model that has a name on this device.
+#[derive(Default)]
+pub struct Registry {
+    models: RwLock<BTreeMap<ModelName, Arc<Served>>>,
+}
+
+/// One model on this device.
+pub struct Served {
+    /// Its name.
+    pub name: ModelName,
+    /// Where it is asked.
+    pub handle: ModelHandle,
+    /// What is counted.
+    pub counters: Counters,
+    view: Mutex<View>,
+}
+
+/// What the control loop says about a model, for reports and people.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// `idle`, `staging` or `probation`.
+    pub phase: String,
+    /// Bundles the device will not run.
+    pub refused: Vec<Refused>,
+    /// Since when the active bundle serves.
+    pub active_since_ms: Option<Timestamp>,
+    /// The last few decisions, the newest last.
+    pub reasons: Vec<String>,
+}
+
+/// Counts since the agent started.
+#[derive(Default)]
+pub struct Counters {
+    /// Requests answered.
+    pub requests: AtomicU64,
+    /// Requests that failed through no fault of the caller.
+    pub requests_failed: AtomicU64,
+    /// Swaps.
+    pub swaps: AtomicU64,
+    /// Longest exchange of two models, in nanoseconds.
+    pub swap_ns_max: AtomicU64,
+    /// Longest time a request waited to pin its model, in nanoseconds.
+    pub pin_ns_max: AtomicU64,
+    /// Sum of all latencies, in microseconds.
+    pub latency_us_sum: AtomicU64,
+    buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+}
+
+impl Counters {
+    /// Counts an answered request that took `latency`.
+    pub fn answered(&self, latency: Duration) {
+        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.latency_us_sum.fetch_add(us, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that failed through no fault of the caller.
+    pub fn failed(&self) {
+        self.requests_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Keeps the longest time a request waited to pin its model.
+    pub fn pinned(&self, waited: Duration) {
+        self.pin_ns_max.fetch_max(nanos(waited), Ordering::Relaxed);
+    }
+
+    /// Requests per latency bucket, not cumulated; the last has no bound.
+    pub fn latency_buckets(&self) -> impl Iterator<Item = u64> + '_ {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed))
+    }
+
+    /// The longest a request can have waited for a swap, in milliseconds.
+    #[must_use]
+    pub fn swap_gap_ms_max(&self) -> f64 {
+        let ns = self.swap_ns_max.load(Ordering::Relaxed).max(self.pin_ns_max.load(Ordering::Relaxed));
+        ns as f64 / 1e6
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Registry {
+    /// The model of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Served>> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let name = ModelName::new(name).ok()?;
+        models.get(&name).cloned()
+    }
+
+    /// The model of this name, made if it is new.
+    pub fn get_or_add(&self, name: &ModelName) -> Arc<Served> {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(models.entry(name.clone()).or_insert_with(|| Arc::new(Served::new(name.clone()))))
+    }
+
+    /// Every model, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Served>> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Whether there is a model, and each one answers.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let models = self.all();
+        !models.is_empty() && models.iter().all(|model| model.handle.current().is_some())
+    }
+
+    /// What every model runs and how it fares.
+    #[must_use]
+    pub fn reports(&self) -> BTreeMap<ModelName, ModelReport> {
+        self.all().iter().map(|model| (model.name.clone(), model.report())).collect()
+    }
+}
+
+impl Served {
+    fn new(name: ModelName) -> Self {
+        let view = View { phase: "idle".to_owned(), ..View::default() };
+        Self { name, handle: ModelHandle::new(), counters: Counters::default(), view: Mutex::new(view) }
+    }
+
+    /// Serves `model` from the next request on and returns what served before.
+    pub fn publish(&self, model: Arc<Loaded>) -> Option<Arc<Loaded>> {
+        let swap = self.handle.publish(model);
+        if swap.before.is_some() {
+            self.counters.swaps.fetch_add(1, Ordering::Relaxed);
+            self.counters.swap_ns_max.fetch_max(nanos(swap.took), Ordering::Relaxed);
+        }
+        swap.before
+    }
+
+    /// Says what the control loop thinks of the model.
+    pub fn set_view(&self, view: View) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    /// What the model runs and how it fares.
+    #[must_use]
+    pub fn report(&self) -> ModelReport {
+        let View { phase, refused, active_since_ms, reasons } =
+            self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = self.handle.current();
+        let recorder = current.as_ref().and_then(|model| model.recorder());
+        let evidence = recorder.map(|recorder| recorder.evidence()).unwrap_or_default();
+        let accuracy = recorder.and_then(|recorder| recorder.accuracy());
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ModelReport {
+            active: current.as_ref().map(|model| model.bundle()),
+            active_since_ms,
+            phase,
+            refused,
+            requests: count(&self.counters.requests),
+            requests_failed: count(&self.counters.requests_failed),
+            swaps: count(&self.counters.swaps),
+            accuracy: accuracy.map(|(accuracy, _)| accuracy),
+            accuracy_labels: accuracy.map_or(0, |(_, labels)| labels),
+            log10_threshold: evidence.first().map(|stream| stream.log10_threshold),
+            evidence: evidence
+                .into_iter()
+                .filter(|stream| stream.log10_evidence.is_finite())
+                .map(|stream| (stream.stream, stream.log10_evidence))
+                .collect(),
+            reasons,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_fall_into_their_buckets() {
+        let counters = Counters::default();
+        for us in [1, 100, 101, 1_000_000, 1_000_001] {
+            counters.answered(Duration::from_micros(us));
+        }
+        let buckets: Vec<u64> = counters.latency_buckets().collect();
+        assert_eq!((buckets[0], buckets[1], buckets[11], buckets[12]), (2, 1, 1, 1));
+        assert_eq!(counters.requests.load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn a_device_without_models_is_not_ready() {
+        let registry = Registry::default();
+        assert!(!registry.is_ready());
+        registry.get_or_add(&ModelName::new("digits").unwrap());
+        assert!(!registry.is_ready());
+        assert!(registry.get("digits").is_some() && registry.get("Not/a name").is_none());
+    }
+}

@@ -1,0 +1,407 @@
+//! An append-only log in segment files: the ground under the spool and the journal.
+//!
+//! A record is a frame `length u32, CRC-32 u32, sequence number u64, payload`, little-endian; the checksum covers
+//! number and payload. A segment is named by its first sequence number. Opening reads every frame once; the first frame
+//! that is torn ends its segment, which a new segment then follows, so a torn tail loses only what was never whole.
+//! One `write(2)` per record: what was appended survives `kill -9`; what was [`Segments::sync_handle`]d survives a
+//! power cut.
+//!
+//! Deliberately missing: a limit on the number of segments; the owner drops the oldest by its own rules.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::durable::{DurableError, sync_folder};
+
+/// A segment that has grown to this many bytes is followed by a new one.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// Largest payload of one record.
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
+
+const FRAME_HEADER_LEN: usize = 16;
+const EXTENSION: &str = "log";
+
+/// A log.
+#[derive(Debug)]
+pub struct Segments {
+    folder: PathBuf,
+    segments: VecDeque<Segment>,
+    tail: Option<File>,
+    next_seq: u64,
+    segment_bytes_max: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Segment {
+    first_seq: u64,
+    records: u64,
+    /// Whole frames only.
+    bytes: u64,
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// First sequence number of its segment.
+    pub segment: u64,
+    /// Offset of its frame.
+    pub offset: u64,
+}
+
+/// A segment that was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its first sequence number.
+    pub segment: u64,
+    /// How many records it held.
+    pub records: u64,
+    /// Sequence number after its last record.
+    pub end_seq: u64,
+}
+
+impl Segments {
+    /// Opens or begins the log in `folder` and passes every whole record to `visit`, oldest first.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn open(
+        folder: &Path,
+        segment_bytes_max: u64,
+        mut visit: impl FnMut(Place, u64, &[u8]),
+    ) -> Result<Self, DurableError> {
+        let wrap = |source| DurableError::Read { path: folder.to_owned(), source };
+        fs::create_dir_all(folder)
+            .map_err(|source| DurableError::Write { path: folder.to_owned(), source })?;
+        let mut log = Self {
+            folder: folder.to_owned(),
+            segments: VecDeque::new(),
+            tail: None,
+            next_seq: 1,
+            segment_bytes_max,
+        };
+        for first_seq in segment_names(folder).map_err(wrap)? {
+            let segment = log.scan(first_seq, &mut visit).map_err(wrap)?;
+            log.next_seq = log.next_seq.max(first_seq + segment.records);
+            log.segments.push_back(segment);
+        }
+        Ok(log)
+    }
+
+    fn scan(&self, first_seq: u64, visit: &mut impl FnMut(Place, u64, &[u8])) -> io::Result<Segment> {
+        let mut reader = BufReader::new(File::open(self.path(first_seq))?);
+        let mut segment = Segment { first_seq, records: 0, bytes: 0 };
+        while let Some((seq, payload)) = read_frame(&mut reader)? {
+            if seq != first_seq + segment.records {
+                break;
+            }
+            visit(Place { segment: first_seq, offset: segment.bytes }, seq, &payload);
+            segment.records += 1;
+            segment.bytes += frame_len(&payload);
+        }
+        Ok(segment)
+    }
+
+    /// Appends a record and returns its sequence number and place.
+    ///
+    /// # Errors
+    /// It is too large, or the disk refuses it; the log is then as before.
+    pub fn append(&mut self, payload: &[u8]) -> Result<(u64, Place), DurableError> {
+        if payload.len() > RECORD_BYTES_MAX {
+            let why = format!("a record of {} bytes, over {RECORD_BYTES_MAX}", payload.len());
+            return Err(self.refuse(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+        }
+        self.roll_if_full()?;
+        let seq = self.next_seq;
+        match self.write_frame(&encode_frame(seq, payload)) {
+            Ok(place) => {
+                self.next_seq = seq + 1;
+                Ok((seq, place))
+            }
+            Err(source) => {
+                // A part of the frame may stand in the file: the next record goes to a new segment.
+                self.tail = None;
+                Err(self.refuse(source))
+            }
+        }
+    }
+
+    fn write_frame(&mut self, frame: &[u8]) -> io::Result<Place> {
+        let (Some(file), Some(segment)) = (&mut self.tail, self.segments.back_mut()) else {
+            return Err(io::Error::other("the log has no open segment"));
+        };
+        file.write_all(frame)?;
+        let place = Place { segment: segment.first_seq, offset: segment.bytes };
+        segment.records += 1;
+        segment.bytes += frame.len() as u64;
+        Ok(place)
+    }
+
+    fn refuse(&self, source: io::Error) -> DurableError {
+        DurableError::Write { path: self.folder.clone(), source }
+    }
+
+    fn roll_if_full(&mut self) -> Result<(), DurableError> {
+        let full = self.segments.back().is_none_or(|segment| segment.bytes >= self.segment_bytes_max);
+        if self.tail.is_some() && !full {
+            return Ok(());
+        }
+        if let Some(file) = self.tail.take() {
+            file.sync_data().map_err(|source| DurableError::Write { path: self.folder.clone(), source })?;
+        }
+        // A last segment without any whole record has the name that the new one needs.
+        if self.segments.back().is_some_and(|segment| segment.records == 0) {
+            self.segments.pop_back();
+        }
+        let path = self.path(self.next_seq);
+        let open = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+        self.tail = Some(open.map_err(|source| DurableError::Write { path, source })?);
+        self.segments.push_back(Segment { first_seq: self.next_seq, records: 0, bytes: 0 });
+        sync_folder(&self.folder)
+    }
+
+    /// A handle whose `sync_data` makes every record appended so far durable; none if nothing is open.
+    #[must_use]
+    pub fn sync_handle(&self) -> Option<File> {
+        self.tail.as_ref().and_then(|file| file.try_clone().ok())
+    }
+
+    /// The record at `place`; none if it is gone or damaged.
+    #[must_use]
+    pub fn read(&self, place: Place) -> Option<Vec<u8>> {
+        let mut file = File::open(self.path(place.segment)).ok()?;
+        file.seek(SeekFrom::Start(place.offset)).ok()?;
+        read_frame(&mut file).ok().flatten().map(|(_, payload)| payload)
+    }
+
+    /// Up to `records_max` records after `seq`, and no more than `bytes_max` bytes unless the first alone is larger.
+    #[must_use]
+    pub fn read_after(&self, seq: u64, records_max: usize, bytes_max: usize) -> Vec<(u64, Vec<u8>)> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for segment in self.segments.iter().filter(|segment| segment.first_seq + segment.records > seq + 1) {
+            let Ok(file) = File::open(self.path(segment.first_seq)) else { continue };
+            let mut reader = BufReader::new(file);
+            while let Ok(Some((found, payload))) = read_frame(&mut reader) {
+                if found <= seq {
+                    continue;
+                }
+                bytes += payload.len();
+                if !batch.is_empty() && bytes > bytes_max {
+                    return batch;
+                }
+                batch.push((found, payload));
+                if batch.len() >= records_max {
+                    return batch;
+                }
+            }
+        }
+        batch
+    }
+
+    /// Sequence number of the newest record; 0 before the first.
+    #[must_use]
+    pub const fn last_seq(&self) -> u64 {
+        self.next_seq - 1
+    }
+
+    /// Makes sure that sequence numbers go on after `seq`, even if every record was dropped.
+    pub fn skip_to(&mut self, seq: u64) {
+        if self.next_seq <= seq {
+            self.next_seq = seq + 1;
+            self.tail = None;
+        }
+    }
+
+    /// Bytes on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Drops the oldest segment; none if there is no segment but the one being written.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn drop_oldest(&mut self) -> Result<Option<Dropped>, DurableError> {
+        if self.segments.len() <= 1 {
+            return Ok(None);
+        }
+        let Some(segment) = self.segments.pop_front() else { return Ok(None) };
+        self.remove(&segment)?;
+        let Segment { first_seq, records, .. } = segment;
+        Ok(Some(Dropped { segment: first_seq, records, end_seq: first_seq + records }))
+    }
+
+    /// Removes whole segments whose records are all at most `seq`.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn drop_through(&mut self, seq: u64) -> Result<(), DurableError> {
+        while self.segments.len() > 1 && self.segments[0].first_seq + self.segments[0].records <= seq + 1 {
+            self.drop_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, segment: &Segment) -> Result<(), DurableError> {
+        let path = self.path(segment.first_seq);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(DurableError::Write { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, first_seq: u64) -> PathBuf {
+        self.folder.join(format!("{first_seq:020}.{EXTENSION}"))
+    }
+}
+
+fn segment_names(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_segment = path.extension().is_some_and(|extension| extension == EXTENSION);
+        let number: Option<u64> =
+            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        names.extend(number.filter(|_| is_segment));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn frame_len(payload: &[u8]) -> u64 {
+    (FRAME_HEADER_LEN + payload.len()) as u64
+}
+
+fn encode_frame(seq: u64, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(FRAME_HEADER_LEN + payload.len());
+    frame.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+    frame.extend_from_slice(&checksum(seq, payload).to_le_bytes());
+    frame.extend_from_slice(&seq.to_le_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+fn checksum(seq: u64, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&seq.to_le_bytes());
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// The next whole frame; none at the end or where it is torn.
+fn read_frame(reader: &mut impl Read) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let mut header = [0; FRAME_HEADER_LEN];
+    if !read_whole(reader, &mut header)? {
+        return Ok(None);
+    }
+    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (len, sum) = (word(0) as usize, word(4));
+    let seq = u64::from(word(8)) | u64::from(word(12)) << 32;
+    if len > RECORD_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut payload = vec![0; len];
+    if !read_whole(reader, &mut payload)? || checksum(seq, &payload) != sum {
+        return Ok(None);
+    }
+    Ok(Some((seq, payload)))
+}
+
+fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &Path) -> (Segments, Vec<(u64, Vec<u8>)>) {
+        let mut seen = Vec::new();
+        let log = Segments::open(folder, 100, |_, seq, payload| seen.push((seq, payload.to_vec()))).unwrap();
+        (log, seen)
+    }
+
+    fn filled(folder: &Path, records: u8) -> Segments {
+        let (mut log, _) = open(folder);
+        for n in 0..records {
+            log.append(&[n; 20]).unwrap();
+        }
+        log
+    }
+
+    #[test]
+    fn records_come_back_in_order_over_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path(), 30);
+        assert!(log.segments.len() > 5);
+        let (mut again, seen) = open(folder.path());
+        assert_eq!(seen.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+        assert_eq!(again.append(b"next").unwrap().0, 31);
+        let batch = again.read_after(28, 10, 1000);
+        assert_eq!(batch.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [29, 30, 31]);
+        assert_eq!(again.read_after(0, 10, 45).len(), 2);
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_loses_only_the_torn_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(folder.path());
+        log.append(b"kept").unwrap();
+        log.append(b"torn").unwrap();
+        let path = log.path(1);
+        let whole = fs::read(&path).unwrap();
+        let first = frame_len(b"kept") as usize;
+        for cut in first..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let (mut again, seen) = open(folder.path());
+            assert_eq!(seen, [(1, b"kept".to_vec())], "cut at {cut}");
+            assert_eq!(again.append(b"new").unwrap().0, 2);
+            let (_, seen) = open(folder.path());
+            assert_eq!(seen, [(1, b"kept".to_vec()), (2, b"new".to_vec())], "cut at {cut}");
+            fs::remove_file(folder.path().join(format!("{:020}.log", 2))).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed_and_what_follows_survives() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path(), 9);
+        let path = log.path(1);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[FRAME_HEADER_LEN + 3] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let (_, seen) = open(folder.path());
+        assert_eq!(seen.first().map(|(seq, _)| *seq), Some(4));
+        assert_eq!(seen.last().map(|(seq, _)| *seq), Some(9));
+    }
+
+    #[test]
+    fn dropping_is_by_whole_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = filled(folder.path(), 9);
+        log.drop_through(4).unwrap();
+        assert_eq!(log.read_after(0, 1, 1000)[0].0, 4);
+        let dropped = log.drop_oldest().unwrap().unwrap();
+        assert_eq!((dropped.segment, dropped.records, dropped.end_seq), (4, 3, 7));
+        assert_eq!(log.drop_oldest().unwrap(), None);
+        assert_eq!(log.read_after(0, 1, 1000)[0].0, 7);
+    }
+
+    #[test]
+    fn numbers_go_on_after_everything_was_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(folder.path());
+        log.skip_to(41);
+        assert_eq!(log.append(b"x").unwrap().0, 42);
+        assert!(log.append(&vec![0; RECORD_BYTES_MAX + 1]).is_err());
+    }
+}

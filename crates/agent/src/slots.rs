@@ -1,0 +1,174 @@
+//! The two folders of each model, and the only code that writes into them.
+//!
+//! `models/<model>/{a,b}/` hold bundles. Beside them, `<slot>.bundle` says which bundle a folder is meant for, so that
+//! an interrupted download goes on; `<slot>.part/` holds what is not whole yet. Nothing here is believed: whoever uses a
+//! folder verifies every byte against the bundle's digest first.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use edgeward_core::slot::SlotId;
+use edgeward_core::{Digest, ModelName};
+
+use crate::durable::{Access, DurableError, read_if_present, replace, sync_folder};
+
+/// Most bytes one slot may take, the partial file included.
+pub const SLOT_BYTES_MAX: u64 = 4 << 30;
+
+const MARKER_BYTES_MAX: u64 = 128;
+const MONITOR_STATE_BYTES_MAX: u64 = 128 << 20;
+
+/// The slot folders of a device.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    root: PathBuf,
+}
+
+/// A slot made ready for one bundle.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Where the bundle's files go.
+    pub folder: PathBuf,
+    /// Where files stand until they are whole.
+    pub partial: PathBuf,
+}
+
+impl Slots {
+    /// The slots below `root`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder of a slot.
+    #[must_use]
+    pub fn folder(&self, model: &ModelName, slot: SlotId) -> PathBuf {
+        self.model_folder(model).join(slot.as_str())
+    }
+
+    /// Empties `slot` for `bundle`, unless it was being filled with that bundle already.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn prepare(&self, model: &ModelName, slot: SlotId, bundle: Digest) -> Result<Prepared, DurableError> {
+        let base = self.model_folder(model);
+        let marker = base.join(format!("{}.bundle", slot.as_str()));
+        let folder = base.join(slot.as_str());
+        let partial = base.join(format!("{}.part", slot.as_str()));
+        let name = bundle.to_string();
+        if read_if_present(&marker, MARKER_BYTES_MAX).ok().flatten().as_deref() != Some(name.as_bytes()) {
+            remove_folder(&folder)?;
+            remove_folder(&partial)?;
+        }
+        create_folder(&folder)?;
+        create_folder(&partial)?;
+        replace(&marker, name.as_bytes(), Access::Default)?;
+        Ok(Prepared { folder, partial })
+    }
+
+    /// Removes what a finished or refused staging leaves beside the slot.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remove_partial(&self, prepared: &Prepared) -> Result<(), DurableError> {
+        remove_folder(&prepared.partial)
+    }
+
+    /// What the monitor of `bundle` had learnt when it was last saved.
+    #[must_use]
+    pub fn monitor_state(&self, model: &ModelName, bundle: Digest) -> Option<Vec<u8>> {
+        read_if_present(&self.monitor_path(model, bundle), MONITOR_STATE_BYTES_MAX).ok().flatten()
+    }
+
+    /// Saves what the monitor of `bundle` has learnt.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn save_monitor_state(
+        &self,
+        model: &ModelName,
+        bundle: Digest,
+        state: &[u8],
+    ) -> Result<(), DurableError> {
+        let path = self.monitor_path(model, bundle);
+        create_folder(&self.model_folder(model))?;
+        replace(&path, state, Access::Default)
+    }
+
+    /// Forgets the monitors of every bundle that is not in `kept`.
+    pub fn forget_monitors(&self, model: &ModelName, kept: &[Digest]) {
+        let kept: Vec<PathBuf> = kept.iter().map(|bundle| self.monitor_path(model, *bundle)).collect();
+        let Ok(entries) = fs::read_dir(self.model_folder(model)) else { return };
+        let states = entries.flatten().map(|entry| entry.path()).filter(|path| {
+            path.extension().is_some_and(|extension| extension == "monitor") && !kept.contains(path)
+        });
+        for path in states {
+            // A file that stays costs a little room and nothing else.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn monitor_path(&self, model: &ModelName, bundle: Digest) -> PathBuf {
+        self.model_folder(model).join(format!("{}.monitor", bundle.hex()))
+    }
+
+    fn model_folder(&self, model: &ModelName) -> PathBuf {
+        self.root.join(model.as_str())
+    }
+}
+
+/// Makes `folder` and what is above it, durably.
+///
+/// # Errors
+/// The disk refuses.
+pub fn create_folder(folder: &Path) -> Result<(), DurableError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let wrap = |source| DurableError::Write { path: folder.to_owned(), source };
+    fs::create_dir_all(folder).map_err(wrap)?;
+    folder.parent().map_or(Ok(()), sync_folder)
+}
+
+fn remove_folder(folder: &Path) -> Result<(), DurableError> {
+    match fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(DurableError::Write { path: folder.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_emptied_for_another_bundle_only() {
+        let root = tempfile::tempdir().unwrap();
+        let slots = Slots::new(root.path());
+        let model = ModelName::new("digits").unwrap();
+        let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+        let prepared = slots.prepare(&model, SlotId::A, one).unwrap();
+        fs::write(prepared.folder.join("file"), b"x").unwrap();
+        fs::write(prepared.partial.join("rest"), b"x").unwrap();
+        let again = slots.prepare(&model, SlotId::A, one).unwrap();
+        assert!(again.folder.join("file").exists() && again.partial.join("rest").exists());
+        let other = slots.prepare(&model, SlotId::A, two).unwrap();
+        assert!(!other.folder.join("file").exists() && !other.partial.join("rest").exists());
+    }
+
+    #[test]
+    fn monitors_of_bundles_that_are_gone_are_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let slots = Slots::new(root.path());
+        let model = ModelName::new("digits").unwrap();
+        let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+        slots.save_monitor_state(&model, one, b"one").unwrap();
+        slots.save_monitor_state(&model, two, b"two").unwrap();
+        slots.forget_monitors(&model, &[two]);
+        assert_eq!(slots.monitor_state(&model, one), None);
+        assert_eq!(slots.monitor_state(&model, two).as_deref(), Some(&b"two"[..]));
+    }
+}
