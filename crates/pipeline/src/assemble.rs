@@ -1,0 +1,115 @@
+//! Putting a bundle together: the model's forms, their golden tests, the monitor's reference, card and lineage.
+
+use std::path::Path;
+
+use edgeward_core::canonical::{self, CanonicalError};
+use edgeward_core::{Dataset, Digest};
+use edgeward_model::bundle::path;
+use edgeward_model::golden::GoldenError;
+use edgeward_model::{Bundle, BundleError, BundleWriter, Engine, Golden, Signature, Tolerance};
+use edgeward_monitor::{FitError, MAX_REFERENCE_ROWS, Reference, Sample};
+use serde_json::Value;
+
+use crate::examine::{self, ExamineError};
+use crate::measure::Prediction;
+use crate::project::{ProjectFile, VariantTable};
+
+/// Held-out rows of a golden test.
+pub const GOLDEN_ROWS: usize = 16;
+
+/// A bundle that cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// A file cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A golden test cannot be recorded.
+    #[error("recording the golden test")]
+    Golden(#[from] GoldenError),
+    /// A form does not run.
+    #[error(transparent)]
+    Examine(#[from] ExamineError),
+    /// No reference follows from the held-out rows.
+    #[error("fitting the monitor's reference")]
+    Reference(#[from] FitError),
+    /// A document has no canonical form.
+    #[error(transparent)]
+    Write(#[from] CanonicalError),
+}
+
+/// What goes into a bundle.
+pub struct Parts<'a> {
+    /// The project.
+    pub project: &'a ProjectFile,
+    /// The trained model.
+    pub trained: &'a [u8],
+    /// What its tensors mean.
+    pub signature: &'a Signature,
+    /// Its forms, the preferred one first.
+    pub forms: &'a [(VariantTable, Vec<u8>)],
+    /// The held-out rows.
+    pub holdout: &'a Dataset,
+    /// What the preferred form said about them.
+    pub predictions: &'a [Prediction],
+    /// Accuracy of the preferred form and the number of rows it was measured on; none for numbers.
+    pub baseline_accuracy: Option<(f64, u64)>,
+    /// For people.
+    pub card: String,
+    /// Where it comes from.
+    pub lineage: Value,
+}
+
+/// Writes the bundle below `parent`.
+///
+/// # Errors
+/// A form does not run, the reference cannot be fitted, or a file cannot be written.
+pub fn assemble(parts: &Parts<'_>, engine: &dyn Engine, parent: &Path) -> Result<Bundle, AssembleError> {
+    let mut writer = BundleWriter::new(parts.project.model.clone());
+    writer.model(parts.trained.to_vec())?.signature(parts.signature)?;
+    let rows = golden_rows(parts.holdout);
+    for (variant, onnx) in parts.forms {
+        writer.variant(&variant.engine, &variant.dtype, onnx.clone())?;
+        let golden = golden(onnx, &variant.dtype, parts.signature, &rows, engine)?;
+        writer.variant_golden(&variant.engine, &variant.dtype, &golden)?;
+    }
+    let config = parts.project.monitor_config(parts.baseline_accuracy);
+    writer
+        .add(path::REFERENCE_PROFILE, reference(parts)?.to_bytes())?
+        .add(path::MONITOR, canonical::to_bytes(&config)?)?
+        .add(path::CARD, parts.card.clone().into_bytes())?
+        .add(path::LINEAGE, canonical::to_bytes(&parts.lineage)?)?;
+    Ok(writer.write(parent)?)
+}
+
+/// The held-out rows with the smallest digests: the same ones whatever their order.
+fn golden_rows(holdout: &Dataset) -> Dataset {
+    let mut rows: Vec<(Digest, usize)> =
+        (0..holdout.len()).map(|row| (holdout.row_digest(row), row)).collect();
+    rows.sort_unstable();
+    rows.truncate(GOLDEN_ROWS);
+    holdout.select(&rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>())
+}
+
+/// Row by row, so that a device needs no batch to run it.
+fn golden(
+    onnx: &[u8],
+    dtype: &str,
+    signature: &Signature,
+    rows: &Dataset,
+    engine: &dyn Engine,
+) -> Result<Golden, AssembleError> {
+    let session = examine::load(onnx, signature, dtype, engine)?;
+    let calls = examine::calls(signature, rows, 1)?;
+    Ok(Golden::record(session.runnable(), &calls, Tolerance::default())?)
+}
+
+/// Held-out rows only: on rows a model learned from it is surer than it will ever be again.
+fn reference(parts: &Parts<'_>) -> Result<Reference, FitError> {
+    let Parts { holdout, predictions, signature, .. } = parts;
+    let rows = (0..holdout.len().min(MAX_REFERENCE_ROWS)).zip(*predictions).map(|(row, said)| Sample {
+        features: holdout.row(row),
+        predicted: said.class,
+        confidence: said.confidence,
+    });
+    Reference::fit(&holdout.feature_names, signature.classes(), rows)
+}

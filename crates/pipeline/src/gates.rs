@@ -1,0 +1,241 @@
+//! May this model replace the one that serves? Each gate gives a verdict with its reason; one refusal refuses the model.
+//!
+//! A gate that cannot be decided refuses and says what it needs. Accuracies are compared as measured; reasons carry the
+//! 95% intervals, so that a person sees how much they weigh.
+//!
+//! Deliberately missing: paired tests, slices, calibration, robustness, latency.
+
+use edgeward_api::operator::GateVerdict;
+use edgeward_core::Digest;
+
+use crate::measure::{Proportion, Quality};
+use crate::project::GateTable;
+use crate::validate::verdict;
+
+/// One form of the candidate, as measured on the held-out rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// `rten-f32` and the like.
+    pub name: &'a str,
+    /// How good it is.
+    pub quality: &'a Quality,
+}
+
+/// The model that serves now, as far as it could be judged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incumbent {
+    /// Nothing serves yet, or there is no control plane.
+    None(String),
+    /// The candidate is the incumbent.
+    Same(Digest),
+    /// It was measured on the rows that neither model learned from.
+    Measured {
+        /// Its bundle.
+        bundle: Digest,
+        /// How good it is there.
+        incumbent: Quality,
+        /// How good the candidate is there.
+        candidate: Quality,
+    },
+    /// It could not be read or run.
+    Unreadable {
+        /// Its bundle.
+        bundle: Digest,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The verdict of every gate that `rules` sets, in a fixed order.
+#[must_use]
+pub fn judge(rules: &GateTable, candidates: &[Candidate<'_>], incumbent: &Incumbent) -> Vec<GateVerdict> {
+    let held_out = candidates.first().map_or(0, |candidate| candidate.quality.rows);
+    let mut verdicts = vec![rows(rules, held_out)];
+    if let Some(min) = rules.accuracy_min {
+        verdicts.extend(candidates.iter().map(|candidate| accuracy(min, candidate)));
+    }
+    if let Some(max) = rules.mae_max {
+        verdicts.extend(candidates.iter().map(|candidate| mae(max, candidate)));
+    }
+    verdicts.extend(rules.regression_max.map(|max| regression(max, rules.rows_min, incumbent)));
+    verdicts
+}
+
+fn rows(rules: &GateTable, held_out: u64) -> GateVerdict {
+    let needed = rules.rows_min.max(1);
+    match held_out >= needed {
+        true => verdict("gate.rows", true, format!("{held_out} held-out rows to judge by")),
+        false => verdict("gate.rows", false, not_enough(needed, held_out)),
+    }
+}
+
+fn not_enough(needed: u64, found: u64) -> String {
+    format!("not enough data: needs {needed} held-out rows, has {found}")
+}
+
+fn shown(share: &Proportion) -> String {
+    format!("{:.4} ({:.4} to {:.4})", share.value, share.low, share.high)
+}
+
+fn accuracy(min: f64, candidate: &Candidate<'_>) -> GateVerdict {
+    let gate = format!("gate.accuracy.{}", candidate.name);
+    let Some(found) = &candidate.quality.accuracy else {
+        return verdict(&gate, false, "the accuracy was not measured");
+    };
+    let relation = if found.value >= min { ">=" } else { "<" };
+    verdict(&gate, found.value >= min, format!("accuracy {} {relation} {min}", shown(found)))
+}
+
+fn mae(max: f64, candidate: &Candidate<'_>) -> GateVerdict {
+    let gate = format!("gate.mae.{}", candidate.name);
+    match candidate.quality.mae {
+        Some(found) if found <= max => {
+            verdict(&gate, true, format!("mean absolute error {found:.6} <= {max}"))
+        }
+        Some(found) => verdict(&gate, false, format!("mean absolute error {found:.6} > {max}")),
+        None => verdict(&gate, false, "the model gave values that are not numbers"),
+    }
+}
+
+fn regression(max: f64, rows_min: u64, incumbent: &Incumbent) -> GateVerdict {
+    let gate = "gate.regression";
+    match incumbent {
+        Incumbent::None(why) => verdict(gate, true, format!("no incumbent: {why}")),
+        Incumbent::Same(bundle) => {
+            verdict(gate, true, format!("the incumbent is this very bundle, {}", bundle.short()))
+        }
+        Incumbent::Unreadable { bundle, reason } => {
+            let advice = "repair or replace it, or remove [gate] regression_max to go on without comparing";
+            verdict(
+                gate,
+                false,
+                format!("the incumbent {} cannot be compared with: {reason}; {advice}", bundle.short()),
+            )
+        }
+        Incumbent::Measured { incumbent, .. } if incumbent.rows < rows_min.max(1) => {
+            let needed = rows_min.max(1);
+            let reason = not_enough(needed, incumbent.rows);
+            verdict(gate, false, format!("{reason} that the incumbent did not learn from either"))
+        }
+        Incumbent::Measured { bundle, incumbent, candidate } => compare(max, bundle, incumbent, candidate),
+    }
+}
+
+fn compare(max: f64, bundle: &Digest, incumbent: &Quality, candidate: &Quality) -> GateVerdict {
+    let gate = "gate.regression";
+    let (name, rows) = (bundle.short(), incumbent.rows);
+    match (&candidate.accuracy, &incumbent.accuracy, candidate.rmse, incumbent.rmse) {
+        (Some(new), Some(old), ..) => {
+            let reason = format!(
+                "accuracy {} against {} of the incumbent {name} on the same {rows} rows; may be {max} less",
+                shown(new),
+                shown(old)
+            );
+            verdict(gate, new.value >= old.value - max, reason)
+        }
+        (_, _, Some(new), Some(old)) => {
+            let reason = format!(
+                "RMSE {new:.6} against {old:.6} of the incumbent {name} on the same {rows} rows; may be {:.1}% more",
+                max * 100.0
+            );
+            verdict(gate, new <= old * (1.0 + max), reason)
+        }
+        _ => verdict(
+            gate,
+            false,
+            format!("the incumbent {name} predicts something else; they cannot be compared"),
+        ),
+    }
+}
+
+/// The reasons of the refusals, or none.
+#[must_use]
+pub fn refusal(verdicts: &[GateVerdict]) -> Option<String> {
+    let refused: Vec<String> = verdicts
+        .iter()
+        .filter(|verdict| !verdict.passed)
+        .map(|verdict| format!("{}: {}", verdict.gate, verdict.reason))
+        .collect();
+    (!refused.is_empty()).then(|| refused.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn quality(hits: u64, rows: u64) -> Quality {
+        let accuracy = Some(Proportion::wilson(hits, rows));
+        Quality { rows, accuracy, recall: BTreeMap::new(), log_loss: None, mae: None, rmse: None }
+    }
+
+    fn numeric(error: f64) -> Quality {
+        Quality { accuracy: None, mae: Some(error), rmse: Some(error), ..quality(0, 100) }
+    }
+
+    fn rules() -> GateTable {
+        GateTable { accuracy_min: Some(0.9), mae_max: None, regression_max: Some(0.01), rows_min: 50 }
+    }
+
+    fn against(candidate: Quality, incumbent: Quality) -> Incumbent {
+        Incumbent::Measured { bundle: Digest::of(b"old"), incumbent, candidate }
+    }
+
+    fn check(rules: &GateTable, found: &Quality, incumbent: &Incumbent, expect: &[&str]) {
+        let candidates = [Candidate { name: "rten-f32", quality: found }];
+        let verdicts = judge(rules, &candidates, incumbent);
+        let refused: Vec<_> = verdicts.iter().filter(|verdict| !verdict.passed).collect();
+        assert_eq!(refused.len(), expect.len(), "{refused:?}");
+        for (refused, expected) in refused.iter().zip(expect) {
+            assert!(refused.reason.contains(expected), "{}", refused.reason);
+        }
+        assert_eq!(refusal(&verdicts).is_some(), !expect.is_empty());
+    }
+
+    #[test]
+    fn a_first_good_model_passes() {
+        let none = Incumbent::None("nothing serves yet".to_owned());
+        check(&rules(), &quality(95, 100), &none, &[]);
+        check(&rules(), &quality(95, 100), &Incumbent::Same(Digest::of(b"x")), &[]);
+    }
+
+    #[test]
+    fn each_gate_refuses_with_its_reason() {
+        let none = Incumbent::None("nothing serves yet".to_owned());
+        check(&rules(), &quality(89, 100), &none, &["accuracy 0.8900 (0.8137 to 0.9375) < 0.9"]);
+        check(&rules(), &quality(49, 49), &none, &["not enough data: needs 50 held-out rows, has 49"]);
+        let better = against(quality(95, 100), quality(97, 100));
+        check(&rules(), &quality(95, 100), &better, &["may be 0.01 less"]);
+        let few = against(quality(20, 20), quality(20, 20));
+        check(&rules(), &quality(95, 100), &few, &["needs 50 held-out rows, has 20 that the incumbent"]);
+        let torn = Incumbent::Unreadable { bundle: Digest::of(b"old"), reason: "it is torn".to_owned() };
+        check(&rules(), &quality(95, 100), &torn, &["cannot be compared with: it is torn"]);
+    }
+
+    #[test]
+    fn a_little_worse_is_allowed() {
+        check(&rules(), &quality(96, 100), &against(quality(96, 100), quality(97, 100)), &[]);
+    }
+
+    #[test]
+    fn numbers_have_gates_too() {
+        let rules =
+            GateTable { accuracy_min: None, mae_max: Some(2.0), regression_max: Some(0.1), rows_min: 1 };
+        check(&rules, &numeric(1.0), &against(numeric(1.0), numeric(0.95)), &[]);
+        check(
+            &rules,
+            &numeric(3.0),
+            &against(numeric(3.0), numeric(1.0)),
+            &["3.000000 > 2", "RMSE 3.000000"],
+        );
+        check(&rules, &numeric(1.0), &against(numeric(1.0), quality(9, 10)), &["predicts something else"]);
+    }
+
+    #[test]
+    fn gates_that_are_not_set_say_nothing() {
+        let verdicts = judge(&GateTable::default(), &[], &Incumbent::None(String::new()));
+        assert_eq!(verdicts.len(), 1);
+        assert_eq!(verdicts[0].reason, "not enough data: needs 1 held-out rows, has 0");
+    }
+}

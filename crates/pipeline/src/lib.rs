@@ -1,0 +1,41 @@
+//! Work that is cached: from a project file and its data to a signed, registered bundle.
+//!
+//! [`ProjectFile`] says what is wanted, [`run()`] does it: snapshot, split, validate, train, convert, evaluate, gates,
+//! bundle, register. Training and converting come from outside through [`Trainer`] and [`Converter`]; this crate knows
+//! no trainer and no converter. Every stage is kept by the digest of all it depends on ([`cache`]), so that the same run
+//! started again does no work twice and gives the same bundle.
+//!
+//! Deliberately missing: the environment and the terminal (the command line's), rollouts (the control plane's),
+//! parallel stages, runners other than this machine, following a git repository, shadows.
+
+pub mod assemble;
+pub mod cache;
+pub mod captured;
+pub mod card;
+pub mod convert;
+pub mod evaluate;
+pub mod examine;
+pub mod gates;
+pub mod git;
+pub mod incumbent;
+pub mod index;
+pub mod lineage;
+pub mod measure;
+pub mod patience;
+pub mod progress;
+pub mod project;
+pub mod register;
+pub mod run;
+pub mod runner;
+pub mod snapshot;
+pub mod source;
+pub mod split;
+pub mod train;
+pub mod validate;
+pub mod workdir;
+
+pub use convert::{Conversion, ConversionPlan, ConvertedVariant, Converter};
+pub use progress::{Progress, Report, RunSummary, StageSummary};
+pub use project::{PROJECT_FILE, ProjectError, ProjectFile};
+pub use run::{Announcement, RunContext, RunError, Tools, run};
+pub use train::{ToolError, TrainedModel, Trainer};

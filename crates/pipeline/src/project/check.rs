@@ -1,0 +1,205 @@
+//! The rules a project file keeps beyond the types of its values.
+
+use std::ops::RangeInclusive;
+
+use edgeward_monitor::MAX_LABEL_WINDOW;
+
+use super::{ProjectError, ProjectFile, TaskKind, TriggerOn, TriggerTable};
+
+/// Most variants of one model.
+pub(crate) const VARIANTS_MAX: usize = 16;
+/// Most triggers of one project.
+pub(crate) const TRIGGERS_MAX: usize = 32;
+/// Least and most of the rows that may be held out.
+const HOLDOUT: RangeInclusive<f64> = 0.05..=0.9;
+const SHARE: RangeInclusive<f64> = 0.0..=1.0;
+
+struct Checker<'a> {
+    file: &'a str,
+}
+
+type Checked = Result<(), ProjectError>;
+
+pub(super) fn check(project: &ProjectFile, file: &str) -> Checked {
+    let checker = Checker { file };
+    checker.level(project.level)?;
+    checker.data(project)?;
+    checker.train(project)?;
+    checker.convert(project)?;
+    checker.gate(project)?;
+    checker.monitor(project)?;
+    checker.rollout(project)?;
+    checker.within("[[trigger]]", "on", project.triggers.len(), 0..=TRIGGERS_MAX)?;
+    project.triggers.iter().try_for_each(|trigger| checker.trigger(trigger))
+}
+
+impl Checker<'_> {
+    fn refuse(&self, table: &'static str, key: &'static str, reason: impl Into<String>) -> Checked {
+        Err(ProjectError::Value { file: self.file.to_owned(), table, key, reason: reason.into() })
+    }
+
+    fn within<T: PartialOrd + std::fmt::Display>(
+        &self,
+        table: &'static str,
+        key: &'static str,
+        value: T,
+        allowed: RangeInclusive<T>,
+    ) -> Checked {
+        if allowed.contains(&value) {
+            return Ok(());
+        }
+        let (low, high) = allowed.into_inner();
+        self.refuse(table, key, format!("{value} is not allowed; use {low} to {high}"))
+    }
+
+    fn positive(&self, table: &'static str, key: &'static str, value: f64) -> Checked {
+        if value.is_finite() && value > 0.0 {
+            return Ok(());
+        }
+        self.refuse(table, key, format!("{value} is not allowed; use a number above 0"))
+    }
+
+    fn level(&self, level: u8) -> Checked {
+        match level {
+            0 | 1 => Ok(()),
+            2 => self.refuse(
+                "[project]",
+                "level",
+                "2 comes with [source] git following, which this version does not have; use 0 (notify) or 1 (retrain)",
+            ),
+            other => self.refuse(
+                "[project]",
+                "level",
+                format!("{other} is not a level; use 0 (notify) or 1 (retrain)"),
+            ),
+        }
+    }
+
+    fn data(&self, project: &ProjectFile) -> Checked {
+        let (data, validate) = (&project.data, &project.validate);
+        if data.files.is_empty() {
+            return self.refuse("[data]", "files", "no data; name files such as [\"data/*.csv\"]");
+        }
+        if data.label.is_empty() {
+            return self.refuse("[data]", "label", "is empty; name the label's column");
+        }
+        self.within("[data]", "holdout", data.holdout, HOLDOUT)?;
+        self.within("[validate]", "missing_max", validate.missing_max, SHARE)?;
+        match validate.range {
+            Some([low, high]) if low.is_nan() || high.is_nan() || low > high => self.refuse(
+                "[validate]",
+                "range",
+                format!("[{low}, {high}] holds no number; use [lowest, highest]"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn train(&self, project: &ProjectFile) -> Checked {
+        let train = &project.train;
+        let key = "run";
+        match (&train.run, train.builtin) {
+            (None, None) => self.refuse(
+                "[train]",
+                key,
+                "nothing trains; set run = \"a command\" or builtin = \"mlp\" | \"logistic\" | \"ridge\" | \"gbdt\"",
+            ),
+            (Some(_), Some(_)) => {
+                self.refuse("[train]", key, "stands beside builtin; keep one of the two")
+            }
+            (Some(run), None) if run.trim().is_empty() => {
+                self.refuse("[train]", key, "is empty; write the command that trains")
+            }
+            (None, Some(_)) if train.deps.is_some() => {
+                self.refuse("[train]", "deps", "belongs to a command; an embedded trainer has none")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn convert(&self, project: &ProjectFile) -> Checked {
+        let (table, variants) = ("[[convert.variant]]", &project.convert.variant);
+        self.within(table, "engine", variants.len(), 1..=VARIANTS_MAX)?;
+        for (at, variant) in variants.iter().enumerate() {
+            let plain = |text: &str| {
+                !text.is_empty()
+                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+            };
+            if !plain(&variant.engine) || !plain(&variant.dtype) {
+                return self.refuse(
+                    table,
+                    "engine",
+                    "use plain names, such as engine = \"rten\", dtype = \"f32\"",
+                );
+            }
+            if variants[..at].contains(variant) {
+                let name = format!("{}/{}", variant.engine, variant.dtype);
+                return self.refuse(table, "engine", format!("{name} is there twice; keep one"));
+            }
+        }
+        let parity = &project.convert.parity;
+        let table = "[convert.parity]";
+        self.positive(table, "abs_difference_max", parity.abs_difference_max.unwrap_or(1.0))?;
+        self.positive(table, "rel_difference_max", parity.rel_difference_max.unwrap_or(1.0))?;
+        self.within(table, "top1_agreement_min", parity.top1_agreement_min.unwrap_or(1.0), SHARE)
+    }
+
+    fn gate(&self, project: &ProjectFile) -> Checked {
+        let gate = &project.gate;
+        match project.task() {
+            TaskKind::Regression if gate.accuracy_min.is_some() => {
+                return self.refuse("[gate]", "accuracy_min", "is for classes; a regression has mae_max");
+            }
+            TaskKind::Classification if gate.mae_max.is_some() => {
+                return self.refuse("[gate]", "mae_max", "is for numbers; a classifier has accuracy_min");
+            }
+            _ => {}
+        }
+        self.within("[gate]", "accuracy_min", gate.accuracy_min.unwrap_or(0.0), SHARE)?;
+        self.positive("[gate]", "mae_max", gate.mae_max.unwrap_or(1.0))?;
+        self.within("[gate]", "regression_max", gate.regression_max.unwrap_or(0.0), SHARE)
+    }
+
+    fn monitor(&self, project: &ProjectFile) -> Checked {
+        let monitor = &project.monitor;
+        let table = "[monitor]";
+        self.positive(table, "false_alarms_per_device_year", monitor.false_alarms_per_device_year)?;
+        self.positive(table, "requests_per_second", monitor.requests_per_second)?;
+        self.within(table, "accuracy_window", monitor.accuracy_window, 1..=MAX_LABEL_WINDOW)
+    }
+
+    fn rollout(&self, project: &ProjectFile) -> Checked {
+        match project.rollout.waves.is_empty() {
+            true => self.refuse("[rollout]", "waves", "is empty; use sizes such as [1, \"10%\", \"100%\"]"),
+            false => Ok(()),
+        }
+    }
+
+    fn trigger(&self, trigger: &TriggerTable) -> Checked {
+        let table = "[[trigger]]";
+        let (alert, samples, schedule) = match trigger.on {
+            TriggerOn::Alert => (true, false, false),
+            TriggerOn::NewSamples => (false, true, false),
+            TriggerOn::Schedule => (false, false, true),
+        };
+        let stray = [
+            ("kinds", trigger.kinds.is_some(), alert, "on = \"alert\""),
+            ("labels_min", trigger.labels_min.is_some(), alert, "on = \"alert\""),
+            ("count", trigger.count.is_some(), samples, "on = \"new_samples\""),
+            ("every", trigger.every.is_some(), schedule, "on = \"schedule\""),
+        ];
+        if let Some((key, .., place)) = stray.into_iter().find(|(_, set, fits, _)| *set && !fits) {
+            return self.refuse(table, key, format!("belongs to {place}"));
+        }
+        if trigger.kinds.as_ref().is_some_and(std::collections::BTreeSet::is_empty) {
+            return self.refuse(table, "kinds", "is empty; use drift, decay, outlier");
+        }
+        if samples && trigger.count.is_none_or(|count| count == 0) {
+            return self.refuse(table, "count", "on = \"new_samples\" needs count = 1 or more");
+        }
+        if schedule && trigger.every.is_none_or(|every| every.0.is_zero()) {
+            return self.refuse(table, "every", "on = \"schedule\" needs every = \"7d\" or another time");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! From the tables to the policies that the control plane and the devices follow.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use edgeward_core::alert::AlertKind;
+use edgeward_core::event::Project;
+use edgeward_core::rollout::RolloutPolicy;
+use edgeward_core::trigger::{Trigger, TriggerPolicy};
+use edgeward_monitor::{Budget, MonitorConfig};
+
+use super::{ProjectFile, TriggerOn, TriggerTable};
+
+impl ProjectFile {
+    /// The project as the control plane keeps it. The path is made absolute where the folder exists.
+    #[must_use]
+    pub fn to_core_project(&self) -> Project {
+        let path = std::fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        Project {
+            name: self.name.clone(),
+            model: self.model.clone(),
+            path: shown(&path),
+            trigger: self.trigger_policy(),
+            rollout: self.rollout_policy(),
+        }
+    }
+
+    /// What the model follows from: the file without its policies, so that changing a policy makes no new model.
+    #[must_use]
+    pub fn recipe(&self) -> serde_json::Value {
+        serde_json::json!({
+            "model": self.model, "seed": self.seed, "data": self.data, "train": self.train, "convert": self.convert,
+            "monitor": self.monitor,
+        })
+    }
+
+    fn trigger_policy(&self) -> TriggerPolicy {
+        TriggerPolicy {
+            level: self.level,
+            triggers: self.triggers.iter().map(TriggerTable::to_core).collect(),
+            cooldown_ms: self.retrain.cooldown.0,
+            runs_per_week_max: self.retrain.runs_per_week_max,
+        }
+    }
+
+    fn rollout_policy(&self) -> RolloutPolicy {
+        RolloutPolicy {
+            waves: self.rollout.waves.clone(),
+            bake_ms: self.rollout.bake.0,
+            failures_max: self.rollout.failures_max,
+            offline_ms: self.rollout.offline.0,
+            probation_ms: self.rollout.probation.0,
+        }
+    }
+
+    /// How devices watch a model whose accuracy on `rows` held-out rows was `accuracy`; none for a regression.
+    #[must_use]
+    pub fn monitor_config(&self, baseline_accuracy: Option<(f64, u64)>) -> MonitorConfig {
+        MonitorConfig {
+            budget: Budget {
+                false_alarms_per_device_year: self.monitor.false_alarms_per_device_year,
+                samples_per_second: self.monitor.requests_per_second,
+            },
+            accuracy_window: self.monitor.accuracy_window,
+            baseline_accuracy,
+            ..MonitorConfig::default()
+        }
+    }
+}
+
+impl TriggerTable {
+    fn to_core(&self) -> Trigger {
+        match self.on {
+            TriggerOn::Alert => Trigger::Alert {
+                kinds: self.kinds.clone().unwrap_or_else(all_kinds),
+                labels_min: self.labels_min.unwrap_or(0),
+            },
+            TriggerOn::NewSamples => Trigger::NewSamples { count: self.count.unwrap_or(u64::MAX) },
+            TriggerOn::Schedule => {
+                Trigger::Schedule { every_ms: self.every.map_or(std::time::Duration::MAX, |every| every.0) }
+            }
+        }
+    }
+}
+
+fn all_kinds() -> BTreeSet<AlertKind> {
+    BTreeSet::from([AlertKind::Drift, AlertKind::Decay, AlertKind::Outlier])
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,300 @@
+//! The tables of a project file, one struct each. A key is defined here and nowhere else.
+
+use std::collections::BTreeSet;
+
+use edgeward_core::alert::AlertKind;
+use edgeward_core::rollout::{RolloutPolicy, WaveSize};
+use edgeward_core::trigger::TriggerPolicy;
+use edgeward_core::{ModelName, ProjectName};
+use edgeward_monitor::{Budget, MonitorConfig};
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+
+/// `[project]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectTable {
+    /// The project's name.
+    pub name: ProjectName,
+    /// The model it makes; the project's name if absent.
+    pub model: Option<ModelName>,
+    /// 0 notifies, 1 retrains by itself.
+    #[serde(default)]
+    pub level: u8,
+    /// Seed of the split and of training.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// What a model predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// One of the classes in the label column.
+    Classification,
+    /// The number in the label column.
+    Regression,
+}
+
+/// `[data]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataTable {
+    /// Patterns of CSV files, relative to the project's folder.
+    pub files: Vec<String>,
+    /// Name of the label column.
+    #[serde(default = "default_label")]
+    pub label: String,
+    /// Whether samples that devices captured and people labelled are added.
+    #[serde(default)]
+    pub captured: bool,
+    /// Share of the rows held out for evaluation.
+    #[serde(default = "default_holdout")]
+    pub holdout: f64,
+    /// What the label column holds; implied by the trainer if absent.
+    pub task: Option<TaskKind>,
+}
+
+fn default_label() -> String {
+    "label".to_owned()
+}
+
+const fn default_holdout() -> f64 {
+    0.25
+}
+
+/// `[validate]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidateTable {
+    /// Fewest rows.
+    pub rows_min: u64,
+    /// Fewest rows of each class.
+    pub rows_per_class_min: u64,
+    /// Largest share of missing values.
+    pub missing_max: f64,
+    /// What every value must lie in.
+    pub range: Option<[f64; 2]>,
+    /// Most inputs that carry several labels (all their rows are dropped).
+    pub label_conflicts_max: Option<u64>,
+}
+
+impl Default for ValidateTable {
+    fn default() -> Self {
+        Self { rows_min: 1, rows_per_class_min: 2, missing_max: 0.0, range: None, label_conflicts_max: None }
+    }
+}
+
+/// An embedded trainer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builtin {
+    /// Multi-layer perceptron.
+    Mlp,
+    /// Multinomial logistic regression.
+    Logistic,
+    /// Ridge regression.
+    Ridge,
+    /// Gradient-boosted trees.
+    Gbdt,
+}
+
+impl Builtin {
+    /// The word in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mlp => "mlp",
+            Self::Logistic => "logistic",
+            Self::Ridge => "ridge",
+            Self::Gbdt => "gbdt",
+        }
+    }
+}
+
+/// `[train]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainTable {
+    /// A command of the shell that trains.
+    pub run: Option<String>,
+    /// An embedded trainer.
+    pub builtin: Option<Builtin>,
+    /// Patterns of files the command's result depends on; every file of the project besides the data if absent.
+    pub deps: Option<Vec<String>>,
+    /// How long the command may take.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// Handed to the trainer as JSON.
+    #[serde(default)]
+    pub params: toml::Table,
+}
+
+const fn default_timeout() -> Span {
+    Span::seconds(6 * 3600)
+}
+
+/// `[convert]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConvertTable {
+    /// `[[convert.variant]]`: the forms to make.
+    pub variant: Vec<VariantTable>,
+    /// `[convert.parity]`: how near each form must stay to the trained model.
+    pub parity: ParityTable,
+}
+
+impl Default for ConvertTable {
+    fn default() -> Self {
+        Self { variant: vec![VariantTable::default()], parity: ParityTable::default() }
+    }
+}
+
+/// `[[convert.variant]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VariantTable {
+    /// The engine it is for.
+    pub engine: String,
+    /// The numeric type of its weights.
+    pub dtype: String,
+}
+
+impl Default for VariantTable {
+    fn default() -> Self {
+        Self { engine: "rten".to_owned(), dtype: "f32".to_owned() }
+    }
+}
+
+/// `[convert.parity]`: bounds of forms with quantised weights; full-precision forms must give the same answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ParityTable {
+    /// Largest absolute difference of any output value.
+    pub abs_difference_max: Option<f64>,
+    /// Largest relative difference of any output value.
+    pub rel_difference_max: Option<f64>,
+    /// Least share of rows for which form and trained model give the same class.
+    pub top1_agreement_min: Option<f64>,
+}
+
+impl Default for ParityTable {
+    fn default() -> Self {
+        Self { abs_difference_max: Some(0.05), rel_difference_max: None, top1_agreement_min: Some(0.99) }
+    }
+}
+
+/// `[gate]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateTable {
+    /// Least accuracy on held-out rows.
+    pub accuracy_min: Option<f64>,
+    /// Largest mean absolute error on held-out rows, in the label's unit.
+    pub mae_max: Option<f64>,
+    /// How much worse than the incumbent the model may be: a difference of accuracies, or a share of the RMSE.
+    pub regression_max: Option<f64>,
+    /// Fewest held-out rows to judge by.
+    pub rows_min: u64,
+}
+
+/// `[monitor]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonitorTable {
+    /// Tolerated false alarms of one device in one year.
+    pub false_alarms_per_device_year: f64,
+    /// Mean rate of requests of one device.
+    pub requests_per_second: f64,
+    /// Labels in the window of the accuracy that is shown.
+    pub accuracy_window: usize,
+    /// Whether devices send labelled inputs back, so that retraining can learn from them.
+    pub capture: bool,
+}
+
+impl Default for MonitorTable {
+    fn default() -> Self {
+        let budget = Budget::default();
+        Self {
+            false_alarms_per_device_year: budget.false_alarms_per_device_year,
+            requests_per_second: budget.samples_per_second,
+            accuracy_window: MonitorConfig::default().accuracy_window,
+            capture: true,
+        }
+    }
+}
+
+/// What a trigger listens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerOn {
+    /// A device's alert.
+    Alert,
+    /// New labelled samples.
+    NewSamples,
+    /// The clock.
+    Schedule,
+}
+
+/// `[[trigger]]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerTable {
+    /// What it listens to.
+    pub on: TriggerOn,
+    /// `alert`: which kinds; all if absent.
+    pub kinds: Option<BTreeSet<AlertKind>>,
+    /// `alert`: new labelled samples needed before training is worth it.
+    pub labels_min: Option<u64>,
+    /// `new_samples`: how many.
+    pub count: Option<u64>,
+    /// `schedule`: how often.
+    pub every: Option<Span>,
+}
+
+/// `[retrain]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrainTable {
+    /// Least time between two runs.
+    pub cooldown: Span,
+    /// Most runs in any seven days.
+    pub runs_per_week_max: usize,
+}
+
+impl Default for RetrainTable {
+    fn default() -> Self {
+        let policy = TriggerPolicy::default();
+        Self { cooldown: Span(policy.cooldown_ms), runs_per_week_max: policy.runs_per_week_max }
+    }
+}
+
+/// `[rollout]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutTable {
+    /// How many devices each wave reaches: a number or a percentage.
+    pub waves: Vec<WaveSize>,
+    /// How long a wave runs before the next opens.
+    pub bake: Span,
+    /// Devices that may fail before the rollout is taken back.
+    pub failures_max: usize,
+    /// How long a device watches a new bundle before it counts as good.
+    pub probation: Span,
+    /// A device not heard of for this long is not waited for.
+    pub offline: Span,
+}
+
+impl Default for RolloutTable {
+    fn default() -> Self {
+        let policy = RolloutPolicy::default();
+        Self {
+            waves: policy.waves,
+            bake: Span(policy.bake_ms),
+            failures_max: policy.failures_max,
+            probation: Span(policy.probation_ms),
+            offline: Span(policy.offline_ms),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Telling the control plane: that a run is under way, what its gates said, the bundle, and how it ended.
+//!
+//! Every call may be repeated; a run that was killed and started again says the same things once more.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use edgeward_api::operator::{GateVerdict, GateVerdicts, RunAnnouncement, RunEnd, VersionRegistration};
+use edgeward_api::{Client, ClientError};
+use edgeward_core::event::RunOutcome;
+use edgeward_core::manifest::{RELEASE_SCHEMA, Release};
+use edgeward_core::{Digest, Envelope, RunId, Timestamp};
+use edgeward_model::bundle::path;
+use edgeward_model::{Bundle, BundleError};
+use edgeward_trust::Signer;
+use edgeward_trust::publish::{PublishError, sign_release};
+
+use crate::patience::patiently;
+use crate::project::ProjectFile;
+use crate::workdir::WorkError;
+
+/// A run that cannot be told of.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The control plane refuses, or does not answer.
+    #[error("{what}")]
+    Call {
+        /// What was to be told.
+        what: &'static str,
+        /// Why it was not.
+        #[source]
+        source: ClientError,
+    },
+    /// The bundle is damaged.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A file of the bundle cannot be opened.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The release cannot be signed.
+    #[error("signing the release")]
+    Sign(#[from] PublishError),
+}
+
+impl RegisterError {
+    /// Whether the same run may succeed later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Call { source, .. } if source.is_transient())
+    }
+}
+
+/// The control plane, on behalf of one run.
+pub struct Registry<'a> {
+    /// Its client.
+    pub client: &'a Client,
+    /// The project.
+    pub project: &'a ProjectFile,
+    /// The run.
+    pub run: &'a RunId,
+}
+
+fn call<T>(what: &'static str, call: impl FnMut() -> Result<T, ClientError>) -> Result<T, RegisterError> {
+    patiently(call).map_err(|source| RegisterError::Call { what, source })
+}
+
+impl Registry<'_> {
+    /// Says that the run is under way here.
+    ///
+    /// # Errors
+    /// The control plane refuses, or does not answer.
+    pub fn announce(&self, cause: &str) -> Result<(), RegisterError> {
+        let announcement = RunAnnouncement {
+            run: self.run.clone(),
+            project: self.project.name.clone(),
+            cause: cause.to_owned(),
+        };
+        call("announcing the run", || self.client.announce_run(&announcement)).map(|_| ())
+    }
+
+    /// Says what checks and gates said.
+    ///
+    /// # Errors
+    /// As [`Registry::announce`].
+    pub fn record_gates(&self, verdicts: &[GateVerdict]) -> Result<(), RegisterError> {
+        let verdicts = GateVerdicts { verdicts: verdicts.to_vec() };
+        call("recording the gates", || self.client.record_gates(self.run, &verdicts))
+    }
+
+    /// Says how the run ended.
+    ///
+    /// # Errors
+    /// As [`Registry::announce`].
+    pub fn finish(&self, outcome: &RunOutcome) -> Result<(), RegisterError> {
+        let end = RunEnd { outcome: outcome.clone() };
+        call("recording the end of the run", || self.client.finish_run(self.run, &end))
+    }
+
+    /// Uploads what is missing of `bundle` and registers it as a version; its number.
+    ///
+    /// # Errors
+    /// The bundle is damaged, the release cannot be signed, and as [`Registry::announce`].
+    pub fn register(
+        &self,
+        bundle: &Bundle,
+        metrics: &BTreeMap<String, f64>,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<u64, RegisterError> {
+        let digest = bundle.digest();
+        let bundle = Bundle::verify(bundle.dir(), &digest)?;
+        for (path, entry) in &bundle.manifest().files {
+            self.upload(&bundle, path.as_str(), &entry.digest)?;
+        }
+        self.upload(&bundle, path::MANIFEST, &digest)?;
+        let registration = VersionRegistration {
+            bundle: digest,
+            run: self.run.clone(),
+            metrics: metrics.clone(),
+            release: self.release(&bundle, signer, now)?,
+        };
+        let model = &self.project.model;
+        let version = call("registering the version", || self.client.register_version(model, &registration))?;
+        Ok(version.version)
+    }
+
+    fn release(
+        &self,
+        bundle: &Bundle,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<Envelope, RegisterError> {
+        let manifest = bundle.manifest().to_bytes().map_err(PublishError::Write)?;
+        let release = Release {
+            schema: RELEASE_SCHEMA.to_owned(),
+            model: self.project.model.clone(),
+            bundle: bundle.digest(),
+            manifest_size_bytes: manifest.len() as u64,
+            run: self.run.clone(),
+            issued_at_ms: now,
+        };
+        Ok(sign_release(&release, &[signer])?)
+    }
+
+    fn upload(&self, bundle: &Bundle, path: &str, digest: &Digest) -> Result<(), RegisterError> {
+        let there = call("asking for a blob", || match self.client.blob(digest, 0) {
+            Ok(_) => Ok(true),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        })?;
+        if there {
+            return Ok(());
+        }
+        let file_path = bundle.dir().join(path);
+        call("uploading a file of the bundle", || {
+            let file = File::open(&file_path).map_err(|error| ClientError::Malformed {
+                address: file_path.display().to_string(),
+                reason: error.to_string(),
+            })?;
+            self.client.upload_blob_file(digest, &file)
+        })
+    }
+}

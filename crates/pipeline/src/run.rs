@@ -1,0 +1,318 @@
+//! One run: from rows to a registered bundle, stage by stage.
+//!
+//! snapshot -> split -> validate -> train -> convert -> evaluate -> incumbent -> gates -> bundle -> register
+//!
+//! Each stage up to `bundle` is looked up in the cache first, so that a run with nothing new does no work and a run that
+//! was killed goes on where it stopped. Gates are judged anew each time; they only compare numbers.
+
+mod stages;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use edgeward_api::Client;
+use edgeward_api::operator::GateVerdict;
+use edgeward_core::event::RunOutcome;
+use edgeward_core::{Digest, RunId, Timestamp};
+use edgeward_model::{Bundle, Engine};
+use edgeward_trust::Signer;
+use serde::Serialize;
+
+use crate::assemble::AssembleError;
+use crate::cache::{self, Cache, CacheError, Entry, Inputs, StageCode};
+use crate::captured::CapturedError;
+use crate::convert::Converter;
+use crate::examine::ExamineError;
+use crate::gates;
+use crate::index::FileIndex;
+use crate::progress::{Progress, Report, RunSummary, StageSummary};
+use crate::project::ProjectFile;
+use crate::register::{RegisterError, Registry};
+use crate::runner::local::JobError;
+use crate::snapshot::SnapshotError;
+use crate::source::SourceError;
+use crate::train::{ToolError, TrainError, Trainer};
+use crate::workdir::{WorkDir, WorkError};
+
+/// What does the heavy work.
+pub struct Tools<'a> {
+    /// Trains.
+    pub trainer: &'a dyn Trainer,
+    /// Makes the forms.
+    pub converter: &'a dyn Converter,
+    /// Runs the model for judging.
+    pub engine: &'a dyn Engine,
+}
+
+/// Who announces a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// This run announces itself to the control plane.
+    Announce,
+    /// The control plane asked for it and knows it.
+    Known,
+}
+
+/// Everything a run needs besides its project.
+pub struct RunContext<'a> {
+    /// Where it works; see [`WorkDir`].
+    pub work_dir: PathBuf,
+    /// Its id; the same id started again is the same run.
+    pub run: RunId,
+    /// Who announces it.
+    pub announcement: Announcement,
+    /// Why it was started.
+    pub cause: String,
+    /// The time releases are dated with.
+    pub now: Timestamp,
+    /// Signs the release; needed with a server.
+    pub signer: Option<&'a dyn Signer>,
+    /// The control plane; none leaves the bundle in the work folder.
+    pub server: Option<&'a Client>,
+    /// The tools.
+    pub tools: &'a Tools<'a>,
+    /// Set from elsewhere to stop a training command.
+    pub cancel: &'a AtomicBool,
+    /// Where progress goes.
+    pub progress: Report<'a>,
+}
+
+/// A run that did not come to an end. A refusal by a gate is no error but an outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is a server but no key.
+    #[error("registering at a server needs a release key; pass --release-key, or leave out --server")]
+    NoSigner,
+    /// The work folder.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The data.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Samples of devices.
+    #[error(transparent)]
+    Captured(#[from] CapturedError),
+    /// The train stage.
+    #[error("the train stage failed")]
+    Train(#[from] TrainError),
+    /// The convert stage.
+    #[error("the convert stage failed")]
+    Convert(#[source] ToolError),
+    /// The model cannot be judged.
+    #[error("judging the model failed")]
+    Examine(#[from] ExamineError),
+    /// The bundle cannot be made.
+    #[error("the bundle stage failed")]
+    Assemble(#[from] AssembleError),
+    /// The control plane.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+}
+
+impl From<SnapshotError> for RunError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Source(error) => Self::Source(error),
+            SnapshotError::Work(error) => Self::Work(error),
+            SnapshotError::Cache(error) => Self::Cache(error),
+        }
+    }
+}
+
+impl RunError {
+    /// Whether the same run may succeed when it is started again: the server was away, or someone stopped it.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Register(error) => error.is_transient(),
+            Self::Captured(CapturedError::Fetch(error)) => error.is_transient(),
+            Self::Train(TrainError::Command(error)) => matches!(error, JobError::Cancelled { .. }),
+            _ => false,
+        }
+    }
+
+    /// The error with its causes, in one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.ends_with(&said) {
+                text = format!("{text}: {said}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// Runs the project.
+///
+/// # Errors
+/// A stage fails, or the control plane cannot be told. The failure itself is recorded there unless starting the same run
+/// again may mend it.
+pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary, RunError> {
+    if context.server.is_some() && context.signer.is_none() {
+        return Err(RunError::NoSigner);
+    }
+    let work = WorkDir::open(&context.work_dir, || (context.progress)(Progress::Waiting))?;
+    let registry = context.server.map(|client| Registry { client, project, run: &context.run });
+    if let (Some(registry), Announcement::Announce) = (&registry, context.announcement) {
+        registry.announce(&context.cause)?;
+    }
+    let index = FileIndex::open(work.index());
+    let pipeline = Pipeline {
+        project,
+        context,
+        work: &work,
+        index: &index,
+        cache: Cache::new(&work, &index),
+        stages: RefCell::default(),
+        dataset: std::cell::OnceCell::new(),
+    };
+    let result = pipeline.run().and_then(|made| pipeline.conclude(registry.as_ref(), made));
+    index.save()?;
+    if let (Some(registry), Err(error)) = (&registry, &result) {
+        report_failure(registry, context.announcement, error);
+    }
+    result
+}
+
+/// A run that the control plane owns stays open if it may succeed later; nobody would ever close one that it does not.
+fn report_failure(registry: &Registry<'_>, announcement: Announcement, error: &RunError) {
+    if announcement == Announcement::Known && error.may_pass() {
+        return;
+    }
+    let outcome = RunOutcome::Failed { reason: error.chain() };
+    if let Err(unsaid) = registry.finish(&outcome) {
+        tracing::warn!(error = %unsaid, "the control plane does not know that the run failed");
+    }
+}
+
+/// What came of the stages.
+struct Made {
+    verdicts: Vec<GateVerdict>,
+    metrics: BTreeMap<String, f64>,
+    /// None if a gate refused.
+    bundle: Option<Bundle>,
+}
+
+/// One run under way.
+struct Pipeline<'a> {
+    project: &'a ProjectFile,
+    context: &'a RunContext<'a>,
+    work: &'a WorkDir,
+    index: &'a FileIndex,
+    cache: Cache<'a>,
+    stages: RefCell<Vec<StageSummary>>,
+    dataset: std::cell::OnceCell<edgeward_core::Dataset>,
+}
+
+impl Pipeline<'_> {
+    fn say(&self, progress: Progress) {
+        (self.context.progress)(progress);
+    }
+
+    fn log(&self, stage: &str, line: impl Into<String>) {
+        self.say(Progress::Log { stage: stage.to_owned(), line: line.into() });
+    }
+
+    fn judged(&self, verdicts: &[GateVerdict]) {
+        verdicts.iter().for_each(|verdict| self.say(Progress::Judged(verdict.clone())));
+    }
+
+    /// The outputs of a stage: those kept under its key, or those that `make` writes.
+    fn stage(
+        &self,
+        code: StageCode,
+        params: &impl Serialize,
+        inputs: &Inputs<'_>,
+        make: impl FnOnce(&std::path::Path) -> Result<(), RunError>,
+    ) -> Result<Entry, RunError> {
+        self.stage_or(code, params, inputs, make)
+    }
+
+    /// As [`Pipeline::stage`], for a stage whose failure may mean something to the run.
+    fn stage_or<E: From<CacheError>>(
+        &self,
+        code: StageCode,
+        params: &impl Serialize,
+        inputs: &Inputs<'_>,
+        make: impl FnOnce(&std::path::Path) -> Result<(), E>,
+    ) -> Result<Entry, E> {
+        let key = cache::key(code, params, inputs)?;
+        if let Some(entry) = self.cache.find(&key) {
+            self.say(Progress::StageCached { stage: code.name.to_owned() });
+            self.noted(code.name, true, 0);
+            return Ok(entry);
+        }
+        self.timed(code.name, || self.cache.make(&key, code.name, make))
+    }
+
+    fn timed<T, E>(&self, stage: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.say(Progress::StageStarted { stage: stage.to_owned() });
+        let begun = Instant::now();
+        let done = work()?;
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.say(Progress::StageFinished { stage: stage.to_owned(), millis });
+        self.noted(stage, false, millis);
+        Ok(done)
+    }
+
+    fn noted(&self, name: &str, cached: bool, millis: u64) {
+        self.stages.borrow_mut().push(StageSummary { name: name.to_owned(), cached, millis });
+    }
+
+    /// Tells the control plane and sums up.
+    fn conclude(&self, registry: Option<&Registry<'_>>, made: Made) -> Result<RunSummary, RunError> {
+        let Made { verdicts, metrics, bundle } = made;
+        let outcome = match &bundle {
+            Some(bundle) => RunOutcome::Passed { bundle: bundle.digest() },
+            None => RunOutcome::Refused { reason: gates::refusal(&verdicts).unwrap_or_default() },
+        };
+        let version = match registry {
+            None => None,
+            Some(registry) => self.timed("register", || {
+                registry.record_gates(&verdicts)?;
+                let version = self.register(registry, bundle.as_ref(), &metrics)?;
+                registry.finish(&outcome)?;
+                Ok::<_, RunError>(version)
+            })?,
+        };
+        Ok(RunSummary {
+            run: self.context.run.clone(),
+            project: self.project.name.clone(),
+            model: self.project.model.clone(),
+            outcome,
+            bundle: bundle.as_ref().map(Bundle::digest),
+            bundle_path: bundle.map(|bundle| bundle.dir().display().to_string()),
+            version,
+            stages: self.stages.take(),
+            metrics,
+            gates: verdicts,
+        })
+    }
+
+    fn register(
+        &self,
+        registry: &Registry<'_>,
+        bundle: Option<&Bundle>,
+        metrics: &BTreeMap<String, f64>,
+    ) -> Result<Option<u64>, RunError> {
+        let Some(bundle) = bundle else { return Ok(None) };
+        let signer = self.context.signer.ok_or(RunError::NoSigner)?;
+        Ok(Some(registry.register(bundle, metrics, signer, self.context.now)?))
+    }
+}
+
+/// The inputs of a stage by name.
+fn inputs<const N: usize>(named: [(&'static str, Digest); N]) -> Inputs<'static> {
+    Inputs::from(named)
+}

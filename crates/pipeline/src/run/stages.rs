@@ -1,0 +1,477 @@
+//! The stages themselves: what each reads, writes and depends on.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use edgeward_api::operator::GateVerdict;
+use edgeward_core::{Dataset, Digest};
+use edgeward_model::{Bundle, Signature};
+use serde_json::json;
+
+use super::{Made, Pipeline, RunError, inputs};
+use crate::assemble::{Parts, assemble};
+use crate::cache::{CacheError, Entry, StageCode, write_json, write_output};
+use crate::captured::Captured;
+use crate::convert::ConversionPlan;
+use crate::evaluate::{self, Evaluation, evaluate};
+use crate::gates::{self, Candidate, Incumbent};
+use crate::incumbent::{self, IncumbentError};
+use crate::index::Content;
+use crate::lineage::Lineage;
+use crate::measure::Quality;
+use crate::project::{TaskKind, VariantTable};
+use crate::snapshot::{self, Snapshot, Sources};
+use crate::split::{Split, SplitRule, split};
+use crate::train::{self, CommandTraining, METRICS_FILE, MODEL_FILE, TrainError};
+use crate::validate::{self, validate};
+use crate::workdir::WorkError;
+use crate::{card, examine, git, source};
+
+const SNAPSHOT: StageCode = StageCode { name: "snapshot", version: 1 };
+const SPLIT: StageCode = StageCode { name: "split", version: 1 };
+const VALIDATE: StageCode = StageCode { name: "validate", version: 1 };
+const TRAIN: StageCode = StageCode { name: "train", version: 1 };
+const CONVERT: StageCode = StageCode { name: "convert", version: 1 };
+const EVALUATE: StageCode = StageCode { name: "evaluate", version: 1 };
+const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 1 };
+const BUNDLE: StageCode = StageCode { name: "bundle", version: 1 };
+
+const SPLIT_FILE: &str = "split.json";
+const VERDICTS_FILE: &str = "verdicts.json";
+const SIGNATURE_FILE: &str = "signature.json";
+const FORMS_FILE: &str = "forms.json";
+const REPORT_FILE: &str = "report.json";
+const EVALUATION_FILE: &str = "evaluation.json";
+const QUALITY_FILE: &str = "quality.json";
+const BUNDLE_FILE: &str = "bundle.json";
+
+/// Rows that a converter gets for calibration and parity.
+const SAMPLE_ROWS_MAX: usize = 512;
+/// Rows of one call among them.
+const SAMPLE_BATCH_ROWS: usize = 64;
+
+/// The data of a run: finished stages and their digests.
+struct Data {
+    snapshot: Entry,
+    manifest: Snapshot,
+    split: Entry,
+    sides: Split,
+}
+
+impl Pipeline<'_> {
+    pub(super) fn run(&self) -> Result<Made, RunError> {
+        let data = self.data()?;
+        let mut verdicts = self.validate(&data)?;
+        self.judged(&verdicts);
+        if gates::refusal(&verdicts).is_some() {
+            return Ok(Made { verdicts, metrics: BTreeMap::new(), bundle: None });
+        }
+        let deps = self.deps()?;
+        let trained = self.train(&data, &deps)?;
+        let converted = self.convert(&data, &trained)?;
+        let evaluated = self.evaluate(&data, &trained, &converted)?;
+        let evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
+        let mut metrics = train::numbers(&trained.json(METRICS_FILE)?);
+        metrics.extend(evaluation.forms.first().map(|form| form.quality.metrics()).unwrap_or_default());
+        let mut judged: Vec<GateVerdict> = converted.json(VERDICTS_FILE)?;
+        judged.extend(self.gates(&data, &evaluation)?);
+        self.judged(&judged);
+        verdicts.extend(judged);
+        let bundle = match gates::refusal(&verdicts) {
+            Some(_) => None,
+            None => Some(self.bundle(&data, &deps, &trained, &converted, &evaluated)?),
+        };
+        Ok(Made { verdicts, metrics, bundle })
+    }
+
+    fn data(&self) -> Result<Data, RunError> {
+        let snapshot = self.snapshot()?;
+        let manifest: Snapshot = snapshot.json(snapshot::SNAPSHOT_FILE)?;
+        let rule = SplitRule { seed: self.project.seed, holdout: self.project.data.holdout };
+        let task = self.project.task();
+        let read = inputs([("snapshot", snapshot.digest_all(SPLIT.name)?)]);
+        let entry = self.stage(SPLIT, &(rule, task), &read, |out| {
+            let sides = split(self.rows(&snapshot)?, rule, task);
+            Ok(write_json(&out.join(SPLIT_FILE), &sides)?)
+        })?;
+        Ok(Data { snapshot, manifest, sides: entry.json(SPLIT_FILE)?, split: entry })
+    }
+
+    fn snapshot(&self) -> Result<Entry, RunError> {
+        let (dir, data) = (&self.project.dir, &self.project.data);
+        let mut files = BTreeMap::new();
+        for file in source::list(dir, &data.files)? {
+            let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
+            files.insert(name, self.index.content(&file)?);
+        }
+        let captured = match self.context.server {
+            Some(client) if data.captured => {
+                Some(Captured::pinned(client, &self.project.model, self.work, &self.context.run)?)
+            }
+            _ => None,
+        };
+        let task = self.project.task();
+        let mut read = inputs([("files", files_digest(&files))]);
+        read.extend(captured.as_ref().map(|captured| ("captured", captured.digest())));
+        self.stage(SNAPSHOT, &(&data.label, task), &read, |out| {
+            let captured = captured.as_ref();
+            let (manifest, rows) =
+                snapshot::take(&Sources { dir, files: &files, label: &data.label, task, captured })?;
+            Ok(snapshot::write(out, &manifest, &rows)?)
+        })
+    }
+
+    /// The rows of the snapshot, read once and only when a stage works.
+    fn rows(&self, snapshot: &Entry) -> Result<&Dataset, RunError> {
+        if let Some(rows) = self.dataset.get() {
+            return Ok(rows);
+        }
+        let rows = snapshot::load(snapshot)?;
+        Ok(self.dataset.get_or_init(|| rows))
+    }
+
+    fn side(&self, data: &Data, rows: &[usize]) -> Result<Dataset, RunError> {
+        Ok(self.rows(&data.snapshot)?.select(rows))
+    }
+
+    fn data_inputs(&self, data: &Data) -> Result<crate::cache::Inputs<'static>, RunError> {
+        Ok(inputs([
+            ("snapshot", data.snapshot.digest_all(SNAPSHOT.name)?),
+            ("split", data.split.digest(SPLIT_FILE)?),
+        ]))
+    }
+
+    fn validate(&self, data: &Data) -> Result<Vec<GateVerdict>, RunError> {
+        let rules = &self.project.validate;
+        let entry = self.stage(VALIDATE, rules, &self.data_inputs(data)?, |out| {
+            let subject = validate::Subject {
+                snapshot: &data.manifest,
+                dataset: self.rows(&data.snapshot)?,
+                split: &data.sides,
+                task: self.project.task(),
+            };
+            Ok(write_json(&out.join(VERDICTS_FILE), &validate(rules, &subject))?)
+        })?;
+        Ok(entry.json(VERDICTS_FILE)?)
+    }
+
+    /// Files that a training command depends on.
+    fn deps(&self) -> Result<BTreeMap<String, Digest>, RunError> {
+        let project = self.project;
+        match project.train.run {
+            Some(_) => {
+                Ok(train::deps(&project.dir, &project.train, &project.data, self.work.root(), self.index)?)
+            }
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    fn train(&self, data: &Data, deps: &BTreeMap<String, Digest>) -> Result<Entry, RunError> {
+        let table = &self.project.train;
+        let tool = table.builtin.map(|_| self.context.tools.trainer.version());
+        let params = json!({
+            "run": table.run, "builtin": table.builtin, "params": train::params_json(table)?,
+            "seed": self.project.seed, "tool": tool, "deps": deps, "label": self.project.data.label,
+        });
+        self.stage(TRAIN, &params, &self.data_inputs(data)?, |out| {
+            let rows = self.side(data, &data.sides.train)?;
+            match &table.run {
+                Some(command) => self.train_by_command(command, &rows, out),
+                None => self.train_builtin(&rows, out),
+            }
+        })
+    }
+
+    fn train_by_command(&self, command: &str, rows: &Dataset, out: &std::path::Path) -> Result<(), RunError> {
+        let training = CommandTraining {
+            command,
+            dir: &self.project.dir,
+            table: &self.project.train,
+            label: &self.project.data.label,
+            seed: self.project.seed,
+            log: &self.work.train_log(&self.context.run),
+            cancel: self.context.cancel,
+        };
+        Ok(training.run(rows, out, &mut |line| self.log(TRAIN.name, line))?)
+    }
+
+    fn train_builtin(&self, rows: &Dataset, out: &std::path::Path) -> Result<(), RunError> {
+        let project = self.project;
+        let algorithm = project.train.builtin.map_or("", crate::project::Builtin::as_str);
+        let params = train::params_json(&project.train)?;
+        let mut said = |line: &str| self.log(TRAIN.name, line);
+        let trainer = self.context.tools.trainer;
+        let trained = trainer
+            .train(rows, algorithm, &params, project.seed, &mut said)
+            .map_err(|source| TrainError::Builtin { algorithm, source })?;
+        write_output(&out.join(MODEL_FILE), &trained.onnx)?;
+        let metrics = serde_json::to_vec(&trained.metrics).map_err(TrainError::Params)?;
+        Ok(write_output(&out.join(METRICS_FILE), &metrics)?)
+    }
+
+    fn convert(&self, data: &Data, trained: &Entry) -> Result<Entry, RunError> {
+        let plan = ConversionPlan::from(&self.project.convert);
+        let converter = self.context.tools.converter;
+        let (task, engine) = (self.project.task(), self.context.tools.engine.name());
+        let mut read = self.data_inputs(data)?;
+        read.insert("model", trained.digest(MODEL_FILE)?);
+        let params = (&plan, converter.version(), task, engine);
+        self.stage(CONVERT, &params, &read, |out| {
+            let model = trained.read(MODEL_FILE)?;
+            let rows = self.side(data, &data.sides.train)?;
+            let signature = examine::signature_of(&model, &rows, task)?;
+            let some: Vec<usize> = (0..rows.len().min(SAMPLE_ROWS_MAX)).collect();
+            let samples = examine::calls(&signature, &rows.select(&some), SAMPLE_BATCH_ROWS)?;
+            let made = converter.convert(&model, &plan, &signature, &samples).map_err(RunError::Convert)?;
+            let mut forms = Vec::new();
+            for form in made.variants {
+                let variant = VariantTable { engine: form.engine, dtype: form.dtype };
+                write_output(&out.join(form_file(&variant)), &form.onnx)?;
+                forms.push(variant);
+            }
+            write_json(&out.join(FORMS_FILE), &forms)?;
+            write_json(&out.join(SIGNATURE_FILE), &signature)?;
+            write_json(&out.join(VERDICTS_FILE), &parity_verdicts(made.verdicts, &forms))?;
+            let report = serde_json::to_vec(&made.report).map_err(|error| RunError::Convert(error.into()))?;
+            Ok(write_output(&out.join(REPORT_FILE), &report)?)
+        })
+    }
+
+    fn forms(&self, converted: &Entry) -> Result<Vec<(VariantTable, Vec<u8>)>, RunError> {
+        let forms: Vec<VariantTable> = converted.json(FORMS_FILE)?;
+        let read = |variant: VariantTable| {
+            let onnx = converted.read(&form_file(&variant))?;
+            Ok((variant, onnx))
+        };
+        forms.into_iter().map(read).collect()
+    }
+
+    fn evaluate(&self, data: &Data, trained: &Entry, converted: &Entry) -> Result<Entry, RunError> {
+        let (task, engine) = (self.project.task(), self.context.tools.engine);
+        let mut read = self.data_inputs(data)?;
+        read.insert("model", trained.digest(MODEL_FILE)?);
+        read.insert("forms", converted.digest_all(CONVERT.name)?);
+        self.stage(EVALUATE, &(task, engine.name()), &read, |out| {
+            let signature: Signature = converted.json(SIGNATURE_FILE)?;
+            let subject = evaluate::Subject {
+                trained: &trained.read(MODEL_FILE)?,
+                signature: &signature,
+                forms: &self.forms(converted)?,
+                task,
+            };
+            let evaluation = evaluate(&subject, &self.side(data, &data.sides.holdout)?, engine)?;
+            Ok(write_json(&out.join(EVALUATION_FILE), &evaluation)?)
+        })
+    }
+
+    fn gates(&self, data: &Data, evaluation: &Evaluation) -> Result<Vec<GateVerdict>, RunError> {
+        let rules = &self.project.gate;
+        let incumbent = match rules.regression_max {
+            Some(_) => self.incumbent(data, evaluation)?,
+            None => Incumbent::None("[gate] regression_max is not set".to_owned()),
+        };
+        let names: Vec<String> = evaluation.forms.iter().map(|form| form.variant.name()).collect();
+        let candidates: Vec<Candidate<'_>> = names
+            .iter()
+            .zip(&evaluation.forms)
+            .map(|(name, form)| Candidate { name, quality: &form.quality })
+            .collect();
+        Ok(gates::judge(rules, &candidates, &incumbent))
+    }
+
+    /// The incumbent, as good as it can be judged. Only a server that is away is an error.
+    fn incumbent(&self, data: &Data, evaluation: &Evaluation) -> Result<Incumbent, RunError> {
+        let Some(client) = self.context.server else {
+            return Ok(Incumbent::None("there is no server".to_owned()));
+        };
+        let told = |source| crate::register::RegisterError::Call { what: "asking for the incumbent", source };
+        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(told)? else {
+            return Ok(Incumbent::None("no version serves yet".to_owned()));
+        };
+        match self.measure_incumbent(data, evaluation, &digest) {
+            Ok(incumbent) => Ok(incumbent),
+            Err(Unmeasured::Unreadable(IncumbentError::Fetch(error))) if error.is_transient() => {
+                Err(told(error).into())
+            }
+            Err(Unmeasured::Unreadable(error)) => {
+                Ok(Incumbent::Unreadable { bundle: digest, reason: error.to_string() })
+            }
+            Err(Unmeasured::Run(error)) => Err(error),
+        }
+    }
+
+    fn measure_incumbent(
+        &self,
+        data: &Data,
+        evaluation: &Evaluation,
+        digest: &Digest,
+    ) -> Result<Incumbent, Unmeasured> {
+        let tools = self.context.tools;
+        let client = self.context.server.ok_or(RunError::NoSigner)?;
+        let bundle = incumbent::obtain(client, self.work, digest, tools.engine.name())?;
+        let rule = incumbent::split_rule(&bundle)?;
+        let rows = self.rows(&data.snapshot)?;
+        let held_by_both = |row: &usize| rule.holds_out(&rows.row_digest(*row));
+        let (places, common): (Vec<usize>, Vec<usize>) =
+            data.sides.holdout.iter().copied().enumerate().filter(|(_, row)| held_by_both(row)).unzip();
+        let common = rows.select(&common);
+        let task = self.project.task();
+        let mut read = self.data_inputs(data)?;
+        read.insert("incumbent", *digest);
+        let stage = self.stage_or(INCUMBENT, &(rule, task), &read, |out| -> Result<(), Unmeasured> {
+            let said = incumbent::predict(&bundle, tools.engine, &common)?;
+            let quality = Quality::of(task, &common.labels, &said);
+            Ok(write_json(&out.join(QUALITY_FILE), &quality).map_err(RunError::Work)?)
+        })?;
+        let incumbent: Quality = stage.json(QUALITY_FILE).map_err(RunError::Cache)?;
+        let said: Vec<_> = places.iter().map(|place| evaluation.predictions[*place].clone()).collect();
+        let candidate = Quality::of(task, &common.labels, &said);
+        Ok(Incumbent::Measured { bundle: *digest, incumbent, candidate })
+    }
+
+    fn bundle(
+        &self,
+        data: &Data,
+        deps: &BTreeMap<String, Digest>,
+        trained: &Entry,
+        converted: &Entry,
+        evaluated: &Entry,
+    ) -> Result<Bundle, RunError> {
+        let mut read = self.data_inputs(data)?;
+        read.insert("model", trained.digest_all(TRAIN.name)?);
+        read.insert("forms", converted.digest_all(CONVERT.name)?);
+        read.insert("evaluation", evaluated.digest(EVALUATION_FILE)?);
+        let key = crate::cache::key(BUNDLE, &self.project.recipe(), &read)?;
+        if let Some(bundle) = self.kept_bundle(&key)? {
+            self.say(crate::Progress::StageCached { stage: BUNDLE.name.to_owned() });
+            self.noted(BUNDLE.name, true, 0);
+            return Ok(bundle);
+        }
+        let mut made = None;
+        self.timed(BUNDLE.name, || {
+            self.cache.make(&key, BUNDLE.name, |out| {
+                let bundle = self.make_bundle(data, deps, trained, converted, evaluated)?;
+                write_json(&out.join(BUNDLE_FILE), &bundle.digest())?;
+                made = Some(bundle);
+                Ok::<(), RunError>(())
+            })
+        })?;
+        Ok(made.expect("the stage was made just now"))
+    }
+
+    /// The bundle made before, unless it is gone or damaged; a damaged one is removed.
+    fn kept_bundle(&self, key: &Digest) -> Result<Option<Bundle>, RunError> {
+        let Some(entry) = self.cache.find(key) else { return Ok(None) };
+        let digest: Digest = entry.json(BUNDLE_FILE)?;
+        let dir = self.work.bundles().join(digest.hex());
+        match Bundle::verify(&dir, &digest) {
+            Ok(bundle) => Ok(Some(bundle)),
+            Err(_) if dir.exists() => {
+                fs::remove_dir_all(&dir).map_err(WorkError::at("removing the damaged bundle", &dir))?;
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn make_bundle(
+        &self,
+        data: &Data,
+        deps: &BTreeMap<String, Digest>,
+        trained: &Entry,
+        converted: &Entry,
+        evaluated: &Entry,
+    ) -> Result<Bundle, RunError> {
+        let (project, tools) = (self.project, self.context.tools);
+        let evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
+        let qualities: Vec<(String, Quality)> =
+            evaluation.forms.iter().map(|form| (form.variant.name(), form.quality.clone())).collect();
+        let accuracy = evaluation
+            .forms
+            .first()
+            .and_then(|form| form.quality.accuracy.map(|accuracy| (accuracy.value, form.quality.rows)));
+        let (model, signature) = (trained.read(MODEL_FILE)?, converted.json::<Signature>(SIGNATURE_FILE)?);
+        let forms = self.forms(converted)?;
+        let parts = Parts {
+            project,
+            trained: &model,
+            signature: &signature,
+            forms: &forms,
+            holdout: &self.side(data, &data.sides.holdout)?,
+            predictions: &evaluation.predictions,
+            baseline_accuracy: accuracy.filter(|_| project.task() == TaskKind::Classification),
+            card: card::card(project, &data.manifest, &data.sides, &qualities),
+            lineage: self.lineage(data, deps, &model, &forms),
+        };
+        Ok(assemble(&parts, tools.engine, &self.work.bundles())?)
+    }
+
+    fn lineage(
+        &self,
+        data: &Data,
+        deps: &BTreeMap<String, Digest>,
+        model: &[u8],
+        forms: &[(VariantTable, Vec<u8>)],
+    ) -> serde_json::Value {
+        let tools = self.context.tools;
+        let mut models = vec![("model.onnx".to_owned(), Digest::of(model))];
+        models.extend(forms.iter().map(|(variant, onnx)| (variant.name(), Digest::of(onnx))));
+        let versions = BTreeMap::from([
+            ("edgeward", env!("CARGO_PKG_VERSION").to_owned()),
+            ("trainer", tools.trainer.version()),
+            ("converter", tools.converter.version()),
+            ("engine", tools.engine.name().to_owned()),
+        ]);
+        Lineage {
+            project: self.project,
+            run: &self.context.run,
+            snapshot: &data.manifest,
+            rule: data.sides.rule,
+            deps,
+            commit: git::commit(&self.project.dir).as_deref(),
+            models: &models,
+            tools: &versions,
+        }
+        .statement()
+    }
+}
+
+/// Why the incumbent was not measured: it cannot be, or this run cannot go on.
+enum Unmeasured {
+    Unreadable(IncumbentError),
+    Run(RunError),
+}
+
+impl From<IncumbentError> for Unmeasured {
+    fn from(error: IncumbentError) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<RunError> for Unmeasured {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<CacheError> for Unmeasured {
+    fn from(error: CacheError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+fn form_file(variant: &VariantTable) -> String {
+    format!("{}/{MODEL_FILE}", variant.name())
+}
+
+fn files_digest(files: &BTreeMap<String, Content>) -> Digest {
+    edgeward_core::canonical::digest(files).expect("names and digests have a canonical form")
+}
+
+/// The converter's verdicts; without any form that stayed, one more that refuses.
+fn parity_verdicts(mut verdicts: Vec<GateVerdict>, forms: &[VariantTable]) -> Vec<GateVerdict> {
+    if forms.is_empty() && verdicts.iter().all(|verdict| verdict.passed) {
+        verdicts.push(validate::verdict("parity", false, "no form of the model could be made"));
+    }
+    verdicts
+}

@@ -1,0 +1,275 @@
+//! Reading labelled rows from CSV files.
+//!
+//! Every column but the label is a feature; all files have the same columns, in any order. An empty cell, `NaN` or `NA`
+//! is a missing value. Anything else that is no number is an error that names file, line and column.
+//!
+//! Deliberately missing: text and category columns, folders of images or sounds, object storage.
+
+use std::path::{Path, PathBuf};
+
+use csv::StringRecord;
+use edgeward_core::Dataset;
+
+/// Most files one project may name.
+pub const FILES_MAX: usize = 100_000;
+/// Most feature columns.
+pub const FEATURES_MAX: usize = 16_000;
+
+/// Data that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A pattern is no pattern.
+    #[error("[data] files: '{pattern}' is not a pattern")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        #[source]
+        source: glob::PatternError,
+    },
+    /// A folder cannot be listed.
+    #[error("listing the files of '{pattern}'")]
+    List {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        #[source]
+        source: glob::GlobError,
+    },
+    /// Nothing matches.
+    #[error("[data] files: no file matches {0}; paths are relative to the project's folder")]
+    NoFiles(String),
+    /// More than [`FILES_MAX`].
+    #[error("[data] files: more than {FILES_MAX} files match")]
+    TooManyFiles,
+    /// A file cannot be opened or is not CSV.
+    #[error("reading {file}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: csv::Error,
+    },
+    /// The header does not fit.
+    #[error("{file}:1: {reason}")]
+    Header {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A cell holds no number.
+    #[error("{file}:{line}:{column} ('{name}'): '{text}' is not a number")]
+    Cell {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// The column, from 1.
+        column: usize,
+        /// The column's name.
+        name: String,
+        /// What it holds.
+        text: String,
+    },
+    /// A row has no label.
+    #[error("{file}:{line}: the label is empty; label the row or remove it")]
+    NoLabel {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+    },
+}
+
+/// The files that match `patterns` below `dir`, each once, by path.
+///
+/// # Errors
+/// A pattern is refused, a folder cannot be listed, nothing matches, or too much does.
+pub fn list(dir: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, SourceError> {
+    let files = matching(dir, patterns)?;
+    match files.len() {
+        0 => Err(SourceError::NoFiles(patterns.join(", "))),
+        count if count > FILES_MAX => Err(SourceError::TooManyFiles),
+        _ => Ok(files),
+    }
+}
+
+/// As [`list`], but nothing may match.
+pub(crate) fn matching(dir: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, SourceError> {
+    let base = PathBuf::from(glob::Pattern::escape(&dir.to_string_lossy()));
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let matches = glob::glob(&base.join(pattern).to_string_lossy())
+            .map_err(|source| SourceError::Pattern { pattern: pattern.clone(), source })?;
+        for path in matches {
+            let path = path.map_err(|source| SourceError::List { pattern: pattern.clone(), source })?;
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// Appends the rows of `file` to `dataset`, whose columns the first file decides.
+///
+/// # Errors
+/// The file is not CSV, has other columns, or holds a cell that is no number.
+pub fn read_csv(file: &Path, label: &str, dataset: &mut Dataset) -> Result<(), SourceError> {
+    let name = file.display().to_string();
+    let fail = |source| SourceError::Read { file: name.clone(), source };
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(fail)?;
+    let header = reader.headers().map_err(fail)?.clone();
+    let columns = Columns::new(&name, &header, label, dataset)?;
+    let mut record = StringRecord::new();
+    let mut row = Vec::new();
+    while reader.read_record(&mut record).map_err(fail)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        columns.parse(&record, line, &mut row)?;
+        let text = record.get(columns.label).unwrap_or_default();
+        if text.is_empty() {
+            return Err(SourceError::NoLabel { file: name, line });
+        }
+        dataset.push(&row, text).expect("the row has one value per column");
+    }
+    Ok(())
+}
+
+/// Where a file keeps each column of the table.
+struct Columns<'a> {
+    file: &'a str,
+    header: &'a StringRecord,
+    label: usize,
+    /// Position in the file of each feature of the table.
+    features: Vec<usize>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(
+        file: &'a str,
+        header: &'a StringRecord,
+        label: &str,
+        dataset: &mut Dataset,
+    ) -> Result<Self, SourceError> {
+        let refuse = |reason: String| SourceError::Header { file: file.to_owned(), reason };
+        let mut names: Vec<&str> = header.iter().collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(refuse(format!("the column '{}' is there twice", pair[0])));
+        }
+        let place = |name: &str| header.iter().position(|column| column == name);
+        let at = place(label).ok_or_else(|| {
+            let shown: Vec<&str> = header.iter().take(8).collect();
+            refuse(format!(
+                "there is no column '{label}'; set [data] label to one of its {} columns ({}, ...)",
+                header.len(),
+                shown.join(", ")
+            ))
+        })?;
+        if dataset.width() == 0 {
+            dataset.feature_names = header.iter().filter(|name| *name != label).map(str::to_owned).collect();
+        }
+        if dataset.width() == 0 || dataset.width() > FEATURES_MAX {
+            return Err(refuse(format!("{} feature columns; use 1 to {FEATURES_MAX}", dataset.width())));
+        }
+        let found =
+            |name: &String| place(name).ok_or_else(|| refuse(format!("the column '{name}' is missing")));
+        let features = dataset.feature_names.iter().map(found).collect::<Result<Vec<_>, _>>()?;
+        match header.len() - 1 == features.len() {
+            true => Ok(Self { file, header, label: at, features }),
+            false => Err(refuse(format!(
+                "{} feature columns, but the files before it have {}",
+                header.len() - 1,
+                features.len()
+            ))),
+        }
+    }
+
+    fn parse(&self, record: &StringRecord, line: u64, row: &mut Vec<f32>) -> Result<(), SourceError> {
+        row.clear();
+        for &at in &self.features {
+            let text = record.get(at).unwrap_or_default();
+            let value = number(text).ok_or_else(|| SourceError::Cell {
+                file: self.file.to_owned(),
+                line,
+                column: at + 1,
+                name: self.header.get(at).unwrap_or_default().to_owned(),
+                text: text.chars().take(80).collect(),
+            })?;
+            row.push(value);
+        }
+        Ok(())
+    }
+}
+
+fn number(text: &str) -> Option<f32> {
+    match text {
+        "" | "NA" => Some(f32::NAN),
+        text => text.parse().ok().map(canonical),
+    }
+}
+
+/// One spelling per value: a missing value is one NaN, and zero has no sign. Row digests rest on it.
+pub(crate) fn canonical(value: f32) -> f32 {
+    if value.is_nan() { f32::NAN } else { value + 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(files: &[&str]) -> Result<Dataset, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dataset = Dataset::default();
+        for (at, content) in files.iter().enumerate() {
+            let file = dir.path().join(format!("{at}.csv"));
+            std::fs::write(&file, content).unwrap();
+            let fail =
+                |error: SourceError| error.to_string().replace(&format!("{}/", dir.path().display()), "");
+            read_csv(&file, "label", &mut dataset).map_err(fail)?;
+        }
+        Ok(dataset)
+    }
+
+    #[test]
+    fn columns_may_stand_in_any_order() {
+        let dataset = read(&["a,b,label\n1,2,x\n", "label,b,a\ny,4,3\n"]).unwrap();
+        assert_eq!(dataset.values, [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(dataset.labels, ["x", "y"]);
+    }
+
+    #[test]
+    fn missing_values_and_signless_zeros_have_one_spelling() {
+        let dataset = read(&["a,b,label\n, -0.0 ,x\nNA,nan,x\n"]).unwrap();
+        let bits: Vec<u32> = dataset.values.iter().map(|value| value.to_bits()).collect();
+        let nan = f32::NAN.to_bits();
+        assert_eq!(bits, [nan, 0, nan, nan]);
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let check = |files: &[&str], expect: &str| {
+            let said = read(files).expect_err(expect);
+            assert!(said.contains(expect), "{said}");
+        };
+        check(&["a,b,label\n1,2,x\n1,two,x\n"], "0.csv:3:2 ('b'): 'two' is not a number");
+        check(&["a,label\n1,\n"], "0.csv:2: the label is empty");
+        check(&["a,class\n1,x\n"], "0.csv:1: there is no column 'label'");
+        check(&["a,a,label\n1,2,x\n"], "the column 'a' is there twice");
+        check(&["label\nx\n"], "0 feature columns");
+        check(&["a,label\n1,x\n", "b,label\n1,x\n"], "1.csv:1: the column 'a' is missing");
+        check(&["a,label\n1,x\n", "a,b,label\n1,2,x\n"], "2 feature columns, but the files before it have 1");
+        check(&["a,label\n1,x\n1\n"], "reading 0.csv");
+    }
+
+    #[test]
+    fn no_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = list(dir.path(), &["data/*.csv".to_owned()]).unwrap_err().to_string();
+        assert!(said.contains("no file matches data/*.csv"), "{said}");
+    }
+}

@@ -1,0 +1,262 @@
+//! The train stage: an embedded trainer behind [`Trainer`], or the user's command.
+//!
+//! A command gets its paths by environment: `EDGEWARD_TRAIN_DATA` (a CSV of the rows to learn from, never of those held
+//! out), `EDGEWARD_MODEL_OUT` (where to write the ONNX file), `EDGEWARD_METRICS_OUT` (optional JSON object),
+//! `EDGEWARD_SEED` and `EDGEWARD_PARAMS` (`[train.params]` as JSON).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use edgeward_core::{Dataset, Digest};
+use serde_json::Value;
+
+use crate::index::FileIndex;
+use crate::project::{DataTable, TrainTable};
+use crate::runner::local::{self, Job, JobError};
+use crate::source::{self, SourceError};
+use crate::workdir::WorkError;
+
+/// The model, an output of the stage.
+pub const MODEL_FILE: &str = "model.onnx";
+/// What the trainer measured, an output of the stage.
+pub const METRICS_FILE: &str = "metrics.json";
+/// Largest metrics file read.
+pub const METRICS_BYTES_MAX: u64 = 1 << 20;
+/// Most files a command's result may depend on.
+pub const DEPS_MAX: usize = 20_000;
+/// Deepest folder searched for them.
+pub const DEPS_DEPTH_MAX: usize = 32;
+
+/// Any error of a tool.
+pub type ToolError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An embedded trainer.
+pub trait Trainer {
+    /// What its results depend on besides its arguments; another text trains again.
+    fn version(&self) -> String;
+
+    /// Learns `algorithm` from `dataset`. `params` is `[train.params]`; `progress` takes lines for people.
+    ///
+    /// # Errors
+    /// Unknown algorithm or parameter, or data that cannot be learned from.
+    fn train(
+        &self,
+        dataset: &Dataset,
+        algorithm: &str,
+        params: &Value,
+        seed: u64,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<TrainedModel, ToolError>;
+}
+
+/// What a trainer made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainedModel {
+    /// The model as a standard ONNX file.
+    pub onnx: Vec<u8>,
+    /// What the trainer measured: a JSON object.
+    pub metrics: Value,
+}
+
+/// Training that did not come to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The embedded trainer refused or failed.
+    #[error("training {algorithm}")]
+    Builtin {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// Why.
+        #[source]
+        source: ToolError,
+    },
+    /// The command failed.
+    #[error(transparent)]
+    Command(#[from] JobError),
+    /// The command ended well but left no model.
+    #[error("'{command}' ended well but wrote no file to $EDGEWARD_MODEL_OUT")]
+    NoModel {
+        /// The command.
+        command: String,
+    },
+    /// The metrics file is no JSON object or too large.
+    #[error("$EDGEWARD_METRICS_OUT: {0}; write a JSON object such as {{\"loss\": 0.1}}")]
+    Metrics(String),
+    /// A pattern of `[train] deps` is refused.
+    #[error("finding the files of [train] deps")]
+    Deps(#[source] SourceError),
+    /// More than [`DEPS_MAX`] files.
+    #[error(
+        "the project's folder holds more than {DEPS_MAX} files besides its data; name those the command reads in [train] deps"
+    )]
+    TooManyDeps,
+    /// The training rows cannot be written.
+    #[error("writing the rows to learn from")]
+    Rows(#[source] csv::Error),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The parameters are no JSON.
+    #[error("[train.params] cannot be written as JSON")]
+    Params(#[source] serde_json::Error),
+}
+
+/// `[train.params]` as JSON.
+///
+/// # Errors
+/// A value has no JSON form.
+pub fn params_json(train: &TrainTable) -> Result<Value, TrainError> {
+    serde_json::to_value(&train.params).map_err(TrainError::Params)
+}
+
+/// What a training command works on.
+pub struct CommandTraining<'a> {
+    /// The command.
+    pub command: &'a str,
+    /// The project's folder.
+    pub dir: &'a Path,
+    /// `[train]`.
+    pub table: &'a TrainTable,
+    /// Name of the label column.
+    pub label: &'a str,
+    /// Seed.
+    pub seed: u64,
+    /// Where its output goes.
+    pub log: &'a Path,
+    /// Set from elsewhere to stop it.
+    pub cancel: &'a AtomicBool,
+}
+
+impl CommandTraining<'_> {
+    /// Runs the command on `rows`; model and metrics are written to `out`.
+    ///
+    /// # Errors
+    /// The command fails, or leaves no model.
+    pub fn run(&self, rows: &Dataset, out: &Path, said: &mut dyn FnMut(&str)) -> Result<(), TrainError> {
+        let out = std::path::absolute(out).map_err(WorkError::at("finding", out))?;
+        let (data, model, metrics) = (out.join("train.csv"), out.join(MODEL_FILE), out.join(METRICS_FILE));
+        write_csv(&data, rows, self.label)?;
+        let shown = |path: &Path| path.display().to_string();
+        let env = [
+            ("EDGEWARD_TRAIN_DATA", shown(&data)),
+            ("EDGEWARD_MODEL_OUT", shown(&model)),
+            ("EDGEWARD_METRICS_OUT", shown(&metrics)),
+            ("EDGEWARD_SEED", self.seed.to_string()),
+            ("EDGEWARD_PARAMS", params_json(self.table)?.to_string()),
+        ];
+        let (timeout, dir) = (self.table.timeout.0, self.dir);
+        let job = Job { command: self.command, dir, env: &env, log: self.log, timeout, cancel: self.cancel };
+        local::run(&job, said)?;
+        fs::remove_file(&data).map_err(WorkError::at("removing", &data))?;
+        if !model.is_file() {
+            return Err(TrainError::NoModel { command: self.command.to_owned() });
+        }
+        check_metrics(&metrics)
+    }
+}
+
+fn check_metrics(path: &Path) -> Result<(), TrainError> {
+    if !path.exists() {
+        return Ok(fs::write(path, b"{}").map_err(WorkError::at("writing", path))?);
+    }
+    let size = fs::metadata(path).map_err(WorkError::at("reading", path))?.len();
+    if size > METRICS_BYTES_MAX {
+        return Err(TrainError::Metrics(format!("{size} bytes are over the limit of {METRICS_BYTES_MAX}")));
+    }
+    let bytes = fs::read(path).map_err(WorkError::at("reading", path))?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(_)) => Ok(()),
+        Ok(_) => Err(TrainError::Metrics("it is not an object".to_owned())),
+        Err(error) => Err(TrainError::Metrics(error.to_string())),
+    }
+}
+
+fn write_csv(path: &Path, rows: &Dataset, label: &str) -> Result<(), TrainError> {
+    let mut writer = csv::Writer::from_path(path).map_err(TrainError::Rows)?;
+    let names = rows.feature_names.iter().map(String::as_str);
+    writer.write_record(names.chain([label])).map_err(TrainError::Rows)?;
+    for (values, class) in rows.rows() {
+        let cells = values.iter().map(|value| if value.is_nan() { String::new() } else { value.to_string() });
+        writer.write_record(cells.chain([class.to_owned()])).map_err(TrainError::Rows)?;
+    }
+    writer.flush().map_err(|error| TrainError::Rows(error.into()))
+}
+
+/// Numbers of the trainer's metrics by name, those of inner objects joined by dots.
+#[must_use]
+pub fn numbers(metrics: &Value) -> BTreeMap<String, f64> {
+    let mut found = BTreeMap::new();
+    collect("train", metrics, &mut found);
+    found
+}
+
+fn collect(name: &str, value: &Value, found: &mut BTreeMap<String, f64>) {
+    match value {
+        Value::Number(number) => {
+            found.extend(number.as_f64().map(|number| (name.to_owned(), number)));
+        }
+        Value::Object(inner) => {
+            inner.iter().for_each(|(key, value)| collect(&format!("{name}.{key}"), value, found));
+        }
+        _ => {}
+    }
+}
+
+/// The files that a command's result depends on, with their digests: those of `[train] deps`, or every file of the
+/// project besides its data, hidden files and the work folder.
+///
+/// # Errors
+/// A pattern is refused, a file cannot be read, or there are too many.
+pub fn deps(
+    dir: &Path,
+    train: &TrainTable,
+    data: &DataTable,
+    work: &Path,
+    index: &FileIndex,
+) -> Result<BTreeMap<String, Digest>, TrainError> {
+    let files = match &train.deps {
+        Some(patterns) => source::matching(dir, patterns).map_err(TrainError::Deps)?,
+        None => {
+            let data = source::matching(dir, &data.files).map_err(TrainError::Deps)?;
+            let mut files = Vec::new();
+            walk(dir, &fs::canonicalize(work).unwrap_or_else(|_| work.to_owned()), 0, &mut files)?;
+            files.retain(|file| data.binary_search(file).is_err());
+            files
+        }
+    };
+    if files.len() > DEPS_MAX {
+        return Err(TrainError::TooManyDeps);
+    }
+    let named = |file: PathBuf| {
+        let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
+        Ok((name, index.content(&file)?.digest))
+    };
+    files.into_iter().map(named).collect()
+}
+
+fn walk(folder: &Path, work: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), TrainError> {
+    if depth > DEPS_DEPTH_MAX || found.len() > DEPS_MAX {
+        return Err(TrainError::TooManyDeps);
+    }
+    let list = WorkError::at("listing", folder);
+    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(list)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        // The project file's own keys are part of the stage's parameters.
+        let skipped = name.starts_with('.') || name == "__pycache__" || name == crate::project::PROJECT_FILE;
+        if skipped || fs::canonicalize(&path).is_ok_and(|path| path == work) {
+            continue;
+        }
+        let kind = entry.file_type().map_err(WorkError::at("reading", &path))?;
+        match kind.is_dir() {
+            true => walk(&path, work, depth + 1, found)?,
+            false if kind.is_file() => found.push(path),
+            false => {}
+        }
+    }
+    Ok(())
+}
