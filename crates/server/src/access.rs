@@ -1,0 +1,285 @@
+//! Who may call what.
+//!
+//! Each route belongs to one [`Role`]; the router asks [`guard`] before a handler runs, and writes the same role into
+//! the OpenAPI document. A caller is known by a bearer credential, by the dashboard's cookie, or, on a control plane
+//! that listens on loopback without `require_auth`, by being local. The last two are what a browser sends on anyone's
+//! behalf, so they count only when `Host` names this machine and `Origin` names this server.
+//!
+//! Deliberately missing: several operators, scopes, and transport security.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use edgeward_core::{DeviceId, Digest};
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::secret::{self, SECRET_LEN_MAX};
+
+/// The dashboard's cookie.
+pub(crate) const COOKIE: &str = "edgeward_operator";
+
+/// Who a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Anyone.
+    Public,
+    /// An enrolled device.
+    Device,
+    /// An operator.
+    Operator,
+    /// Either.
+    DeviceOrOperator,
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// No credential.
+    Nobody,
+    /// No credential, but on this machine, where that suffices.
+    Local,
+    /// The operator's token.
+    Operator,
+    /// A device's credential.
+    Device(DeviceId),
+}
+
+/// What the server accepts.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    operator: Digest,
+    /// Local callers without a token are operators.
+    local_trust: bool,
+}
+
+impl Access {
+    pub(crate) fn new(operator_token: &str, listening: SocketAddr, require_auth: bool) -> Self {
+        let local_trust = listening.ip().is_loopback() && !require_auth;
+        Self { operator: secret::digest(operator_token), local_trust }
+    }
+
+    pub(crate) const fn local_trust(&self) -> bool {
+        self.local_trust
+    }
+
+    pub(crate) fn is_operator(&self, token: &str) -> bool {
+        token.len() <= SECRET_LEN_MAX && secret::digest(token) == self.operator
+    }
+}
+
+/// What a request carries to show who sends it.
+enum Presented<'a> {
+    Bearer(&'a str),
+    Garbage,
+    Nothing,
+}
+
+fn presented(headers: &HeaderMap) -> Presented<'_> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Presented::Nothing };
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= SECRET_LEN_MAX)
+            .then_some(token)
+    });
+    token.map_or(Presented::Garbage, Presented::Bearer)
+}
+
+/// Lets a request through to the routes of `role`, with its [`Caller`] as an extension.
+pub(crate) async fn guard(
+    State((app, role)): State<(Arc<App>, Role)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    if role != Role::Public {
+        let caller = identify(&app, request.method(), request.headers()).await?;
+        admit(role, &caller)?;
+        request.extensions_mut().insert(caller);
+    }
+    Ok(next.run(request).await)
+}
+
+async fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, Failure> {
+    match presented(headers) {
+        Presented::Bearer(token) if app.access.is_operator(token) => Ok(Caller::Operator),
+        Presented::Bearer(token) => {
+            app.device_of(secret::digest(token)).await?.map(Caller::Device).ok_or_else(unknown_credential)
+        }
+        Presented::Garbage => Err(unknown_credential()),
+        Presented::Nothing => identify_browser(&app.access, method, headers),
+    }
+}
+
+/// A caller that shows no bearer credential.
+fn identify_browser(access: &Access, method: &Method, headers: &HeaderMap) -> Result<Caller, Failure> {
+    let caller = if cookie(headers).is_some_and(|token| access.is_operator(token)) {
+        Caller::Operator
+    } else if access.local_trust && !is_forwarded(headers) {
+        check_host(headers)?;
+        Caller::Local
+    } else {
+        return Ok(Caller::Nobody);
+    };
+    check_same_site(method, headers)?;
+    Ok(caller)
+}
+
+fn admit(role: Role, caller: &Caller) -> Result<(), Failure> {
+    match (role, caller) {
+        (Role::Public, _)
+        | (Role::Device | Role::DeviceOrOperator, Caller::Device(_))
+        | (Role::Operator | Role::DeviceOrOperator, Caller::Operator | Caller::Local) => Ok(()),
+        (Role::Operator, Caller::Device(_)) => {
+            Err(Failure::forbidden("a device may not do this")
+                .hint("Use the operator token from operator.token in the control plane's data folder."))
+        }
+        (Role::Device, Caller::Operator) => {
+            Err(Failure::forbidden("only a device may do this").hint("Enrol with a join token first."))
+        }
+        (Role::Device, _) => Err(Failure::unauthorized("this needs a device's credential")
+            .hint("Enrol with a join token and send Authorization: Bearer <credential>.")),
+        (_, Caller::Nobody) => Err(Failure::unauthorized("this needs a credential").hint(
+            "Send Authorization: Bearer <token>; the token is in operator.token in the control plane's data folder.",
+        )),
+    }
+}
+
+fn unknown_credential() -> Failure {
+    Failure::unauthorized("the credential is not known here")
+        .hint("Operators: use the token in operator.token. Devices: enrol again.")
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).find_map(|text| {
+        text.split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find_map(|(name, value)| (name == COOKIE).then_some(value))
+    })
+}
+
+/// A reverse proxy stands in between: the caller need not be on this machine.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| HeaderValue::to_str(value).unwrap_or("?"))
+}
+
+/// Refuses a page whose name was made to point at this machine (DNS rebinding).
+fn check_host(headers: &HeaderMap) -> Result<(), Failure> {
+    let host = text(headers, "host").unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let local = name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match local {
+        true => Ok(()),
+        false => Err(Failure::forbidden(format!("without a token, '{host}' is not a name of this machine"))
+            .hint("Use http://127.0.0.1 or http://localhost, or send the operator token.")),
+    }
+}
+
+/// Refuses what another site's page asks for.
+fn check_same_site(method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
+    let host = text(headers, "host").unwrap_or_default();
+    let own = |origin: &str| {
+        let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        rest.is_some_and(|rest| rest.eq_ignore_ascii_case(host))
+    };
+    let navigates = method == Method::GET && text(headers, "sec-fetch-dest") == Some("document");
+    let same_site = text(headers, "sec-fetch-site")
+        .is_none_or(|site| matches!(site, "same-origin" | "none") || navigates);
+    match same_site && text(headers, "origin").is_none_or(own) {
+        true => Ok(()),
+        false => Err(Failure::forbidden("another site's page may not call this").hint(
+            "Open the dashboard at the control plane's own address, or send the operator token as a bearer token.",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "ewo_test";
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn access(listening: &str, require_auth: bool) -> Access {
+        Access::new(TOKEN, listening.parse().unwrap(), require_auth)
+    }
+
+    fn check(access: &Access, method: &Method, pairs: &[(&'static str, &str)], expect: Option<Caller>) {
+        let found = identify_browser(access, method, &headers(pairs)).ok();
+        assert_eq!(found, expect, "{method} {pairs:?}");
+    }
+
+    #[test]
+    fn local_callers_are_operators_on_loopback_only() {
+        let host = ("host", "127.0.0.1:7700");
+        check(&access("127.0.0.1:7700", false), &Method::GET, &[host], Some(Caller::Local));
+        check(&access("[::1]:7700", false), &Method::GET, &[("host", "[::1]:7700")], Some(Caller::Local));
+        check(&access("127.0.0.1:7700", true), &Method::GET, &[host], Some(Caller::Nobody));
+        check(&access("0.0.0.0:7700", false), &Method::GET, &[host], Some(Caller::Nobody));
+        let proxied = [host, ("x-forwarded-for", "10.1.1.1")];
+        check(&access("127.0.0.1:7700", false), &Method::GET, &proxied, Some(Caller::Nobody));
+    }
+
+    #[test]
+    fn a_rebound_name_is_refused() {
+        for host in ["evil.example:7700", "127.0.0.1.evil.example", "", "10.0.0.1:7700", "localhost.evil:80"]
+        {
+            check(&access("127.0.0.1:7700", false), &Method::GET, &[("host", host)], None);
+        }
+        for host in ["localhost:7700", "LOCALHOST", "127.0.0.1", "[::1]"] {
+            check(&access("127.0.0.1:7700", false), &Method::GET, &[("host", host)], Some(Caller::Local));
+        }
+    }
+
+    #[test]
+    fn another_sites_page_is_refused_but_a_link_is_followed() {
+        let local = access("127.0.0.1:7700", false);
+        let host = ("host", "127.0.0.1:7700");
+        for origin in ["http://evil.example", "null", "http://127.0.0.1:7701", "http://127.0.0.1:7700.evil"] {
+            check(&local, &Method::POST, &[host, ("origin", origin)], None);
+        }
+        check(&local, &Method::POST, &[host, ("origin", "http://127.0.0.1:7700")], Some(Caller::Local));
+        let cross = ("sec-fetch-site", "cross-site");
+        check(&local, &Method::GET, &[host, cross, ("sec-fetch-dest", "image")], None);
+        check(&local, &Method::GET, &[host, cross, ("sec-fetch-dest", "document")], Some(Caller::Local));
+        check(&local, &Method::POST, &[host, cross, ("sec-fetch-dest", "document")], None);
+    }
+
+    #[test]
+    fn the_cookie_counts_as_the_token_and_is_bound_to_the_site() {
+        let remote = access("0.0.0.0:7700", false);
+        let (host, good) = (("host", "plant:7700"), ("cookie", "a=b; edgeward_operator=ewo_test"));
+        check(&remote, &Method::GET, &[host, good], Some(Caller::Operator));
+        check(&remote, &Method::POST, &[host, good, ("origin", "http://evil.example")], None);
+        check(&remote, &Method::GET, &[host, ("cookie", "edgeward_operator=guess")], Some(Caller::Nobody));
+    }
+
+    #[test]
+    fn roles_admit_whom_they_say() {
+        let device = Caller::Device(DeviceId::new("d1").unwrap());
+        let status =
+            |role, caller: &Caller| admit(role, caller).err().map(|failure| failure.status().as_u16());
+        assert_eq!(status(Role::Device, &device), None);
+        assert_eq!(status(Role::Device, &Caller::Local), Some(401));
+        assert_eq!(status(Role::Device, &Caller::Operator), Some(403));
+        assert_eq!(status(Role::Operator, &device), Some(403));
+        assert_eq!(status(Role::Operator, &Caller::Nobody), Some(401));
+        assert_eq!(status(Role::DeviceOrOperator, &Caller::Nobody), Some(401));
+        assert_eq!(status(Role::Public, &Caller::Nobody), None);
+    }
+}

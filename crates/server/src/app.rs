@@ -1,0 +1,174 @@
+//! What every handler and reconciler holds: the store, the blobs, the keys, and the signals between them.
+//!
+//! Reading and deciding run on threads for blocking work. A decision is one transaction: it sees the state it changes,
+//! and after it is committed the reconcilers are woken and the watchers of the ledger are told its new length.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use edgeward_core::{DeviceId, Digest, Event, Timestamp};
+use edgeward_store::{Blobs, Store, StoreError, View, Writer};
+use tokio::sync::{Notify, watch};
+
+use crate::access::Access;
+use crate::drift::DriftCache;
+use crate::failure::Failure;
+use crate::handlers::desired::Published;
+use crate::reconcile::checkpoints::Tree;
+use crate::reconcile::rollouts::StartError;
+use crate::reconcile::runs::Children;
+use crate::setup::{Home, Keys};
+
+/// Where the time comes from; tests bring their own.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The control plane.
+pub(crate) struct App {
+    pub(crate) store: Arc<Store>,
+    pub(crate) blobs: Blobs,
+    pub(crate) home: Home,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) access: Access,
+    /// Where clients on this machine reach it, such as `http://127.0.0.1:7700`.
+    pub(crate) address: String,
+    pub(crate) runner_program: PathBuf,
+    pub(crate) clock: Clock,
+    /// Wakes the reconcilers.
+    pub(crate) wake: Notify,
+    /// The ledger's length.
+    pub(crate) ledger_len: watch::Sender<u64>,
+    /// True once the server is to end: open streams end too.
+    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) children: tokio::sync::Mutex<Children>,
+    pub(crate) tree: tokio::sync::Mutex<Tree>,
+    pub(crate) published: Mutex<Option<Published>>,
+    pub(crate) drift: DriftCache,
+}
+
+/// A transaction in which events are decided.
+pub(crate) struct Decision<'a, 'c> {
+    writer: &'a Writer<'c>,
+    now: Timestamp,
+    appended: std::cell::Cell<u64>,
+}
+
+impl<'c> std::ops::Deref for Decision<'_, 'c> {
+    type Target = Writer<'c>;
+
+    fn deref(&self) -> &Writer<'c> {
+        self.writer
+    }
+}
+
+impl Decision<'_, '_> {
+    /// Appends to the ledger.
+    pub(crate) fn append(&self, event: Event) -> Result<(), StoreError> {
+        let entry = self.writer.append(event, self.now)?;
+        self.appended.set(entry.seq + 1);
+        Ok(())
+    }
+
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+impl App {
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Runs queries on one snapshot.
+    pub(crate) async fn read<T: Send + 'static, E: From<StoreError> + From<Stopped> + Send + 'static>(
+        &self,
+        query: impl FnOnce(&View<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.read(query)).await
+    }
+
+    /// Runs queries and changes in one transaction and tells everyone concerned. An error drops every change.
+    pub(crate) async fn decide<T: Send + 'static, E: From<StoreError> + From<Stopped> + Send + 'static>(
+        &self,
+        change: impl FnOnce(&Decision<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (store, now) = (Arc::clone(&self.store), self.now());
+        let (outcome, len) = blocking(move || {
+            store.write(|writer| {
+                let decision = Decision { writer, now, appended: std::cell::Cell::new(0) };
+                let outcome = change(&decision)?;
+                Ok::<_, E>((outcome, decision.appended.get()))
+            })
+        })
+        .await?;
+        if len > 0 {
+            self.ledger_len.send_if_modified(|known| {
+                let newer = len > *known;
+                *known = len.max(*known);
+                newer
+            });
+            self.wake.notify_one();
+        }
+        Ok(outcome)
+    }
+
+    /// The device whose credential has this digest.
+    pub(crate) async fn device_of(&self, credential: Digest) -> Result<Option<DeviceId>, Failure> {
+        self.read(move |view| Ok(view.device_by_credential(credential)?)).await
+    }
+}
+
+/// A task was stopped before it could answer: the server is shutting down, or the task panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the work was stopped before it was done")]
+pub struct Stopped;
+
+/// Runs `work` on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static, E: From<Stopped> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Stopped.into()),
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(error: Stopped) -> Self {
+        Self::unavailable("answering", &error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => error.into(),
+            StartError::Randomness(error) => Self::unavailable("making an id", &error),
+            StartError::Name(error) => Self::internal("making an id", &error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused { reason, .. } => Self::conflict(reason),
+            StoreError::Conflict { .. } | StoreError::StaleGeneration { .. } => {
+                Self::conflict(error.to_string())
+            }
+            StoreError::Sql { .. } => Self::unavailable("using the database", &error),
+            _ => Self::internal("using the database", &error),
+        }
+    }
+}
+
+/// A panic while a lock was held leaves a cache that is only a cache.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until the server is to end.
+pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
+    // A sender that is gone says the same.
+    let _ = closing.wait_for(|closing| *closing).await;
+}

@@ -1,0 +1,144 @@
+//! The dashboard: pages rendered here, with nothing from elsewhere and no build step.
+//!
+//! A page is rendered from one [`snapshot::Snapshot`]; a small script fetches its parts again when the ledger grows.
+//! Deliberately missing: anything that changes state.
+
+mod assets;
+mod figures;
+mod page;
+mod plot;
+mod snapshot;
+mod stages;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Form, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use edgeward_api::limits::PAGE_MAX;
+use maud::Markup;
+use serde::Deserialize;
+
+use crate::access::{COOKIE, Role, guard};
+use crate::app::App;
+use crate::failure::Failure;
+use crate::handlers::audit;
+use crate::listing;
+use assets::Asset;
+use page::Part;
+use snapshot::Snapshot;
+
+/// Ledger entries read for the timeline and the plot's marks.
+const ENTRIES_MAX: usize = 200;
+/// Life of the cookie, in seconds.
+const COOKIE_LIFE_S: u32 = 30 * 24 * 3600;
+
+/// The dashboard's routes, with their guards.
+pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
+    let guarded = |role| middleware::from_fn_with_state((Arc::clone(app), role), guard);
+    let pages = Router::new()
+        .route("/", get(overview))
+        .route_layer(guarded(Role::Operator))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), door));
+    let parts = Router::new().route("/fragments/{part}", get(fragment)).route_layer(guarded(Role::Operator));
+    let open = Router::new().route("/assets/{name}", get(asset)).route("/sign-in", post(sign_in));
+    pages.merge(parts).merge(open)
+}
+
+#[derive(Debug, Deserialize)]
+struct Token {
+    token: Option<String>,
+}
+
+/// Turns a token in the address into a cookie, and a refusal into a page that asks for the token.
+async fn door(
+    State(app): State<Arc<App>>,
+    Query(asked): Query<Token>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(token) = asked.token {
+        return admit(&app, &token);
+    }
+    let response = next.run(request).await;
+    match response.status() {
+        StatusCode::UNAUTHORIZED => (StatusCode::UNAUTHORIZED, html(&page::sign_in(false))).into_response(),
+        _ => response,
+    }
+}
+
+async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<Token>) -> Response {
+    admit(&app, form.token.unwrap_or_default().trim())
+}
+
+fn admit(app: &App, token: &str) -> Response {
+    if !app.access.is_operator(token) {
+        return (StatusCode::UNAUTHORIZED, html(&page::sign_in(true))).into_response();
+    }
+    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={COOKIE_LIFE_S}");
+    ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+}
+
+fn html(markup: &Markup) -> Html<String> {
+    Html(markup.0.clone())
+}
+
+async fn overview(State(app): State<Arc<App>>) -> Result<Response, Failure> {
+    let seen = snapshot(&app).await?;
+    Ok(html(&page::overview(&seen)).into_response())
+}
+
+async fn fragment(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, Failure> {
+    let part =
+        Part::named(&name).ok_or_else(|| Failure::not_found(format!("the overview has no part '{name}'")))?;
+    let seen = snapshot(&app).await?;
+    Ok(html(&part.render(&seen)).into_response())
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    let asset =
+        Asset::named(&name).ok_or_else(|| Failure::not_found(format!("there is no asset '{name}'")))?;
+    let tag = format!("\"{}\"", asset.tag());
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut response = match known {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => ([(header::CONTENT_TYPE, asset.media_type)], asset.text).into_response(),
+    };
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    response.headers_mut().extend(HeaderValue::from_str(&tag).ok().map(|tag| (header::ETAG, tag)));
+    Ok(response)
+}
+
+/// Reads everything at one moment.
+async fn snapshot(app: &Arc<App>) -> Result<Snapshot, Failure> {
+    let (now, address) = (app.now(), app.address.clone());
+    let mut seen = app
+        .read(move |view| {
+            Ok::<_, Failure>(Snapshot {
+                now,
+                address,
+                projects: view.projects()?,
+                devices: listing::devices(view)?,
+                models: listing::models(view)?,
+                runs: listing::runs(view)?,
+                rollouts: listing::rollouts(view)?,
+                alerts: view.alerts(None, PAGE_MAX)?,
+                entries: audit::newest(view, ENTRIES_MAX)?,
+                drift: None,
+            })
+        })
+        .await?;
+    let newest = seen.models.iter().max_by_key(|model| model.versions.last().map(|v| v.registered_at_ms));
+    if let Some(model) = newest.map(|model| model.name.clone()) {
+        let drift = crate::drift::of_model(app, &model).await?;
+        seen.drift = drift.map(|drift| (model, (*drift).clone()));
+    }
+    Ok(seen)
+}

@@ -1,0 +1,185 @@
+//! The dashboard from plain snapshots.
+
+use std::collections::BTreeMap;
+
+use edgeward_api::device::{ModelReport, REPORT_SCHEMA, Report};
+use edgeward_api::operator::{Device, Drift, DriftWindow, Model, Run, Version};
+use edgeward_core::ledger::{Chain, Entry};
+use edgeward_core::{Alert, DeviceId, Digest, Event, ModelName, ProjectName, RunId, Timestamp};
+
+use super::page::{Part, overview};
+use super::snapshot::Snapshot;
+use super::stages::{State, stages};
+
+const NOW: i64 = 1_700_000_000_000;
+
+fn model() -> ModelName {
+    ModelName::new("digits").unwrap()
+}
+
+fn device(name: &str, accuracy: f64, seen_ago_ms: i64) -> Device {
+    let seen = ModelReport {
+        active: Some(Digest::of(b"v1")),
+        active_since_ms: None,
+        phase: "idle".into(),
+        refused: Vec::new(),
+        requests: 12_345,
+        requests_failed: 0,
+        swaps: 1,
+        accuracy: Some(accuracy),
+        accuracy_labels: 100,
+        evidence: BTreeMap::from([("confidence".into(), 4.0)]),
+        log10_threshold: Some(9.0),
+        reasons: Vec::new(),
+    };
+    let report = Report {
+        schema: REPORT_SCHEMA.into(),
+        session: uuid::Uuid::nil(),
+        seq: 1,
+        session_started_at_ms: Timestamp(NOW),
+        at_ms: Timestamp(NOW),
+        agent_version: "0".into(),
+        endpoint: "http://127.0.0.1:1".into(),
+        pid: 1,
+        generation: None,
+        clock_unsure: false,
+        models: BTreeMap::from([(model(), seen)]),
+    };
+    Device {
+        id: DeviceId::new(name).unwrap(),
+        enrolled_at_ms: Timestamp(NOW),
+        seen_at_ms: Some(Timestamp(NOW - seen_ago_ms)),
+        report: Some(report),
+    }
+}
+
+fn alert(message: &str) -> Alert {
+    serde_json::from_value(serde_json::json!({
+        "id": "a1", "kind": "decay", "device": "d1", "model": "digits", "bundle": Digest::of(b"v1"),
+        "at_ms": NOW, "stream": null, "sample": 10, "change_sample": null, "log10_evidence": 9.5,
+        "log10_threshold": 9.0, "message": message,
+    }))
+    .unwrap()
+}
+
+fn entries(events: Vec<Event>) -> Vec<Entry> {
+    let mut chain = Chain::default();
+    let appended = events.into_iter().map(|event| chain.append(event, Timestamp(NOW)).unwrap().0);
+    let mut entries: Vec<Entry> = appended.collect();
+    entries.reverse();
+    entries
+}
+
+fn lively() -> Snapshot {
+    let version = Version {
+        version: 1,
+        bundle: Digest::of(b"v1"),
+        run: RunId::new("r1").unwrap(),
+        registered_at_ms: Timestamp(NOW),
+        metrics: BTreeMap::from([("accuracy".into(), 0.97)]),
+    };
+    let window = |at: i64, psi: f64| DriftWindow {
+        from_ms: Timestamp(NOW + at),
+        to_ms: Timestamp(NOW + at + 1000),
+        samples: 200,
+        labelled: 50,
+        correct: 48,
+        psi: BTreeMap::from([("prediction".into(), psi), ("<pixel>".into(), psi / 2.0)]),
+    };
+    let windows = (0..5).map(|n| window(n * 1000, 0.1 * n as f64)).collect();
+    Snapshot {
+        now: Timestamp(NOW),
+        address: "http://127.0.0.1:7700".into(),
+        devices: vec![device("d1", 0.9, 100), device("d2", 0.5, 60_000)],
+        models: vec![Model {
+            name: model(),
+            aliases: BTreeMap::from([("champion".into(), 1)]),
+            versions: vec![version],
+        }],
+        runs: vec![run()],
+        alerts: vec![alert("<script>alert(1)</script>")],
+        entries: entries(vec![Event::AlertRaised(alert("<script>alert(1)</script>"))]),
+        drift: Some((model(), Drift { bundle: Digest::of(b"v1"), windows })),
+        ..Snapshot::default()
+    }
+}
+
+fn run() -> Run {
+    Run {
+        id: RunId::new("r1").unwrap(),
+        project: ProjectName::new("robots").unwrap(),
+        cause: "by hand".into(),
+        requested_at_ms: Timestamp(NOW),
+        finished_at_ms: None,
+        outcome: None,
+        gates: Vec::new(),
+    }
+}
+
+fn state_of(seen: &Snapshot, name: &str) -> State {
+    stages(seen).into_iter().find(|stage| stage.name == name).unwrap().state
+}
+
+#[test]
+fn an_empty_control_plane_says_what_to_do() {
+    let page = overview(&Snapshot { address: "http://127.0.0.1:7700".into(), ..Snapshot::default() }).0;
+    for words in
+        ["edgeward run --project", "No device has joined", "No model is registered", "Nothing to plot yet"]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(stages(&Snapshot::default()).iter().all(|stage| stage.state == State::Waiting));
+}
+
+#[test]
+fn what_a_device_says_is_never_markup() {
+    let page = overview(&lively()).0;
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert!(!page.contains("<script>alert"));
+    assert!(!page.contains("<pixel>"));
+}
+
+#[test]
+fn the_strip_shows_what_is_alive() {
+    let seen = lively();
+    assert_eq!(state_of(&seen, "Train"), State::Live);
+    assert_eq!(state_of(&seen, "Serve"), State::Live);
+    assert_eq!(state_of(&seen, "Alert"), State::Alarm);
+    let settled =
+        Snapshot { models: vec![Model { aliases: BTreeMap::new(), ..seen.models[0].clone() }], ..seen };
+    assert_eq!(state_of(&settled, "Alert"), State::Done, "an alert about an older model is settled");
+}
+
+#[test]
+fn the_fleet_shows_who_is_away_and_one_accuracy() {
+    let page = Part::Fleet.render(&lively()).0;
+    assert!(page.contains("70.0\u{202f}%"), "mean of both devices");
+    assert_eq!(page.matches("(away)").count(), 1);
+    assert!(page.contains("<b>v1</b>"));
+}
+
+#[test]
+fn the_plot_draws_the_streams_and_their_numbers() {
+    let page = Part::Drift.render(&lively()).0;
+    assert!(page.contains("class=\"line s0\"") && page.contains("class=\"line s1\""));
+    assert!(!page.contains("NaN") && !page.contains("inf"));
+    assert!(page.contains("role=\"img\"") && page.contains("96.0\u{202f}%"));
+}
+
+#[test]
+fn every_part_can_be_fetched_alone() {
+    for part in Part::ALL {
+        assert_eq!(Part::named(part.name()), Some(part));
+        assert!(!part.render(&lively()).0.is_empty());
+    }
+    assert_eq!(Part::named("nothing"), None);
+}
+
+#[test]
+fn pages_need_nothing_from_elsewhere_and_no_inline_style_or_script() {
+    let page = overview(&lively()).0;
+    assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"));
+    for reference in ["src=\"http", "href=\"http", "src=\"//", "href=\"//"] {
+        assert!(!page.contains(reference), "{reference}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Ledger events in words.
+
+use edgeward_core::event::{Event, RolloutOutcome, RunOutcome};
+
+/// How an event feels: it chooses a colour and a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Work,
+    Good,
+    Warn,
+    Bad,
+}
+
+impl Tone {
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Work => "work",
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// One line of the timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Happening {
+    pub(crate) tone: Tone,
+    pub(crate) title: String,
+    pub(crate) detail: String,
+}
+
+/// Says what `event` was.
+pub(crate) fn happening(event: &Event) -> Happening {
+    let say = |tone, title: String, detail: String| Happening { tone, title, detail };
+    match event {
+        Event::ProjectRegistered(project) => say(
+            Tone::Plain,
+            format!("Project {} registered", project.name),
+            level(project.trigger.level).to_owned(),
+        ),
+        Event::DeviceEnrolled { device } => say(Tone::Plain, format!("{device} joined"), String::new()),
+        Event::RunRequested { project, cause, .. } => {
+            say(Tone::Work, format!("Training of {project} started"), cause.clone())
+        }
+        Event::RunFinished { project, outcome, .. } => run_finished(project.as_str(), outcome),
+        Event::GateJudged { gate, passed: true, reason, .. } => {
+            say(Tone::Good, format!("Gate {gate} passed"), reason.clone())
+        }
+        Event::GateJudged { gate, reason, .. } => {
+            say(Tone::Warn, format!("Gate {gate} refused"), reason.clone())
+        }
+        Event::ModelRegistered(version) => say(
+            Tone::Good,
+            format!("{} v{} signed and registered", version.model, version.version),
+            format!("bundle {}", version.bundle.short()),
+        ),
+        Event::AliasMoved { model, alias, version } => {
+            say(Tone::Good, format!("{alias} of {model} is now v{version}"), String::new())
+        }
+        Event::RolloutStarted { model, version, cause, .. } => {
+            say(Tone::Work, format!("Rollout of {model} v{version} started"), cause.clone())
+        }
+        Event::RolloutAdvanced { wave, reasons, .. } => {
+            say(Tone::Work, format!("Wave {} opened", wave + 1), reasons.join("; "))
+        }
+        Event::RolloutFinished { outcome, reasons, .. } => rollout_finished(*outcome, reasons),
+        Event::AlertRaised(alert) => say(
+            Tone::Bad,
+            format!("{} on {}", capital(alert.kind.as_str()), alert.device),
+            alert.message.clone(),
+        ),
+    }
+}
+
+fn run_finished(project: &str, outcome: &RunOutcome) -> Happening {
+    let (tone, what, detail) = match outcome {
+        RunOutcome::Passed { bundle } => {
+            (Tone::Good, "passed every gate", format!("bundle {}", bundle.short()))
+        }
+        RunOutcome::Refused { reason } => (Tone::Warn, "was refused by a gate", reason.clone()),
+        RunOutcome::Failed { reason } => (Tone::Bad, "failed", reason.clone()),
+    };
+    Happening { tone, title: format!("Training of {project} {what}"), detail }
+}
+
+fn rollout_finished(outcome: RolloutOutcome, reasons: &[String]) -> Happening {
+    let (tone, title) = match outcome {
+        RolloutOutcome::Completed => (Tone::Good, "Rollout completed"),
+        RolloutOutcome::RolledBack => (Tone::Bad, "Rollout rolled back"),
+        RolloutOutcome::Superseded => (Tone::Plain, "Rollout superseded"),
+    };
+    Happening { tone, title: title.to_owned(), detail: reasons.join("; ") }
+}
+
+/// What a project's level means.
+pub(crate) const fn level(level: u8) -> &'static str {
+    match level {
+        0 => "level 0: alerts notify, people act",
+        1 => "level 1: retrains and rolls out by itself",
+        _ => "level 2: follows its pipeline's source too",
+    }
+}
+
+/// `decay` as `Decay`.
+pub(crate) fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

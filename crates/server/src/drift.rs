@@ -1,0 +1,205 @@
+//! How far a model's streams have moved, over the whole fleet: the devices' profiles are merged window by window and
+//! held against the reference of the bundle that served.
+//!
+//! Merging is exact addition, so the answer does not depend on the order of arrival. A window is widened until it holds
+//! [`SAMPLES_MIN`] samples, because an index over fewer shows their scatter and no drift.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use edgeward_api::operator::{Drift, DriftWindow};
+use edgeward_core::{Digest, Manifest, ModelName, Timestamp};
+use edgeward_monitor::{Profile, Reference};
+use edgeward_store::{PROFILES_PAGE_MAX, ProfileRow, View};
+
+use crate::app::{App, blocking, lock};
+use crate::failure::Failure;
+use crate::reconcile::rollouts::CHAMPION;
+
+/// Most windows in one answer.
+const WINDOWS_MAX: i64 = 60;
+/// Shortest window.
+const WINDOW_MS_MIN: i64 = 1000;
+/// Fewest samples in a window, unless all of a bundle's windows together hold fewer.
+const SAMPLES_MIN: u64 = 200;
+/// How far back the answer reaches at most; less when the fleet sends more than one page of profiles in that time.
+const SPAN: Duration = Duration::from_secs(24 * 3600);
+/// Times the span may be shortened.
+const SHORTENINGS_MAX: u32 = 6;
+/// An answer younger than this is given again.
+const FRESH: Duration = Duration::from_millis(1000);
+/// Most references kept in memory.
+const REFERENCES_MAX: usize = 32;
+/// The file of a bundle that holds its reference.
+const REFERENCE_PATH: &str = "reference.profile";
+
+type References = BTreeMap<Digest, Option<Arc<Reference>>>;
+
+/// Answers and references that were computed already.
+#[derive(Debug, Default)]
+pub(crate) struct DriftCache {
+    references: Mutex<References>,
+    answers: Mutex<BTreeMap<ModelName, (Timestamp, Arc<Drift>)>>,
+}
+
+/// The drift of `model`; none if it has no version.
+pub(crate) async fn of_model(app: &App, model: &ModelName) -> Result<Option<Arc<Drift>>, Failure> {
+    let now = app.now();
+    let known = lock(&app.drift.answers).get(model).cloned();
+    if let Some((_, drift)) = known.filter(|(at, _)| now.since(*at) < FRESH && now >= *at) {
+        return Ok(Some(drift));
+    }
+    let name = model.clone();
+    let Some((bundle, profiles)) = app.read(move |view| observed(view, &name, now)).await? else {
+        return Ok(None);
+    };
+    let references = references(app, &profiles).await;
+    let windows = blocking(move || Ok::<_, Failure>(windows(&profiles, &references))).await?;
+    let drift = Arc::new(Drift { bundle, windows });
+    lock(&app.drift.answers).insert(model.clone(), (now, Arc::clone(&drift)));
+    Ok(Some(drift))
+}
+
+/// The champion's bundle, or the newest, and what the fleet saw lately.
+fn observed(
+    view: &View<'_>,
+    model: &ModelName,
+    now: Timestamp,
+) -> Result<Option<(Digest, Vec<ProfileRow>)>, Failure> {
+    let version = match view.aliased(model, CHAMPION)? {
+        Some(version) => Some(version),
+        None => view.versions(model, 1)?.pop(),
+    };
+    let Some(version) = version else { return Ok(None) };
+    let mut span = SPAN;
+    let mut profiles = view.profiles(model, None, (now - span, now + SPAN), PROFILES_PAGE_MAX)?;
+    for _ in 0..SHORTENINGS_MAX {
+        if profiles.len() < PROFILES_PAGE_MAX {
+            break;
+        }
+        span /= 4;
+        profiles = view.profiles(model, None, (now - span, now + SPAN), PROFILES_PAGE_MAX)?;
+    }
+    Ok(Some((version.bundle, profiles)))
+}
+
+/// The references of the bundles that served. A bundle without a readable one still has its labels counted.
+async fn references(app: &App, profiles: &[ProfileRow]) -> References {
+    let mut found = References::new();
+    for row in profiles {
+        if found.contains_key(&row.bundle) {
+            continue;
+        }
+        let known = lock(&app.drift.references).get(&row.bundle).cloned();
+        let reference = match known {
+            Some(reference) => reference,
+            None => reference(app, row.bundle).await,
+        };
+        found.insert(row.bundle, reference);
+    }
+    found
+}
+
+async fn reference(app: &App, bundle: Digest) -> Option<Arc<Reference>> {
+    let manifest = app.blobs.get(bundle).await.ok()?;
+    let manifest = Manifest::parse(&manifest).ok()?;
+    let (_, file) = manifest.files.iter().find(|(path, _)| path.as_str() == REFERENCE_PATH)?;
+    let bytes = app.blobs.get(file.digest).await.ok()?;
+    let reference = Reference::from_bytes(&bytes).map(Arc::new);
+    let reference =
+        reference.inspect_err(|error| tracing::warn!(%bundle, %error, "unreadable reference")).ok();
+    let mut kept = lock(&app.drift.references);
+    if kept.len() >= REFERENCES_MAX {
+        kept.clear();
+    }
+    kept.insert(bundle, reference.clone());
+    reference
+}
+
+/// What was seen in one window, of one bundle.
+struct Gathered {
+    bundle: Digest,
+    window: DriftWindow,
+    profile: Option<Profile>,
+}
+
+impl Gathered {
+    fn of(row: &ProfileRow, profile: Option<Profile>) -> Self {
+        let samples = profile.as_ref().map_or(0, Profile::n);
+        let window = DriftWindow {
+            from_ms: row.from_ms,
+            to_ms: row.to_ms,
+            samples,
+            labelled: row.labelled,
+            correct: row.correct,
+            psi: BTreeMap::new(),
+        };
+        Self { bundle: row.bundle, window, profile }
+    }
+
+    fn join(&mut self, other: Self) {
+        let (mine, theirs) = (&mut self.window, other.window);
+        mine.from_ms = mine.from_ms.min(theirs.from_ms);
+        mine.to_ms = mine.to_ms.max(theirs.to_ms);
+        mine.labelled += theirs.labelled;
+        mine.correct += theirs.correct;
+        let merged = match (self.profile.take(), other.profile) {
+            (Some(mine), Some(theirs)) => Some(mine.merge(&theirs).unwrap_or(mine)),
+            (mine, theirs) => mine.or(theirs),
+        };
+        mine.samples = merged.as_ref().map_or(0, Profile::n);
+        self.profile = merged;
+    }
+
+    fn finish(mut self, references: &References) -> DriftWindow {
+        let reference = references.get(&self.bundle).and_then(Option::as_ref);
+        let drifts =
+            self.profile.zip(reference).and_then(|(profile, reference)| profile.drift(reference).ok());
+        let drifts = drifts.into_iter().flatten();
+        self.window.psi = drifts.filter_map(|drift| Some((drift.stream, drift.psi?))).collect();
+        self.window
+    }
+}
+
+/// The windows, oldest first.
+fn windows(profiles: &[ProfileRow], references: &References) -> Vec<DriftWindow> {
+    let (Some(first), Some(last)) = (profiles.first(), profiles.last()) else { return Vec::new() };
+    let width = ((last.to_ms.0 - first.to_ms.0) / WINDOWS_MAX + 1).max(WINDOW_MS_MIN);
+    let mut cells = BTreeMap::<(Digest, i64), Gathered>::new();
+    for row in profiles {
+        let reference = references.get(&row.bundle).and_then(Option::as_ref);
+        let profile = Profile::from_bytes(&row.profile).ok();
+        let fits =
+            |profile: &Profile| reference.is_none_or(|known| known.fingerprint() == profile.fingerprint());
+        let gathered = Gathered::of(row, profile.filter(fits));
+        match cells.entry((row.bundle, (row.to_ms.0 - first.to_ms.0) / width)) {
+            std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(gathered)),
+            std::collections::btree_map::Entry::Occupied(mut place) => place.get_mut().join(gathered),
+        }
+    }
+    let mut windows: Vec<_> = widen(cells).into_iter().map(|cell| cell.finish(references)).collect();
+    windows.sort_by_key(|window| (window.to_ms, window.from_ms));
+    windows
+}
+
+/// Joins neighbours of one bundle until each holds enough; a rest that does not joins the one before it.
+fn widen(cells: BTreeMap<(Digest, i64), Gathered>) -> Vec<Gathered> {
+    let mut wide: Vec<Gathered> = Vec::new();
+    for cell in cells.into_values() {
+        match wide.last_mut() {
+            Some(open) if open.bundle == cell.bundle && open.window.samples < SAMPLES_MIN => open.join(cell),
+            _ => wide.push(cell),
+        }
+    }
+    let mut settled: Vec<Gathered> = Vec::new();
+    for cell in wide {
+        match settled.last_mut() {
+            Some(before) if before.bundle == cell.bundle && cell.window.samples < SAMPLES_MIN => {
+                before.join(cell);
+            }
+            _ => settled.push(cell),
+        }
+    }
+    settled
+}

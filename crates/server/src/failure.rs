@@ -1,0 +1,105 @@
+//! How a handler says no: an HTTP status and a [`Problem`].
+//!
+//! Every refusal of the control plane, down to an unknown path and a body that is no JSON, leaves through [`Failure`],
+//! so that a caller can rely on one shape. The cause of a failure of our own is logged here and not shown.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use edgeward_api::Problem;
+
+/// A refusal.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    problem: Problem,
+}
+
+impl Failure {
+    pub(crate) fn new(status: StatusCode, kind: &str, error: impl Into<String>) -> Self {
+        Self { status, problem: Problem::new(kind, error) }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.problem = self.problem.hint(hint);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// 404.
+    pub(crate) fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", error)
+    }
+
+    /// 401.
+    pub(crate) fn unauthorized(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
+    }
+
+    /// 403.
+    pub(crate) fn forbidden(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", error)
+    }
+
+    /// 409.
+    pub(crate) fn conflict(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", error)
+    }
+
+    /// 413.
+    pub(crate) fn too_large(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
+    }
+
+    /// 415.
+    pub(crate) fn media_type(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", error)
+    }
+
+    /// 422.
+    pub(crate) fn invalid(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error)
+    }
+
+    /// 503: worth another try.
+    pub(crate) fn unavailable(doing: &str, cause: &dyn Error) -> Self {
+        tracing::error!(doing, cause = %chain(cause), "unavailable");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("{doing}: {cause}"))
+            .hint("Try again; if it stays, read the control plane's log.")
+    }
+
+    /// 500: our fault, and trying again will not help.
+    pub(crate) fn internal(doing: &str, cause: &dyn Error) -> Self {
+        tracing::error!(doing, cause = %chain(cause), "failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{doing} failed"))
+            .hint("Read the control plane's log for the cause.")
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.problem)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

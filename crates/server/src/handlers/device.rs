@@ -1,0 +1,194 @@
+//! What devices hand in. Each upload may be repeated: the second time changes nothing.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use edgeward_api::device::{
+    AlertsUpload, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample, SamplesUpload,
+};
+use edgeward_api::limits::{
+    ALERTS_PER_UPLOAD_MAX, PROFILE_BYTES_MAX, SAMPLE_VALUES_MAX, SAMPLES_PER_UPLOAD_MAX,
+};
+use edgeward_api::{Problem, routes};
+use edgeward_core::{Alert, DeviceId};
+use edgeward_monitor::Profile;
+use edgeward_store::{NewProfile, NewReport, NewSample, ReportOutcome};
+
+use super::{check_schema, check_text};
+use crate::access::Caller;
+use crate::app::App;
+use crate::extract::Document;
+use crate::failure::Failure;
+
+/// Most models in one report.
+const MODELS_PER_REPORT_MAX: usize = 256;
+/// Longest class name of a sample.
+const CLASS_LEN_MAX: usize = 256;
+/// Longest id of an alert.
+const ALERT_ID_LEN_MAX: usize = 128;
+
+/// The device that calls; the guard admits nobody else to these routes.
+fn device(caller: Caller) -> Result<DeviceId, Failure> {
+    match caller {
+        Caller::Device(device) => Ok(device),
+        _ => Err(Failure::forbidden("only a device may do this")),
+    }
+}
+
+/// What the device runs and how it fares.
+#[utoipa::path(post, path = routes::REPORT, request_body = Report,
+    responses((status = 204), (status = 422, body = Problem)))]
+pub(crate) async fn report(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Document(report): Document<Report>,
+) -> Result<StatusCode, Failure> {
+    let device = device(caller)?;
+    check_schema(&report.schema, REPORT_SCHEMA)?;
+    if report.models.len() > MODELS_PER_REPORT_MAX {
+        return Err(Failure::too_large(format!("a report speaks of at most {MODELS_PER_REPORT_MAX} models")));
+    }
+    let document = serde_json::to_value(&report);
+    let document = document.map_err(|error| Failure::internal("keeping a report", &error))?;
+    let kept = app.decide(move |decision| {
+        let (session, session_started_at_ms, seq) =
+            (report.session, report.session_started_at_ms, report.seq);
+        let new = NewReport { device: &device, session, session_started_at_ms, seq, document: &document };
+        decision.put_report(new, decision.now()).map_err(Failure::from)
+    });
+    if kept.await? == ReportOutcome::Kept {
+        app.wake.notify_one();
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// One window's profile.
+#[utoipa::path(post, path = routes::PROFILES, request_body = ProfileUpload,
+    responses((status = 204), (status = 413, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn profile(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Document(upload): Document<ProfileUpload>,
+) -> Result<StatusCode, Failure> {
+    let device = device(caller)?;
+    check_profile(&upload)?;
+    app.decide(move |decision| {
+        let new = NewProfile {
+            device: &device,
+            session: upload.session,
+            seq: upload.seq,
+            model: &upload.model,
+            bundle: upload.bundle,
+            from_ms: upload.from_ms,
+            to_ms: upload.to_ms,
+            labelled: upload.labelled,
+            correct: upload.correct,
+            profile: &upload.profile.0,
+        };
+        decision.put_profile(&new, decision.now()).map_err(Failure::from)
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_profile(upload: &ProfileUpload) -> Result<(), Failure> {
+    check_schema(&upload.schema, PROFILE_SCHEMA)?;
+    if upload.profile.0.len() > PROFILE_BYTES_MAX {
+        return Err(Failure::too_large(format!(
+            "the profile is over the limit of {PROFILE_BYTES_MAX} bytes"
+        )));
+    }
+    if upload.from_ms > upload.to_ms || upload.correct > upload.labelled {
+        return Err(Failure::invalid(
+            "the window ends before it starts, or more labels are right than arrived",
+        ));
+    }
+    Profile::from_bytes(&upload.profile.0)
+        .map(|_| ())
+        .map_err(|error| Failure::invalid(format!("the profile cannot be read: {error}")))
+}
+
+/// Captured samples.
+#[utoipa::path(post, path = routes::SAMPLES_UPLOAD, request_body = SamplesUpload,
+    responses((status = 204), (status = 413, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn samples(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Document(upload): Document<SamplesUpload>,
+) -> Result<StatusCode, Failure> {
+    let device = device(caller)?;
+    check_schema(&upload.schema, SAMPLES_SCHEMA)?;
+    if upload.samples.len() > SAMPLES_PER_UPLOAD_MAX {
+        return Err(Failure::too_large(format!("one upload holds at most {SAMPLES_PER_UPLOAD_MAX} samples")));
+    }
+    let samples = upload.samples.into_iter().map(new_sample).collect::<Result<Vec<_>, _>>()?;
+    let put = app.decide(move |decision| {
+        decision.put_samples(&device, &samples, decision.now()).map_err(Failure::from)
+    });
+    if put.await? > 0 {
+        app.wake.notify_one();
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn new_sample(sample: Sample) -> Result<NewSample, Failure> {
+    let bytes = sample.features.0.len();
+    if !bytes.is_multiple_of(4) || bytes == 0 {
+        return Err(Failure::invalid(format!("{bytes} bytes are no row of 32-bit values")));
+    }
+    if bytes / 4 > SAMPLE_VALUES_MAX {
+        return Err(Failure::too_large(format!("a sample holds at most {SAMPLE_VALUES_MAX} values")));
+    }
+    if [&sample.predicted, &sample.label].into_iter().flatten().any(|class| class.len() > CLASS_LEN_MAX) {
+        return Err(Failure::too_large(format!("a class name is at most {CLASS_LEN_MAX} bytes long")));
+    }
+    Ok(NewSample {
+        prediction: sample.prediction,
+        row: sample.row,
+        model: sample.model,
+        bundle: sample.bundle,
+        at_ms: sample.at_ms,
+        features: sample.features.0,
+        predicted: sample.predicted,
+        label: sample.label,
+    })
+}
+
+/// Alerts of this device.
+#[utoipa::path(post, path = routes::ALERTS_UPLOAD, request_body = AlertsUpload,
+    responses((status = 204), (status = 403, body = Problem), (status = 413, body = Problem)))]
+pub(crate) async fn alerts(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Document(upload): Document<AlertsUpload>,
+) -> Result<StatusCode, Failure> {
+    let device = device(caller)?;
+    if upload.alerts.len() > ALERTS_PER_UPLOAD_MAX {
+        return Err(Failure::too_large(format!("one upload holds at most {ALERTS_PER_UPLOAD_MAX} alerts")));
+    }
+    upload.alerts.iter().try_for_each(|alert| check_alert(&device, alert))?;
+    app.decide(move |decision| {
+        for alert in upload.alerts {
+            if !decision.has_alert(&alert.id)? {
+                tracing::warn!(device = %alert.device, kind = alert.kind.as_str(), "{}", alert.message);
+                decision.append(edgeward_core::Event::AlertRaised(alert))?;
+            }
+        }
+        Ok::<_, Failure>(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_alert(device: &DeviceId, alert: &Alert) -> Result<(), Failure> {
+    if alert.device != *device {
+        return Err(Failure::forbidden(format!("{device} may not raise an alert of {}", alert.device)));
+    }
+    if alert.id.is_empty() || alert.id.len() > ALERT_ID_LEN_MAX {
+        return Err(Failure::invalid(format!("an alert's id is 1 to {ALERT_ID_LEN_MAX} bytes long")));
+    }
+    check_text("message", &alert.message)?;
+    check_text("stream's name", alert.stream.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,183 @@
+//! The model registry: versions, rollouts of them, drift, and the labelled samples to learn from.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use edgeward_api::limits::PAGE_MAX;
+use edgeward_api::operator::{
+    Drift, Models, Rollout, RolloutRequest, SamplesPage, Version, VersionRegistration,
+};
+use edgeward_api::{Problem, routes};
+use edgeward_core::event::ModelVersion;
+use edgeward_core::{Event, Manifest, ModelName, Timestamp};
+use edgeward_store::StoreError;
+use edgeward_trust::Believer;
+use serde::Deserialize;
+
+use super::check_text;
+use crate::app::{App, Decision};
+use crate::extract::{Asked, Document, Named};
+use crate::failure::Failure;
+use crate::listing;
+use crate::reconcile::rollouts::start;
+
+/// Most metrics of one version.
+const METRICS_MAX: usize = 256;
+
+/// The models.
+#[utoipa::path(get, path = routes::MODELS, responses((status = 200, body = Models)))]
+pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<Models>, Failure> {
+    let models = app.read(|view| listing::models(view).map_err(Failure::from)).await?;
+    Ok(Json(Models { models }))
+}
+
+/// The versions of a model, the newest last.
+#[utoipa::path(get, path = routes::MODEL_VERSIONS, params(("model" = String, Path, description = "The model's name")),
+    responses((status = 200, body = Vec<Version>)))]
+pub(crate) async fn versions(
+    State(app): State<Arc<App>>,
+    Named(model): Named<ModelName>,
+) -> Result<Json<Vec<Version>>, Failure> {
+    let versions = app.read(move |view| listing::versions(view, &model).map_err(Failure::from)).await?;
+    Ok(Json(versions))
+}
+
+/// Registers a bundle whose blobs are uploaded. Registering it again returns its version.
+#[utoipa::path(post, path = routes::MODEL_VERSIONS, request_body = VersionRegistration,
+    params(("model" = String, Path, description = "The model's name")),
+    responses((status = 200, body = Version), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn register_version(
+    State(app): State<Arc<App>>,
+    Named(model): Named<ModelName>,
+    Document(registration): Document<VersionRegistration>,
+) -> Result<Json<Version>, Failure> {
+    if registration.metrics.len() > METRICS_MAX {
+        return Err(Failure::too_large(format!("a version has at most {METRICS_MAX} metrics")));
+    }
+    check_bundle(&app, &model, &registration).await?;
+    let version = app.decide(move |decision| register(decision, &model, registration)).await?;
+    Ok(Json(version))
+}
+
+/// A device would refuse anything else, so it never enters the registry.
+async fn check_bundle(app: &App, model: &ModelName, asked: &VersionRegistration) -> Result<(), Failure> {
+    let unsigned = |error: edgeward_trust::TrustError| {
+        Failure::invalid(format!(
+            "the release is not one that devices believe: {}",
+            crate::failure::chain(&error)
+        ))
+        .hint("Sign it with this control plane's releases key.")
+    };
+    let believer = Believer::new(app.keys.root.clone(), Timestamp(0)).map_err(unsigned)?;
+    let release = believer.accept_release(&asked.release, model, asked.bundle).map_err(unsigned)?;
+    let bytes = app.blobs.get(asked.bundle).await?;
+    if bytes.len() as u64 != release.manifest_size_bytes {
+        return Err(Failure::invalid("the manifest is not as long as the release says"));
+    }
+    let manifest =
+        Manifest::parse(&bytes).map_err(|error| Failure::invalid(crate::failure::chain(&error)))?;
+    if manifest.model != *model {
+        return Err(Failure::invalid(format!("the bundle is of model {}", manifest.model)));
+    }
+    for (path, file) in &manifest.files {
+        match app.blobs.len(file.digest).await? {
+            length if length == file.size_bytes => {}
+            _ => return Err(Failure::invalid(format!("{path} is not as long as the manifest says"))),
+        }
+    }
+    Ok(())
+}
+
+fn register(
+    decision: &Decision<'_, '_>,
+    model: &ModelName,
+    asked: VersionRegistration,
+) -> Result<Version, Failure> {
+    let bundle = asked.bundle;
+    if let Some(known) = decision.version_of_bundle(model, bundle)? {
+        return Ok(listing::version(known));
+    }
+    if decision.run(&asked.run)?.is_none() {
+        return Err(Failure::not_found(format!("there is no run {}", asked.run)).hint("Announce it first."));
+    }
+    let version = decision.next_version(model)?;
+    let VersionRegistration { run, metrics, release, .. } = asked;
+    let model_version = ModelVersion { model: model.clone(), version, bundle, run, metrics, release };
+    decision.append(Event::ModelRegistered(model_version))?;
+    let registered = decision.version(model, version)?;
+    registered.map(listing::version).ok_or_else(|| Failure::conflict("the version is gone again"))
+}
+
+/// Starts a rollout of a version; one that is under way is superseded.
+#[utoipa::path(post, path = routes::MODEL_ROLLOUTS, request_body = RolloutRequest,
+    params(("model" = String, Path, description = "The model's name")),
+    responses((status = 200, body = Rollout), (status = 404, body = Problem)))]
+pub(crate) async fn start_rollout(
+    State(app): State<Arc<App>>,
+    Named(model): Named<ModelName>,
+    Document(request): Document<RolloutRequest>,
+) -> Result<Json<Rollout>, Failure> {
+    check_text("cause", &request.cause)?;
+    let rollout = app.decide(move |decision| {
+        let version = match request.version {
+            Some(number) => decision.version(&model, number)?,
+            None => decision.versions(&model, 1)?.pop(),
+        };
+        let version = version.ok_or_else(|| {
+            Failure::not_found(format!("{model} has no such version"))
+                .hint("GET /v1/models lists the versions.")
+        })?;
+        let id = start(decision, &version, &request.cause)?;
+        let row = decision.rollout(&id)?;
+        row.map(listing::rollout).ok_or_else(|| Failure::not_found("the rollout is gone again"))
+    });
+    Ok(Json(rollout.await?))
+}
+
+/// How far a model's streams have moved, over the whole fleet.
+#[utoipa::path(get, path = routes::MODEL_DRIFT, params(("model" = String, Path, description = "The model's name")),
+    responses((status = 200, body = Drift), (status = 404, body = Problem)))]
+pub(crate) async fn drift(
+    State(app): State<Arc<App>>,
+    Named(model): Named<ModelName>,
+) -> Result<Json<Drift>, Failure> {
+    let drift = crate::drift::of_model(&app, &model).await?;
+    let drift = drift.ok_or_else(|| Failure::not_found(format!("{model} has no version")))?;
+    Ok(Json((*drift).clone()))
+}
+
+/// Which page of samples.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SamplesQuery {
+    /// The `next` of the page before; 0 for the first.
+    #[serde(default)]
+    after: u64,
+    /// Most samples to return.
+    #[serde(default = "page")]
+    limit: usize,
+}
+
+const fn page() -> usize {
+    PAGE_MAX
+}
+
+/// Labelled samples that devices captured, oldest first.
+#[utoipa::path(get, path = routes::MODEL_SAMPLES,
+    params(("model" = String, Path, description = "The model's name"), SamplesQuery),
+    responses((status = 200, body = SamplesPage)))]
+pub(crate) async fn samples(
+    State(app): State<Arc<App>>,
+    Named(model): Named<ModelName>,
+    Asked(asked): Asked<SamplesQuery>,
+) -> Result<Json<SamplesPage>, Failure> {
+    let limit = asked.limit.clamp(1, PAGE_MAX);
+    let rows = app.read(move |view| {
+        view.labelled_samples(&model, asked.after, limit).map_err(|error: StoreError| Failure::from(error))
+    });
+    let rows = rows.await?;
+    let next = (rows.len() == limit).then(|| rows.last().map(|row| row.seq)).flatten();
+    Ok(Json(SamplesPage { samples: rows.into_iter().map(listing::sample).collect(), next }))
+}

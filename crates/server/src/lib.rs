@@ -1,0 +1,41 @@
+//! The control plane.
+//!
+//! [`bind`] opens the data folder and listens; [`Bound::serve`] answers until it is told to end. Three parts share one
+//! [`app`](self): handlers take what devices and operators send and decide in one transaction each; reconcilers turn
+//! the state into what should follow from it (runs, rollouts, the signed desired state, checkpoints); the dashboard
+//! shows it. What is decided is decided by the pure planners of `edgeward_core` and kept by `edgeward_store`.
+//!
+//! Contract: what was acknowledged survives a crash; every effect may be interrupted and is healed by the next turn;
+//! every refusal is a [`edgeward_api::Problem`]; nothing but `/health`, the API's description, the dashboard's assets
+//! and enrolment is open to a caller without a credential.
+//!
+//! Deliberately missing: flags and the environment (`cli`), training (a child process), transport security (a proxy in
+//! front), several operators.
+
+mod access;
+mod app;
+mod dashboard;
+mod drift;
+mod extract;
+mod failure;
+mod handlers;
+mod listing;
+mod reconcile;
+mod routes;
+mod secret;
+mod serve;
+mod setup;
+#[cfg(test)]
+mod tests;
+
+pub use app::Stopped;
+pub use reconcile::checkpoints::ledger_origin;
+pub use secret::NoRandomness;
+pub use serve::{Bound, ServerConfig, ServerError, bind, run};
+pub use setup::SetupError;
+
+/// The OpenAPI document of the control plane, as JSON.
+#[must_use]
+pub fn openapi_json() -> String {
+    routes::openapi_json()
+}

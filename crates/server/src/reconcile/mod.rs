@@ -1,0 +1,91 @@
+//! Loops that make what is so into what should be.
+//!
+//! A reconciler takes no input: it reads the state, does what is missing, and may be stopped and begun again anywhere.
+//! One loop drives all of them, woken by every change and by a timer.
+
+pub(crate) mod checkpoints;
+pub(crate) mod rollouts;
+pub(crate) mod runs;
+pub(crate) mod triggers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeward_store::{Fault, StoreError};
+use edgeward_trust::note::NoteError;
+use edgeward_trust::publish::PublishError;
+use tokio::sync::watch;
+
+use crate::app::{App, Stopped, closed};
+use crate::failure::chain;
+use crate::handlers::desired::DesiredError;
+use crate::secret::NoRandomness;
+
+/// Changes that come this close together are looked at once.
+const SETTLE: Duration = Duration::from_millis(15);
+
+/// Why a reconciler did not get to its end; the next turn tries again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server is ending.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The desired state could not be signed.
+    #[error("signing the desired state")]
+    Publish(#[from] PublishError),
+    /// The desired state could not be read.
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
+    /// A checkpoint could not be signed.
+    #[error("signing a checkpoint of the ledger")]
+    Note(#[from] NoteError),
+    /// The ledger is damaged.
+    #[error("reading the ledger")]
+    Damaged(#[from] Fault),
+    /// The ledger is not the one an earlier checkpoint was signed for.
+    #[error(
+        "the first {size} entries of the ledger are not those its signed checkpoint covers: history was rewritten"
+    )]
+    Rewritten {
+        /// How many entries the checkpoint covers.
+        size: u64,
+    },
+    /// No id could be made.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// An id that is no name.
+    #[error(transparent)]
+    Name(#[from] edgeward_core::name::ParseNameError),
+}
+
+/// Every reconciler once, in the order in which one's work is the next one's cause.
+pub(crate) async fn turn(app: &App) {
+    let outcomes = [
+        ("triggers", triggers::reconcile(app).await),
+        ("runs", runs::reconcile(app).await),
+        ("rollouts", rollouts::reconcile(app).await),
+        ("checkpoints", checkpoints::reconcile(app).await),
+    ];
+    for (reconciler, outcome) in outcomes {
+        match outcome {
+            Ok(()) | Err(ReconcileError::Stopped(_)) => {}
+            Err(error) => tracing::error!(reconciler, cause = %chain(&error), "will be tried again"),
+        }
+    }
+}
+
+/// Drives every reconciler until `closing`.
+pub(crate) async fn run(app: Arc<App>, tick: Duration, mut closing: watch::Receiver<bool>) {
+    loop {
+        turn(&app).await;
+        tokio::select! {
+            () = app.wake.notified() => {}
+            () = tokio::time::sleep(tick) => {}
+            () = closed(&mut closing) => return,
+        }
+        tokio::time::sleep(SETTLE.min(tick)).await;
+    }
+}

@@ -1,0 +1,284 @@
+//! New versions become rollouts, rollouts widen or are taken back, and what follows is signed for the fleet.
+//!
+//! Two halves, each safe to repeat: [`advance`] appends the events that the planner asks for, and [`publish`] compares
+//! what should be signed with what was signed last. A crash between the two is healed by the next turn.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edgeward_api::device::Report;
+use edgeward_core::desired::{Assignment, DESIRED_SCHEMA, Wave};
+use edgeward_core::event::{Project, RolloutOutcome, RunOutcome};
+use edgeward_core::rollout::{self, Decision as Planned, DeviceObserved, Observed, Plan, RolloutPolicy};
+use edgeward_core::{Alert, Bucket, Desired, Event, ModelName, RolloutId, Timestamp};
+use edgeward_store::{DeviceRow, ROWS_PAGE_MAX, RolloutRow, StoreError, VersionRow, View};
+use edgeward_trust::publish::sign_desired;
+
+use super::ReconcileError;
+use crate::app::{App, Decision};
+use crate::handlers::{desired, fresh_id};
+use crate::secret::NoRandomness;
+
+/// The alias of the version that serves.
+pub(crate) const CHAMPION: &str = "champion";
+/// How long a signed desired state is good for. It is signed anew when half of that is over.
+const DESIRED_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Steps taken in one turn; more wait for the next.
+const STEPS_MAX: usize = 8;
+
+/// Carries every rollout as far as it may go now, and publishes what follows.
+pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
+    advance(app).await?;
+    publish(app).await
+}
+
+/// Appends what the planner asks for, until it asks for nothing.
+async fn advance(app: &App) -> Result<(), ReconcileError> {
+    for _ in 0..STEPS_MAX {
+        let now = app.now();
+        if !app.read(move |view| is_step_due(view, now).map_err(ReconcileError::from)).await? {
+            return Ok(());
+        }
+        app.decide(step).await?;
+    }
+    Ok(())
+}
+
+fn is_step_due(view: &View<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    for project in view.projects()? {
+        if due(view, &project)?.is_some() {
+            return Ok(true);
+        }
+    }
+    for row in view.rollouts_under_way()? {
+        if plan(view, &row, now)?.decision != Planned::Hold {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn step(decision: &Decision<'_, '_>) -> Result<(), ReconcileError> {
+    for project in decision.projects()? {
+        if let Some(version) = due(decision, &project)? {
+            start(decision, &version, &format!("run {} passed every gate", version.run))?;
+        }
+    }
+    for row in decision.rollouts_under_way()? {
+        let plan = plan(decision, &row, decision.now())?;
+        carry_out(decision, &row, plan)?;
+    }
+    Ok(())
+}
+
+/// The version that `project` should roll out by itself: its newest, if its run passed and nobody tried it yet.
+pub(crate) fn due(view: &View<'_>, project: &Project) -> Result<Option<VersionRow>, StoreError> {
+    if project.trigger.level == 0 {
+        return Ok(None);
+    }
+    let Some(newest) = view.versions(&project.model, 1)?.pop() else { return Ok(None) };
+    let champion = view.aliased(&project.model, CHAMPION)?.map_or(0, |version| version.version);
+    let tried = |rollout: &RolloutRow| rollout.version == newest.version || rollout.outcome.is_none();
+    if newest.version <= champion || view.rollouts(Some(&project.model), ROWS_PAGE_MAX)?.iter().any(tried) {
+        return Ok(None);
+    }
+    let outcome = view.run(&newest.run)?.and_then(|run| run.outcome);
+    Ok((outcome == Some(RunOutcome::Passed { bundle: newest.bundle })).then_some(newest))
+}
+
+/// Why a rollout was not started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No id could be made.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// An id that is no name.
+    #[error(transparent)]
+    Name(#[from] edgeward_core::name::ParseNameError),
+}
+
+impl From<StartError> for ReconcileError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => Self::Store(error),
+            StartError::Randomness(error) => Self::Randomness(error),
+            StartError::Name(error) => Self::Name(error),
+        }
+    }
+}
+
+/// Starts a rollout of `version`, in place of one that is under way. Asking for the one under way returns it.
+pub(crate) fn start(
+    decision: &Decision<'_, '_>,
+    version: &VersionRow,
+    cause: &str,
+) -> Result<RolloutId, StartError> {
+    let model = &version.model;
+    for other in decision.rollouts_under_way()?.into_iter().filter(|other| other.model == *model) {
+        if other.version == version.version {
+            return Ok(other.id);
+        }
+        let (outcome, reasons) =
+            (RolloutOutcome::Superseded, vec![format!("version {} follows", version.version)]);
+        decision.append(Event::RolloutFinished { rollout: other.id, outcome, reasons })?;
+    }
+    let rollout = RolloutId::new(fresh_id("rollout", decision.now())?)?;
+    let from = decision.aliased(model, CHAMPION)?.map(|champion| champion.bundle);
+    tracing::info!(%rollout, %model, version = version.version, cause, "rollout started");
+    decision.append(Event::RolloutStarted {
+        rollout: rollout.clone(),
+        model: model.clone(),
+        version: version.version,
+        bundle: version.bundle,
+        from,
+        policy: policy_of(decision, model)?,
+        cause: cause.to_owned(),
+    })?;
+    Ok(rollout)
+}
+
+fn policy_of(view: &View<'_>, model: &ModelName) -> Result<RolloutPolicy, StoreError> {
+    let project = view.projects()?.into_iter().find(|project| project.model == *model);
+    Ok(project.map(|project| project.rollout).unwrap_or_default())
+}
+
+fn carry_out(decision: &Decision<'_, '_>, row: &RolloutRow, plan: Plan) -> Result<(), StoreError> {
+    let (rollout, reasons) = (row.id.clone(), plan.reasons);
+    let outcome = match plan.decision {
+        Planned::Hold => return Ok(()),
+        Planned::Advance { index, limit } => {
+            tracing::info!(%rollout, wave = index, "{}", reasons.join("; "));
+            return decision.append(Event::RolloutAdvanced { rollout, wave: index, limit, reasons });
+        }
+        Planned::Complete => RolloutOutcome::Completed,
+        Planned::RollBack => RolloutOutcome::RolledBack,
+    };
+    tracing::info!(%rollout, ?outcome, "{}", reasons.join("; "));
+    decision.append(Event::RolloutFinished { rollout, outcome, reasons })?;
+    let champion = decision.aliased(&row.model, CHAMPION)?.map(|version| version.version);
+    if outcome == RolloutOutcome::Completed && champion != Some(row.version) {
+        let (model, alias, version) = (row.model.clone(), CHAMPION.to_owned(), row.version);
+        decision.append(Event::AliasMoved { model, alias, version })?;
+    }
+    Ok(())
+}
+
+fn plan(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Result<Plan, StoreError> {
+    let alerts = alerts_about(view, row)?;
+    let mut devices = Vec::new();
+    let mut after = None;
+    loop {
+        let page = view.devices(after.as_ref(), ROWS_PAGE_MAX)?;
+        let full = page.len() == ROWS_PAGE_MAX;
+        after = page.last().map(|device| device.id.clone());
+        devices.extend(page.iter().map(|device| observe(row, device, &alerts)));
+        if !full {
+            break;
+        }
+    }
+    let observed = Observed { bundle: row.bundle, wave: row.wave, devices };
+    Ok(rollout::plan(&row.policy, &observed, now))
+}
+
+/// Alerts that speak against the rollout's bundle. Those from an earlier rollout of the same bundle do not count.
+fn alerts_about(view: &View<'_>, row: &RolloutRow) -> Result<Vec<Alert>, StoreError> {
+    let rollouts = view.rollouts(Some(&row.model), ROWS_PAGE_MAX)?;
+    let is_first = !rollouts.iter().any(|other| other.bundle == row.bundle && other.id != row.id);
+    let mut alerts = view.alerts(Some(&row.model), ROWS_PAGE_MAX)?;
+    alerts.retain(|alert| alert.bundle == row.bundle && (is_first || alert.at_ms >= row.started_at_ms));
+    Ok(alerts)
+}
+
+fn observe(row: &RolloutRow, device: &DeviceRow, alerts: &[Alert]) -> DeviceObserved {
+    let seen_at_ms = device.report.as_ref().map_or(device.enrolled_at_ms, |report| report.received_at_ms);
+    let report =
+        device.report.as_ref().and_then(|kept| serde_json::from_value::<Report>(kept.document.clone()).ok());
+    let model = report.as_ref().and_then(|report| Some((report, report.models.get(&row.model)?)));
+    let running_since_ms =
+        model.filter(|(_, model)| model.active == Some(row.bundle)).map(|(report, model)| {
+            // The device's clock may be wrong, but not the time between two of its readings.
+            seen_at_ms - report.at_ms.since(model.active_since_ms.unwrap_or(report.at_ms))
+        });
+    let refused =
+        model.and_then(|(_, model)| model.refused.iter().find(|refused| refused.bundle == row.bundle));
+    let alert = || {
+        let alert = alerts.iter().find(|alert| alert.device == device.id)?;
+        Some(format!("{} alert: {}", alert.kind.as_str(), alert.message))
+    };
+    DeviceObserved {
+        device: device.id.clone(),
+        bucket: Bucket::of(&row.id, &device.id),
+        seen_at_ms,
+        running_since_ms,
+        failure: refused.map(|refused| refused.reason.clone()).or_else(alert),
+    }
+}
+
+/// Signs what the fleet should run, if it is not what was signed last or that grows old.
+async fn publish(app: &App) -> Result<(), ReconcileError> {
+    let now = app.now();
+    if app.read(move |view| next_desired(view, now)).await?.is_none() {
+        return Ok(());
+    }
+    let keys = std::sync::Arc::clone(&app.keys);
+    app.decide(move |decision| {
+        let Some(desired) = next_desired(decision, decision.now())? else { return Ok(()) };
+        let envelope = sign_desired(&desired, &[&keys.rollouts])?;
+        tracing::info!(generation = desired.generation, "desired state published");
+        Ok::<_, ReconcileError>(decision.put_desired(desired.generation, &envelope)?)
+    })
+    .await?;
+    desired::refresh(app).await?;
+    Ok(())
+}
+
+/// The document to sign next; none if the latest one still says it.
+fn next_desired(view: &View<'_>, now: Timestamp) -> Result<Option<Desired>, ReconcileError> {
+    let models = assignments(view)?;
+    let latest = match view.latest_desired()? {
+        Some((_, envelope)) => {
+            let desired: Result<Desired, _> = serde_json::from_slice(&envelope.payload.0);
+            Some(desired.map_err(desired::DesiredError::from)?)
+        }
+        None if models.is_empty() => return Ok(None),
+        None => None,
+    };
+    let is_current = |latest: &Desired| {
+        latest.models == models
+            && now.since(latest.issued_at_ms) < DESIRED_LIFE / 2
+            && latest.expires_at_ms > now
+    };
+    if latest.as_ref().is_some_and(is_current) {
+        return Ok(None);
+    }
+    let generation = latest.map_or(0, |latest| latest.generation) + 1;
+    let (schema, expires_at_ms) = (DESIRED_SCHEMA.to_owned(), now + DESIRED_LIFE);
+    Ok(Some(Desired { schema, generation, issued_at_ms: now, expires_at_ms, models }))
+}
+
+fn assignments(view: &View<'_>) -> Result<BTreeMap<ModelName, Assignment>, StoreError> {
+    let mut assignments = BTreeMap::new();
+    let under_way = view.rollouts_under_way()?;
+    for model in view.models()? {
+        let row = under_way.iter().find(|row| row.model == model.name);
+        let stable = view.aliased(&model.name, CHAMPION)?.map(|version| version.bundle);
+        let next = row.map(|row| Wave {
+            rollout: row.id.clone(),
+            bundle: row.bundle,
+            limit: row.wave.map(|wave| wave.limit),
+        });
+        if stable.is_none() && next.is_none() {
+            continue;
+        }
+        let latest = view.rollouts(Some(&model.name), 1)?.pop();
+        let policy = match latest {
+            Some(row) => row.policy,
+            None => policy_of(view, &model.name)?,
+        };
+        assignments.insert(model.name, Assignment { stable, next, probation_ms: policy.probation_ms });
+    }
+    Ok(assignments)
+}

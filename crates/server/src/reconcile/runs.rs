@@ -1,0 +1,182 @@
+//! Requested runs become child processes.
+//!
+//! A run that is not finished and has no child here gets one: after a request, after the child died, after the server
+//! came back. A child of a server that was killed may still be alive then; the pipeline locks its work folder, so the
+//! second one waits for the first, and the end of a run is recorded once whoever reports it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use edgeward_core::event::{Project, RunOutcome, Runner};
+use edgeward_core::{Event, RunId};
+use edgeward_store::View;
+use tokio::process::{Child, Command};
+
+use super::ReconcileError;
+use crate::app::App;
+
+/// Deaths of a run's child before the run counts as failed.
+const DEATHS_MAX: u32 = 3;
+/// A log larger than this is begun anew.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+/// How much of a log's end explains a failure.
+const LOG_TAIL_BYTES: u64 = 600;
+/// Time a child gets to end by itself when the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The children of this server.
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    alive: BTreeMap<RunId, Child>,
+    /// How often the child of a run died, and the last time how.
+    deaths: BTreeMap<RunId, (u32, String)>,
+}
+
+impl Children {
+    /// Takes note of those that ended.
+    fn reap(&mut self) {
+        let mut ended = Vec::new();
+        for (run, child) in &mut self.alive {
+            match child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) => ended.push((run.clone(), status.to_string())),
+                Err(error) => ended.push((run.clone(), error.to_string())),
+            }
+        }
+        for (run, how) in ended {
+            self.alive.remove(&run);
+            self.died(run, how);
+        }
+    }
+
+    fn died(&mut self, run: RunId, how: String) {
+        let death = self.deaths.entry(run).or_default();
+        *death = (death.0 + 1, how);
+    }
+}
+
+/// Gives every unfinished run of the control plane a child, or gives it up.
+pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
+    let mut children = app.children.lock().await;
+    // Children report the end of their run before they end, so what is read after reaping is the truth about them.
+    children.reap();
+    let wanted = app.read(unfinished).await?;
+    children.deaths.retain(|run, _| wanted.iter().any(|(id, _)| id == run));
+    for (run, project) in wanted {
+        if children.alive.contains_key(&run) {
+            continue;
+        }
+        match children.deaths.get(&run) {
+            Some((deaths, how)) if *deaths >= DEATHS_MAX => give_up(app, &run, how).await?,
+            _ => match spawn(app, &run, &project) {
+                Ok(child) => {
+                    tracing::info!(%run, project = %project.name, pid = child.id(), "run started");
+                    children.alive.insert(run, child);
+                }
+                Err(error) => children.died(run, format!("it could not be started: {error}")),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Runs of the control plane that have not ended, each with its project.
+fn unfinished(view: &View<'_>) -> Result<Vec<(RunId, Project)>, ReconcileError> {
+    let mut unfinished = Vec::new();
+    for project in view.projects()? {
+        let run = view.run_under_way(&project.name)?.filter(|run| run.runner == Runner::ControlPlane);
+        unfinished.extend(run.map(|run| (run.id, project)));
+    }
+    Ok(unfinished)
+}
+
+async fn give_up(app: &App, run: &RunId, how: &str) -> Result<(), ReconcileError> {
+    let tail = tail(log_path(app, run)).unwrap_or_default();
+    let reason =
+        format!("its process ended {DEATHS_MAX} times without a result, the last time: {how}. {tail}");
+    tracing::error!(%run, reason, "run failed");
+    let run = run.clone();
+    app.decide(move |decision| {
+        if let Some(known) = decision.run(&run)?.filter(|known| known.outcome.is_none()) {
+            let outcome = RunOutcome::Failed { reason: reason.trim_end().to_owned() };
+            decision.append(Event::RunFinished { run, project: known.project, outcome })?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn log_path(app: &App, run: &RunId) -> PathBuf {
+    app.home.runs().join(format!("{run}.log"))
+}
+
+fn tail(path: PathBuf) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let start = file.metadata()?.len().saturating_sub(LOG_TAIL_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn spawn(app: &App, run: &RunId, project: &Project) -> std::io::Result<Child> {
+    let work = app.home.work(&project.name);
+    std::fs::create_dir_all(&work)?;
+    let mut log = open_log(&log_path(app, run))?;
+    writeln!(log, "# {} run --project {}", app.runner_program.display(), project.path)?;
+    Command::new(&app.runner_program)
+        .arg("run")
+        .args(["--project", &project.path, "--server", &app.address, "--run-id", run.as_str()])
+        .arg("--work")
+        .arg(work)
+        .arg("--release-key")
+        .arg(app.home.release_key())
+        .arg("--token-file")
+        .arg(app.home.token())
+        .arg("--json")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+}
+
+fn open_log(path: &PathBuf) -> std::io::Result<File> {
+    let is_large = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX);
+    if is_large {
+        std::fs::remove_file(path)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Asks every child to end, and ends those that do not.
+pub(crate) async fn stop(app: &App) {
+    let mut children = app.children.lock().await;
+    for child in children.alive.values() {
+        terminate(child);
+    }
+    let deadline = tokio::time::Instant::now() + STOP_GRACE;
+    for (run, child) in &mut children.alive {
+        if tokio::time::timeout_at(deadline, child.wait()).await.is_err() {
+            tracing::warn!(%run, "run ended by force");
+            // The child may have ended in this instant; either way it is gone.
+            let _ = child.kill().await;
+        }
+    }
+    children.alive.clear();
+}
+
+#[cfg(unix)]
+fn terminate(child: &Child) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // An error says that it has ended already.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+#[cfg(not(unix))]
+fn terminate(_child: &Child) {}

@@ -1,0 +1,180 @@
+//! Every route, once: its handler, its role, and its place in the OpenAPI document.
+//!
+//! The routes of a role are gathered in one router. The same value puts the guard in front of them and writes the
+//! security requirement beside them, so that the document cannot say anything else than what is enforced.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use edgeward_api::limits::JSON_BYTES_MAX;
+use edgeward_api::{Problem, device, operator};
+use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::access::{Role, guard};
+use crate::app::App;
+use crate::dashboard;
+use crate::failure::Failure;
+use crate::handlers::{audit, blobs, desired, device as devices, fleet, models, projects, public, rollouts};
+
+/// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Edgeward control plane", description = "Every answer that is no success is a `Problem`."),
+    components(schemas(Problem, operator::Run, device::Report))
+)]
+struct Description;
+
+fn described() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+}
+
+fn public_routes() -> OpenApiRouter<Arc<App>> {
+    described()
+        .routes(routes!(public::health))
+        .routes(routes!(public::openapi))
+        .routes(routes!(public::enrol))
+}
+
+fn device_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(desired::desired))
+        .routes(routes!(devices::report))
+        .routes(routes!(devices::profile))
+        .routes(routes!(devices::samples))
+        .routes(routes!(devices::alerts))
+}
+
+fn shared_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(blobs::download))
+}
+
+fn operator_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(blobs::upload))
+        .routes(routes!(fleet::make_join_token))
+        .routes(routes!(fleet::devices))
+        .routes(routes!(fleet::alerts))
+        .routes(routes!(projects::projects, projects::register_project))
+        .routes(routes!(projects::request_run))
+        .routes(routes!(projects::runs, projects::announce_run))
+        .routes(routes!(projects::record_gates))
+        .routes(routes!(projects::finish_run))
+        .routes(routes!(models::models))
+        .routes(routes!(models::versions, models::register_version))
+        .routes(routes!(models::start_rollout))
+        .routes(routes!(models::drift))
+        .routes(routes!(models::samples))
+        .routes(routes!(rollouts::rollouts))
+        .routes(routes!(rollouts::abort))
+        .routes(routes!(audit::events))
+        .routes(routes!(audit::stream))
+        .routes(routes!(audit::checkpoint))
+}
+
+fn by_role() -> [(Role, OpenApiRouter<Arc<App>>); 4] {
+    [
+        (Role::Public, public_routes()),
+        (Role::Device, device_routes()),
+        (Role::DeviceOrOperator, shared_routes()),
+        (Role::Operator, operator_routes()),
+    ]
+}
+
+/// The security schemes that admit a caller to the routes of `role`.
+const fn schemes(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Public => &[],
+        Role::Device => &["device"],
+        Role::Operator => &["operator"],
+        Role::DeviceOrOperator => &["device", "operator"],
+    }
+}
+
+fn declare(role: Role, routes: &mut OpenApiRouter<Arc<App>>) {
+    let requirements: Vec<SecurityRequirement> =
+        schemes(role).iter().map(|scheme| SecurityRequirement::new(*scheme, Vec::<String>::new())).collect();
+    for item in routes.get_openapi_mut().paths.paths.values_mut() {
+        let operations: [&mut Option<Operation>; 3] = [&mut item.get, &mut item.post, &mut item.put];
+        for operation in operations.into_iter().flatten() {
+            operation.security = Some(requirements.clone());
+        }
+    }
+}
+
+/// The OpenAPI document, as JSON.
+pub(crate) fn openapi_json() -> String {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let whole = by_role().into_iter().fold(OpenApiRouter::new(), |whole, (role, mut routes)| {
+            declare(role, &mut routes);
+            whole.merge(routes)
+        });
+        let mut document = Description::openapi();
+        document.merge(whole.into_openapi());
+        let bearer = |says: &str| {
+            let http = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(says));
+            SecurityScheme::Http(http.build())
+        };
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("device", bearer("The credential a device was given when it joined."));
+        components.add_security_scheme("operator", bearer("The token in operator.token in the data folder."));
+        document.to_json().unwrap_or_default()
+    })
+    .clone()
+}
+
+/// The whole service.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let api = by_role().into_iter().fold(Router::new(), |whole, (role, routes)| {
+        let (routes, _) = routes.split_for_parts();
+        let guarded = routes.route_layer(middleware::from_fn_with_state((Arc::clone(app), role), guard));
+        whole.merge(guarded)
+    });
+    api.merge(dashboard::router(app))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_route)
+        .layer(DefaultBodyLimit::max(usize::try_from(JSON_BYTES_MAX).unwrap_or(usize::MAX)))
+        .layer(middleware::from_fn(harden))
+        .layer(tower_http::trace::TraceLayer::new_for_http())
+        .with_state(Arc::clone(app))
+}
+
+async fn unknown_route(method: Method, uri: axum::http::Uri) -> Failure {
+    Failure::not_found(format!("there is no route {method} {}", uri.path()))
+        .hint("The routes are described in /openapi.json.")
+}
+
+async fn wrong_method(method: Method, uri: axum::http::Uri) -> Response {
+    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    let error = format!("{} does not take {method}", uri.path());
+    Failure::new(status, "method_not_allowed", error)
+        .hint("The routes are described in /openapi.json.")
+        .into_response()
+}
+
+/// Headers that every answer carries.
+async fn harden(request: axum::extract::Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

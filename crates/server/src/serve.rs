@@ -1,0 +1,240 @@
+//! Starting and ending: the data folder, the socket, the service, the reconcilers.
+
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use edgeward_api::Problem;
+use edgeward_core::Timestamp;
+use edgeward_store::{BlobError, Blobs, Store, StoreError};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+
+use crate::access::Access;
+use crate::app::{App, Clock, Stopped, blocking, closed};
+use crate::drift::DriftCache;
+use crate::failure::chain;
+use crate::reconcile::{self, runs};
+use crate::routes::router;
+use crate::setup::{self, Setup, SetupError};
+
+/// Time that requests under way get when the server ends.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How to run a control plane.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Its data folder; made if it is not there.
+    pub data_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Ask local callers for the operator token too.
+    pub require_auth: bool,
+    /// The program that carries out runs: `PROGRAM run --project ...`.
+    pub runner_program: PathBuf,
+    /// Longest time between two looks of the reconcilers.
+    pub tick: Duration,
+}
+
+/// Why a control plane does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The blob folder cannot be used.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The address cannot be listened on.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Accepting connections failed.
+    #[error("serving")]
+    Serve(#[source] io::Error),
+    /// The start was stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl ServerError {
+    /// The error as people and programs read it.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Setup(error) => error.problem(),
+            Self::Store(StoreError::NewerSchema { .. }) => Problem::new("newer_database", chain(self)),
+            Self::Store(_) => Problem::new("database", chain(self)),
+            Self::Blobs(_) => Problem::new("blobs", chain(self)),
+            Self::Listen { address, source } => {
+                let (kind, hint) = match source.kind() {
+                    ErrorKind::AddrInUse => (
+                        "port_taken",
+                        format!(
+                            "Another program listens on {address}: stop it, or choose another --listen address."
+                        ),
+                    ),
+                    ErrorKind::PermissionDenied => ("listen", "Choose a port of 1024 or above.".to_owned()),
+                    _ => ("listen", "Choose an address of this machine.".to_owned()),
+                };
+                Problem::new(kind, chain(self)).hint(hint)
+            }
+            Self::Serve(_) | Self::Stopped(_) => Problem::new("serving", chain(self)),
+        }
+    }
+}
+
+/// A control plane that listens and does not answer yet.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+    tick: Duration,
+    /// Released when the server has ended.
+    _lock: std::fs::File,
+}
+
+/// Opens the data folder and listens.
+///
+/// # Errors
+/// The folder, the database or the address cannot be used; see [`ServerError::problem`].
+pub async fn bind(config: ServerConfig) -> Result<Bound, ServerError> {
+    bind_with_clock(config, Arc::new(system_clock)).await
+}
+
+pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Result<Bound, ServerError> {
+    let listen = config.listen;
+    let data_dir = config.data_dir.clone();
+    let (setup, store, blobs) = blocking(move || open(&data_dir)).await?;
+    let listening = async {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    let (listener, address) =
+        listening.await.map_err(|source| ServerError::Listen { address: listen, source })?;
+    let Setup { home, keys, operator_token, lock } = setup;
+    let local = local_address(address);
+    setup::write_address(&home, &local)?;
+    let access = Access::new(&operator_token, address, config.require_auth);
+    tracing::info!(%address, data_dir = %home.path().display(), "control plane listens");
+    match access.local_trust() {
+        true => tracing::warn!("callers on this machine need no token; --require-auth asks them for it"),
+        false => tracing::info!(token = %home.token().display(), "operators need the token in this file"),
+    }
+    let len = store.head()?.len;
+    let app = Arc::new(App {
+        store: Arc::new(store),
+        blobs,
+        home,
+        keys: Arc::new(keys),
+        access,
+        address: local,
+        runner_program: config.runner_program,
+        clock,
+        wake: Notify::new(),
+        ledger_len: watch::Sender::new(len),
+        closing: watch::Sender::new(false),
+        children: tokio::sync::Mutex::default(),
+        tree: tokio::sync::Mutex::default(),
+        published: Mutex::default(),
+        drift: DriftCache::default(),
+    });
+    Ok(Bound { listener, address, app, tick: config.tick, _lock: lock })
+}
+
+fn open(data_dir: &std::path::Path) -> Result<(Setup, Store, Blobs), ServerError> {
+    let setup = setup::open(data_dir)?;
+    let store = Store::open(&setup.home.database())?;
+    let blobs = Blobs::in_folder(&setup.home.blobs())?;
+    Ok((setup, store, blobs))
+}
+
+/// The address that clients on this machine use.
+fn local_address(listening: SocketAddr) -> String {
+    let mut address = listening;
+    if address.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    format!("http://{address}")
+}
+
+fn system_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Runs a control plane until `shutdown` is ready.
+///
+/// # Errors
+/// As [`bind`] and [`Bound::serve`].
+pub async fn run(
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServerError> {
+    bind(config).await?.serve(shutdown).await
+}
+
+impl Bound {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address for clients on this machine, such as `http://127.0.0.1:7700`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.app.address
+    }
+
+    #[cfg(test)]
+    pub(crate) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
+    /// Answers until `shutdown` is ready. Requests under way are finished, children are ended, and nothing that was
+    /// acknowledged is lost.
+    ///
+    /// # Errors
+    /// Connections cannot be accepted.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
+        let app = Arc::clone(&self.app);
+        let reconciler = tokio::spawn(reconcile::run(Arc::clone(&app), self.tick, app.closing.subscribe()));
+        let ending = Arc::clone(&app);
+        let graceful = axum::serve(self.listener, router(&app)).with_graceful_shutdown(async move {
+            shutdown.await;
+            tracing::info!("ending");
+            ending.closing.send_replace(true);
+        });
+        let mut closing = app.closing.subscribe();
+        let overdue = async move {
+            closed(&mut closing).await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let served = tokio::select! {
+            served = graceful => served.map_err(ServerError::Serve),
+            () = overdue => Ok(()),
+        };
+        app.closing.send_replace(true);
+        // A reconciler that panicked has said so already.
+        let _ = reconciler.await;
+        runs::stop(&app).await;
+        served
+    }
+}

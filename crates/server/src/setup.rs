@@ -1,0 +1,414 @@
+//! The data folder: made on first start, checked on every other.
+//!
+//! Each file is written beside its place, flushed and renamed, so that a start that was cut short is simply done again.
+//! Secrets are readable by their owner only. A key that is missing although the root names it is an error and never
+//! replaced: devices have pinned the old one.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use edgeward_api::Problem;
+use edgeward_core::ProjectName;
+use edgeward_trust::key::KeyError;
+use edgeward_trust::root::{Roles, RootError};
+use edgeward_trust::{Role, RoleKeys, Root, Signer, SigningKey};
+
+use crate::secret::{self, NoRandomness, Purpose};
+
+const SECRET_MODE: u32 = 0o600;
+const PUBLIC_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o700;
+/// Largest file read at start.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// The data folder's layout.
+#[derive(Clone, Debug)]
+pub(crate) struct Home(PathBuf);
+
+/// What the control plane signs with.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) rollouts: SigningKey,
+    pub(crate) ledger: SigningKey,
+    pub(crate) root: Root,
+}
+
+/// Everything a start finds or makes.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) home: Home,
+    pub(crate) keys: Keys,
+    pub(crate) operator_token: String,
+    /// Held as long as the server lives.
+    pub(crate) lock: File,
+}
+
+/// Why the data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Making or writing something in it.
+    #[error("writing {}", path.display())]
+    Write {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Reading something in it.
+    #[error("reading {}", path.display())]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another server holds the lock.
+    #[error("another control plane is using {}", .0.display())]
+    InUse(PathBuf),
+    /// A key file is damaged.
+    #[error("reading the key {}", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: KeyError,
+    },
+    /// A key that devices believe is gone.
+    #[error("the key {} is missing, and devices believe no other", .0.display())]
+    KeyMissing(PathBuf),
+    /// The root document is damaged.
+    #[error("reading the root document {}", path.display())]
+    Root {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: RootError,
+    },
+    /// A key is not the one that the root names.
+    #[error("the {role} key is not one that {} names", path.display())]
+    KeyMismatch {
+        /// Whose key.
+        role: Role,
+        /// The root document.
+        path: PathBuf,
+    },
+    /// The operator token is empty or too long.
+    #[error("{} holds no token", .0.display())]
+    Token(PathBuf),
+    /// No secrets can be made.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+impl SetupError {
+    /// What to tell the person who started the server.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Write { path, source } | Self::Read { path, source } => io_hint(path, source),
+            Self::InUse(dir) => {
+                format!("Stop the other server, or give this one another data folder than {}.", dir.display())
+            }
+            Self::Key { .. } | Self::KeyMissing(_) | Self::Root { .. } | Self::KeyMismatch { .. } => {
+                "Restore the folder 'keys' from a backup; a new key would not be believed by enrolled devices."
+                    .to_owned()
+            }
+            Self::Token(path) => format!("Delete {}; a new token is made at the next start.", path.display()),
+            Self::Randomness(_) => return Vec::new(),
+        };
+        vec![hint]
+    }
+
+    pub(crate) fn problem(&self) -> Problem {
+        let kind = match self {
+            Self::InUse(_) => "data_dir_in_use",
+            Self::Write { .. } => "data_dir_not_writable",
+            Self::Read { .. } => "data_dir_not_readable",
+            _ => "data_dir_damaged",
+        };
+        let mut problem = Problem::new(kind, crate::failure::chain(self));
+        problem.hints = self.hints();
+        problem
+    }
+}
+
+fn io_hint(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "The disk is full: free some space, or use a data folder on another disk.".to_owned()
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            format!("Give this user the right to write to {}, or use another data folder.", path.display())
+        }
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            "The data folder's path names a file: use another path.".to_owned()
+        }
+        _ => "Check the disk, or use another data folder.".to_owned(),
+    }
+}
+
+impl Home {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("edgeward.db")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.0.join("blobs")
+    }
+
+    fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    fn key(&self, role: Role) -> PathBuf {
+        self.keys().join(format!("{role}.json"))
+    }
+
+    pub(crate) fn release_key(&self) -> PathBuf {
+        self.key(Role::Releases)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.keys().join("root.json")
+    }
+
+    pub(crate) fn token(&self) -> PathBuf {
+        self.0.join("operator.token")
+    }
+
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    pub(crate) fn work(&self, project: &ProjectName) -> PathBuf {
+        self.0.join("work").join(project.as_str())
+    }
+
+    pub(crate) fn address(&self) -> PathBuf {
+        self.0.join("address")
+    }
+}
+
+/// Opens `data_dir`, making what is missing.
+pub(crate) fn open(data_dir: &Path) -> Result<Setup, SetupError> {
+    make_folder(data_dir)?;
+    let home = Home(std::path::absolute(data_dir).map_err(|source| read_error(data_dir, source))?);
+    let lock = lock(&home)?;
+    for folder in [home.blobs(), home.keys(), home.runs(), home.0.join("work")] {
+        make_folder(&folder)?;
+    }
+    let keys = open_keys(&home)?;
+    let operator_token = open_token(&home.token())?;
+    Ok(Setup { home, keys, operator_token, lock })
+}
+
+fn make_folder(path: &Path) -> Result<(), SetupError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, FOLDER_MODE);
+    builder.create(path).map_err(|source| write_error(path, source))
+}
+
+fn lock(home: &Home) -> Result<File, SetupError> {
+    let path = home.0.join("server.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| write_error(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SetupError::InUse(home.0.clone())),
+        Err(TryLockError::Error(source)) => Err(write_error(&path, source)),
+    }
+}
+
+fn open_keys(home: &Home) -> Result<Keys, SetupError> {
+    let root = read_if_there(&home.root())?;
+    let make = root.is_none();
+    let releases = open_key(&home.key(Role::Releases), make)?;
+    let rollouts = open_key(&home.key(Role::Rollouts), make)?;
+    let ledger = open_key(&home.key(Role::Ledger), make)?;
+    let root = match root {
+        Some(bytes) => Root::parse(&bytes).map_err(|source| root_error(home, source))?,
+        None => make_root(home, [&releases, &rollouts, &ledger])?,
+    };
+    for (role, key) in [(Role::Releases, &releases), (Role::Rollouts, &rollouts), (Role::Ledger, &ledger)] {
+        if !root.authority(role).keys.contains_key(&key.keyid()) {
+            return Err(SetupError::KeyMismatch { role, path: home.root() });
+        }
+    }
+    Ok(Keys { rollouts, ledger, root })
+}
+
+fn open_key(path: &Path, make: bool) -> Result<SigningKey, SetupError> {
+    match read_if_there(path)? {
+        Some(bytes) => {
+            SigningKey::from_json(&bytes).map_err(|source| SetupError::Key { path: path.to_owned(), source })
+        }
+        None if make => {
+            let key = SigningKey::from_seed(&secret::random()?);
+            write(path, &key.to_json(), SECRET_MODE)?;
+            Ok(key)
+        }
+        None => Err(SetupError::KeyMissing(path.to_owned())),
+    }
+}
+
+fn make_root(home: &Home, keys: [&SigningKey; 3]) -> Result<Root, SetupError> {
+    let [releases, rollouts, ledger] = keys.map(Signer::public_key);
+    let roles = Roles {
+        releases: RoleKeys::any_of([&releases]),
+        rollouts: RoleKeys::any_of([&rollouts]),
+        ledger: RoleKeys::any_of([&ledger]),
+    };
+    let root = Root::new(1, [releases, rollouts, ledger], roles, None);
+    let root = root.map_err(|source| root_error(home, source))?;
+    write(&home.root(), &root.to_bytes(), PUBLIC_MODE)?;
+    Ok(root)
+}
+
+fn root_error(home: &Home, source: RootError) -> SetupError {
+    SetupError::Root { path: home.root(), source }
+}
+
+fn open_token(path: &Path) -> Result<String, SetupError> {
+    let Some(bytes) = read_if_there(path)? else {
+        let token = secret::generate(Purpose::Operator)?;
+        write(path, token.as_bytes(), SECRET_MODE)?;
+        return Ok(token);
+    };
+    let token = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match token.is_empty() || token.len() > secret::SECRET_LEN_MAX {
+        true => Err(SetupError::Token(path.to_owned())),
+        false => Ok(token),
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, SetupError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|source| read_error(path, source))?,
+    };
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, FILE_BYTES_MAX), &mut bytes)
+        .map_err(|source| read_error(path, source))?;
+    Ok(Some(bytes))
+}
+
+/// Writes the address clients should use.
+pub(crate) fn write_address(home: &Home, address: &str) -> Result<(), SetupError> {
+    write(&home.address(), format!("{address}\n").as_bytes(), PUBLIC_MODE)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SetupError> {
+    write_whole(path, bytes, mode).map_err(|source| write_error(path, source))
+}
+
+fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let _ = fs::remove_file(&beside);
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = options.open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn write_error(path: &Path, source: io::Error) -> SetupError {
+    SetupError::Write { path: path.to_owned(), source }
+}
+
+fn read_error(path: &Path, source: io::Error) -> SetupError {
+    SetupError::Read { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_start_finds_what_the_first_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path()).unwrap();
+        let (root, token) = (first.keys.root.clone(), first.operator_token.clone());
+        drop(first);
+        let second = open(dir.path()).unwrap();
+        assert_eq!((second.keys.root, second.operator_token), (root, token));
+    }
+
+    #[test]
+    fn two_servers_never_share_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = open(dir.path()).unwrap();
+        let error = open(dir.path()).unwrap_err();
+        assert!(matches!(error, SetupError::InUse(_)), "{error}");
+        assert_eq!(error.problem().kind, "data_dir_in_use");
+    }
+
+    #[test]
+    fn a_path_that_is_a_file_gets_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, b"").unwrap();
+        let problem = open(&path).unwrap_err().problem();
+        assert_eq!(problem.kind, "data_dir_not_writable");
+        assert!(problem.hints[0].contains("another path"), "{problem:?}");
+    }
+
+    #[test]
+    fn a_lost_key_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        fs::remove_file(dir.path().join("keys/rollouts.json")).unwrap();
+        assert!(matches!(open(dir.path()).unwrap_err(), SetupError::KeyMissing(_)));
+    }
+
+    #[test]
+    fn another_controls_key_is_refused() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        drop((open(one.path()).unwrap(), open(two.path()).unwrap()));
+        fs::copy(one.path().join("keys/ledger.json"), two.path().join("keys/ledger.json")).unwrap();
+        let error = open(two.path()).unwrap_err();
+        assert!(matches!(error, SetupError::KeyMismatch { role: Role::Ledger, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        let releases = fs::read(dir.path().join("keys/releases.json")).unwrap();
+        fs::remove_file(dir.path().join("keys/root.json")).unwrap();
+        fs::remove_file(dir.path().join("keys/ledger.json")).unwrap();
+        drop(open(dir.path()).unwrap());
+        assert_eq!(fs::read(dir.path().join("keys/releases.json")).unwrap(), releases);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn secrets_are_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        for name in ["keys/releases.json", "keys/rollouts.json", "keys/ledger.json", "operator.token"] {
+            let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, SECRET_MODE, "{name}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A control plane on a free port in a folder of its own, and what devices and pipelines send it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use edgeward_api::Client;
+use edgeward_api::device::{EnrolRequest, ModelReport, REPORT_SCHEMA, Report};
+use edgeward_api::operator::{JoinTokenRequest, RunAnnouncement, RunEnd, Version, VersionRegistration};
+use edgeward_core::alert::AlertKind;
+use edgeward_core::event::{Project, RunOutcome};
+use edgeward_core::manifest::{
+    BundlePath, FileEntry, MANIFEST_SCHEMA, Manifest, RELEASE_SCHEMA, Release, Variant,
+};
+use edgeward_core::rollout::{RolloutPolicy, WaveSize};
+use edgeward_core::trigger::TriggerPolicy;
+use edgeward_core::{Alert, DeviceId, Digest, ModelName, ProjectName, RunId, Timestamp};
+use edgeward_trust::SigningKey;
+use edgeward_trust::publish::sign_release;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::serve::{Bound, ServerConfig, ServerError, bind_with_clock};
+
+/// When every test begins.
+pub(crate) const START: i64 = 1_700_000_000_000;
+/// So long that the timer never wakes a reconciler within a test.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A server, or only its parts, with a clock that stands still until it is told.
+pub(crate) struct Plant {
+    pub(crate) dir: Arc<TempDir>,
+    pub(crate) runtime: Runtime,
+    pub(crate) app: Arc<App>,
+    pub(crate) url: String,
+    clock: Arc<AtomicI64>,
+    running: Option<(oneshot::Sender<()>, JoinHandle<Result<(), ServerError>>)>,
+    /// Held while nothing serves, so that the folder stays locked.
+    _idle: Option<Bound>,
+}
+
+pub(crate) fn config(dir: &Path) -> ServerConfig {
+    ServerConfig {
+        data_dir: dir.to_owned(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        require_auth: true,
+        runner_program: PathBuf::from("/bin/false"),
+        tick: NEVER,
+    }
+}
+
+impl Plant {
+    /// Answers HTTP; its reconcilers run after each change.
+    pub(crate) fn serving(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let mut plant = Self::open(Arc::new(tempfile::tempdir().unwrap()), START, change);
+        let (stop, stopped) = oneshot::channel();
+        let bound = plant._idle.take().unwrap();
+        let task = plant.runtime.spawn(bound.serve(async {
+            let _ = stopped.await;
+        }));
+        plant.running = Some((stop, task));
+        plant
+    }
+
+    /// Answers nothing: the test turns each wheel itself.
+    pub(crate) fn still() -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), START, |_| {})
+    }
+
+    pub(crate) fn open(dir: Arc<TempDir>, now: i64, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let clock = Arc::new(AtomicI64::new(now));
+        let read = Arc::clone(&clock);
+        let mut config = config(dir.path());
+        change(&mut config);
+        let clock_fn = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
+        let bound = runtime.block_on(bind_with_clock(config, clock_fn)).unwrap();
+        let (app, url) = (bound.app(), bound.url().to_owned());
+        Self { dir, runtime, app, url, clock, running: None, _idle: Some(bound) }
+    }
+
+    /// Everything in memory is gone, as after a crash; the folder stays.
+    pub(crate) fn crash(self) -> Self {
+        let (dir, now) = (Arc::clone(&self.dir), self.clock.load(Ordering::SeqCst));
+        self.runtime.shutdown_timeout(Duration::from_secs(5));
+        drop((self.running, self._idle, self.app));
+        Self::open(dir, now, |_| {})
+    }
+
+    pub(crate) fn stop(mut self) {
+        let (stop, task) = self.running.take().unwrap();
+        stop.send(()).unwrap();
+        self.runtime.block_on(task).unwrap().unwrap();
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn token(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("operator.token")).unwrap()
+    }
+
+    pub(crate) fn operator(&self) -> Client {
+        Client::new(&self.url, Some(self.token()))
+    }
+
+    pub(crate) fn enrol(&self, name: &str) -> (DeviceId, Client) {
+        let token = self.operator().make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000 }).unwrap();
+        let request = EnrolRequest { join_token: token.join_token, name: DeviceId::new(name).unwrap() };
+        let answer = Client::new(&self.url, None).enrol(&request).unwrap();
+        (answer.device, Client::new(&self.url, Some(answer.credential)))
+    }
+
+    pub(crate) fn release_key(&self) -> SigningKey {
+        SigningKey::from_json(&std::fs::read(self.dir.path().join("keys/releases.json")).unwrap()).unwrap()
+    }
+
+    /// Uploads, announces, registers and finishes: what a pipeline that passed does.
+    pub(crate) fn make_version(&self, operator: &Client, run: &str, content: &[u8]) -> Version {
+        let run = RunId::new(run).unwrap();
+        let (project, cause) = (project().name, "by hand".to_owned());
+        operator.announce_run(&RunAnnouncement { run: run.clone(), project, cause }).unwrap();
+        let (bundle, registration) = self.upload(operator, &run, content);
+        let version = operator.register_version(&model(), &registration).unwrap();
+        operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle } }).unwrap();
+        version
+    }
+
+    pub(crate) fn upload(
+        &self,
+        operator: &Client,
+        run: &RunId,
+        content: &[u8],
+    ) -> (Digest, VersionRegistration) {
+        let manifest = manifest(content);
+        let bytes = manifest.to_bytes().unwrap();
+        let bundle = Digest::of(&bytes);
+        operator.upload_blob(&Digest::of(content), content).unwrap();
+        operator.upload_blob(&bundle, &bytes).unwrap();
+        let registration = registration(&self.release_key(), run, bundle, bytes.len() as u64);
+        (bundle, registration)
+    }
+}
+
+pub(crate) fn model() -> ModelName {
+    ModelName::new("digits").unwrap()
+}
+
+pub(crate) fn project() -> Project {
+    Project {
+        name: ProjectName::new("robots").unwrap(),
+        model: model(),
+        path: "/srv/robots".to_owned(),
+        trigger: TriggerPolicy { level: 1, ..TriggerPolicy::default() },
+        rollout: RolloutPolicy {
+            waves: vec![WaveSize::Devices(1), WaveSize::Percent(100)],
+            bake_ms: Duration::from_secs(10),
+            ..RolloutPolicy::default()
+        },
+    }
+}
+
+fn manifest(content: &[u8]) -> Manifest {
+    let path = BundlePath::new("model.onnx").unwrap();
+    let entry = FileEntry { size_bytes: content.len() as u64, digest: Digest::of(content) };
+    Manifest {
+        schema: MANIFEST_SCHEMA.to_owned(),
+        model: model(),
+        files: BTreeMap::from([(path.clone(), entry)]),
+        variants: vec![Variant { engine: "rten".into(), dtype: "f32".into(), path }],
+    }
+}
+
+pub(crate) fn registration(key: &SigningKey, run: &RunId, bundle: Digest, size: u64) -> VersionRegistration {
+    let release = Release {
+        schema: RELEASE_SCHEMA.to_owned(),
+        model: model(),
+        bundle,
+        manifest_size_bytes: size,
+        run: run.clone(),
+        issued_at_ms: Timestamp(START),
+    };
+    let metrics = BTreeMap::from([("accuracy".to_owned(), 0.97)]);
+    VersionRegistration {
+        bundle,
+        run: run.clone(),
+        metrics,
+        release: sign_release(&release, &[key]).unwrap(),
+    }
+}
+
+/// A report that says `active` runs since the report was made.
+pub(crate) fn report(seq: u64, active: Option<Digest>) -> Report {
+    let model_report = ModelReport {
+        active,
+        active_since_ms: active.map(|_| Timestamp(START)),
+        phase: "idle".to_owned(),
+        refused: Vec::new(),
+        requests: 10 * seq,
+        requests_failed: 0,
+        swaps: 1,
+        accuracy: Some(0.97),
+        accuracy_labels: 100,
+        evidence: BTreeMap::from([("prediction".to_owned(), 1.5)]),
+        log10_threshold: Some(9.0),
+        reasons: Vec::new(),
+    };
+    Report {
+        schema: REPORT_SCHEMA.to_owned(),
+        session: Uuid::from_u128(7),
+        seq,
+        session_started_at_ms: Timestamp(START),
+        at_ms: Timestamp(START),
+        agent_version: "0.1.0".to_owned(),
+        endpoint: "http://127.0.0.1:8600".to_owned(),
+        pid: 1,
+        generation: Some(1),
+        clock_unsure: false,
+        models: BTreeMap::from([(model(), model_report)]),
+    }
+}
+
+pub(crate) fn alert(id: &str, device: &DeviceId, bundle: Digest) -> Alert {
+    Alert {
+        id: id.to_owned(),
+        kind: AlertKind::Decay,
+        device: device.clone(),
+        model: model(),
+        bundle,
+        at_ms: Timestamp(START),
+        stream: None,
+        sample: 900,
+        change_sample: Some(850),
+        log10_evidence: 9.5,
+        log10_threshold: 9.0,
+        message: "error rate rose".to_owned(),
+    }
+}
