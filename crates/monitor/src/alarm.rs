@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::detector::Detection;
+use crate::outlier::Outlier;
+use crate::performance::DecayDetection;
+use crate::reference::Stream;
+
 /// Why an alarm was raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,4 +49,67 @@ pub struct StreamEvidence {
     pub log10_evidence: f64,
     /// Threshold for the sum over streams.
     pub log10_threshold: f64,
+}
+
+pub(crate) fn drift_alarm(stream: &Stream, detection: &Detection) -> Alarm {
+    let ago = detection.sample - detection.change_sample;
+    Alarm {
+        kind: AlarmKind::Drift,
+        stream: Some(stream.name.clone()),
+        sample: detection.sample,
+        change_sample: Some(detection.change_sample),
+        log10_evidence: detection.log10_evidence,
+        log10_threshold: detection.log10_threshold,
+        value: None,
+        message: format!(
+            "'{}' has {} since about {ago} samples ago (evidence 10^{:.1}, threshold 10^{:.1})",
+            stream.name,
+            detection.alternative.describe(stream),
+            detection.log10_evidence,
+            detection.log10_threshold,
+        ),
+    }
+}
+
+pub(crate) fn outlier_alarm(stream: &Stream, outlier: Outlier, sample: u64, arl: f64) -> Alarm {
+    let (low, high) = stream.numeric().map_or((f32::NAN, f32::NAN), |n| n.bins.support());
+    let what =
+        if outlier.value.is_nan() { "no value".to_owned() } else { format!("the value {}", outlier.value) };
+    let log10_threshold = arl.log10();
+    Alarm {
+        kind: AlarmKind::Outlier,
+        stream: Some(stream.name.clone()),
+        sample,
+        change_sample: Some(sample),
+        log10_evidence: if outlier.log10_evidence.is_finite() {
+            outlier.log10_evidence
+        } else {
+            log10_threshold
+        },
+        log10_threshold,
+        value: outlier.value.is_finite().then_some(f64::from(outlier.value)),
+        message: format!("'{}' has {what}; the reference holds {low} to {high}", stream.name),
+    }
+}
+
+pub(crate) fn decay_alarm(
+    detection: DecayDetection,
+    window: Option<(f64, u64)>,
+    baseline: Option<(f64, u64)>,
+) -> Alarm {
+    let (accuracy, n) = window.unwrap_or((0.0, 0));
+    let expected = baseline.map_or(0.0, |(accuracy, _)| accuracy);
+    Alarm {
+        kind: AlarmKind::Decay,
+        stream: None,
+        sample: detection.label,
+        change_sample: Some(detection.change_label),
+        log10_evidence: detection.log10_evidence,
+        log10_threshold: detection.log10_threshold,
+        value: Some(accuracy),
+        message: format!(
+            "accuracy is {accuracy:.3} over the last {n} labels, {expected:.3} at evaluation; worse since about {} labels ago",
+            detection.label - detection.change_label,
+        ),
+    }
 }

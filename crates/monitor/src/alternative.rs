@@ -14,6 +14,7 @@
 use crate::bins::{BELOW, FIRST_BIN, FIRST_CLASS, MISSING, NEGATIVE_INFINITY};
 use crate::confidence::{bernoulli_lower, bernoulli_upper, largest_mean, radius};
 use crate::normal;
+use crate::ratio;
 use crate::reference::{Numeric, Stream, StreamKind};
 
 /// Alternatives per numeric stream fit in this many lanes; tables are padded to a multiple of [`LANES`].
@@ -85,11 +86,12 @@ impl Alternative {
     }
 }
 
-/// Ratios of one stream: `ratios[cell * lanes + k]` belongs to `alternatives[k]`; padding lanes hold zero.
+/// Codes of the ratios of one stream: `codes[cell * lanes + k]` belongs to `alternatives[k]`; padding lanes hold
+/// the smallest ratio, and evidence in them dies at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) lanes: usize,
-    pub(crate) ratios: Vec<f32>,
+    pub(crate) codes: Vec<u16>,
     pub(crate) alternatives: Vec<Alternative>,
 }
 
@@ -116,13 +118,13 @@ type Column = (Alternative, Vec<f64>);
 
 fn transpose(columns: &[Column], cells: usize) -> Table {
     let lanes = columns.len().next_multiple_of(LANES);
-    let mut ratios = vec![0.0; cells * lanes];
+    let mut codes = vec![ratio::encode(0.0); cells * lanes];
     for (k, (_, column)) in columns.iter().enumerate() {
         for (cell, ratio) in column.iter().enumerate() {
-            ratios[cell * lanes + k] = *ratio as f32;
+            codes[cell * lanes + k] = ratio::encode(*ratio);
         }
     }
-    Table { lanes, ratios, alternatives: columns.iter().map(|(alternative, _)| *alternative).collect() }
+    Table { lanes, codes, alternatives: columns.iter().map(|(alternative, _)| *alternative).collect() }
 }
 
 /// The reference's frequencies and how well they are known.
@@ -282,11 +284,10 @@ mod tests {
                 .iter()
                 .enumerate()
                 .map(|(cell, count)| {
-                    *count as f64 / n as f64 * f64::from(table.ratios[cell * table.lanes + k])
+                    *count as f64 / n as f64 * f64::from(ratio::decode(table.codes[cell * table.lanes + k]))
                 })
                 .sum();
             assert!(mean <= 1.0, "{:?} {mean}", table.alternatives[k]);
-            assert!(table.ratios.iter().all(|r| r.is_finite() && *r >= 0.0));
         }
         table.alternatives.len()
     }

@@ -98,12 +98,25 @@ impl Bins {
     }
 
     /// The cell of `value`; below [`Self::cells`].
+    #[inline]
     pub(crate) fn cell(&self, value: f32) -> usize {
         if value >= self.min && value <= self.max {
-            let passed: u32 = self.edges.iter().map(|edge| u32::from(value > *edge)).sum();
-            return FIRST_BIN + passed as usize;
+            return FIRST_BIN + self.passed(value) as usize;
         }
         self.cell_outside(value)
+    }
+
+    /// Number of edges below `value`. No branches: a comparison of all edges is quicker than a search.
+    #[inline(never)]
+    fn passed(&self, value: f32) -> u32 {
+        self.edges.iter().map(|edge| u32::from(value > *edge)).sum()
+    }
+
+    /// The cell of each of `values`.
+    pub(crate) fn cells_of(&self, values: &[f32], cells: &mut [u32]) {
+        for i in 0..values.len().min(cells.len()) {
+            cells[i] = self.cell(values[i]) as u32;
+        }
     }
 
     #[cold]

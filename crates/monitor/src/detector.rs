@@ -9,18 +9,20 @@
 //! Sources: A. Shiryaev (1963) and S. Roberts (1966) for the statistic; M. Pollak, Annals of Statistics 15
 //! (1987) for `E[T] >= A`; J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022) for averages.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::alternative::{Alternative, LANES, Table, table};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
+use crate::ratio::decode;
 use crate::reference::Reference;
 use crate::sample::Sample;
 
-/// A statistic never exceeds this, so that sums of many stay finite in `f32`.
-const STATISTIC_MAX: f32 = 1e30;
-/// Bound of a statistic times an age.
-const AGE_MAX: f32 = 1e37;
+/// Largest statistic, and product of a statistic and its age, that a stored state may hold.
+const STATISTIC_MAX: f32 = 1e36;
 const DOCUMENT: &str = "detector state";
 const MAGIC: [u8; 4] = *b"EWDT";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Evidence that passed the threshold.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,11 +41,41 @@ pub struct Detection {
     pub log10_threshold: f64,
 }
 
-/// Where one stream's lanes are.
-#[derive(Debug, Clone)]
+/// One stream's table, and where its statistics are.
+#[derive(Debug)]
 struct Lane {
     table: Table,
     start: usize,
+    /// One over the number of alternatives of all streams that this one is averaged with.
+    weight: f32,
+}
+
+/// The tables of every stream of one reference: made once, shared by all its detectors.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    lanes: Vec<Option<Lane>>,
+    width: usize,
+}
+
+impl Tables {
+    pub(crate) fn of(reference: &Reference) -> Self {
+        let watched = reference.streams.iter().filter(|stream| !stream.is_silent()).count();
+        let made = reference
+            .streams
+            .iter()
+            .map(|stream| if stream.is_silent() { None } else { table(stream, reference.n, watched) });
+        let made: Vec<Option<Table>> = made.collect();
+        let active = made.iter().flatten().count();
+        let mut width = 0;
+        let mut lane = |table: Table| {
+            let start = width;
+            width += table.lanes;
+            let weight = 1.0 / (table.alternatives.len() * active) as f32;
+            Lane { table, start, weight }
+        };
+        let lanes = made.into_iter().map(|table| table.map(&mut lane)).collect();
+        Self { lanes, width }
+    }
 }
 
 /// The sequential detector of one device.
@@ -51,42 +83,73 @@ struct Lane {
 pub struct Detector {
     fingerprint: u64,
     threshold: f64,
-    lanes: Vec<Option<Lane>>,
-    active: usize,
+    tables: Arc<Tables>,
     samples: u64,
+    state: State,
+    /// Cells of one sample, and the state before a block: reused so that quiet samples allocate nothing.
+    cells: Vec<u32>,
+    before: State,
+    sums: Vec<Sums>,
+}
+
+/// Cells of a few rows, one stream after the other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Block {
+    rows: usize,
+    cells: Vec<u32>,
+}
+
+impl Block {
+    pub(crate) fn resize(&mut self, streams: usize, rows: usize) {
+        self.rows = rows;
+        self.cells.resize(streams * rows, 0);
+    }
+
+    pub(crate) fn stream(&self, index: usize) -> &[u32] {
+        &self.cells[index * self.rows..(index + 1) * self.rows]
+    }
+
+    pub(crate) fn stream_mut(&mut self, index: usize) -> &mut [u32] {
+        &mut self.cells[index * self.rows..(index + 1) * self.rows]
+    }
+}
+
+/// Partial sums of one row's evidence.
+type Sums = [f32; LANES];
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    /// Statistics times their stream's weight: their sum is the evidence.
     statistics: Vec<f32>,
     /// Each statistic times the mean age of the change under its alternative, in observations.
     ages: Vec<f32>,
-    /// Mean statistic of each stream's alternatives.
-    evidence: Vec<f64>,
-    cells: Vec<u32>,
+}
+
+impl State {
+    fn new(width: usize) -> Self {
+        Self { statistics: vec![0.0; width], ages: vec![0.0; width] }
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        self.statistics.clone_from(&other.statistics);
+        self.ages.clone_from(&other.ages);
+    }
 }
 
 impl Detector {
     /// A detector whose mean time between false alarms is at least `arl_samples`.
     #[must_use]
     pub fn new(reference: &Reference, arl_samples: f64) -> Self {
-        let mut start = 0;
-        let watched = reference.streams.iter().filter(|stream| !stream.is_silent()).count();
-        let mut lanes = Vec::with_capacity(reference.streams.len());
-        for stream in &reference.streams {
-            let table = if stream.is_silent() { None } else { table(stream, reference.n, watched) };
-            lanes.push(table.map(|table| {
-                let lane = Lane { start, table };
-                start += lane.table.lanes;
-                lane
-            }));
-        }
+        let tables = reference.tables();
         Self {
             fingerprint: reference.fingerprint,
             threshold: arl_samples.clamp(1.0, crate::MAX_ARL),
-            active: lanes.iter().flatten().count(),
-            evidence: vec![0.0; lanes.len()],
-            cells: vec![0; lanes.len()],
-            lanes,
             samples: 0,
-            statistics: vec![0.0; start],
-            ages: vec![0.0; start],
+            state: State::new(tables.width),
+            cells: vec![0; tables.lanes.len()],
+            before: State::default(),
+            sums: Vec::new(),
+            tables,
         }
     }
 
@@ -107,23 +170,47 @@ impl Detector {
     /// Takes the cells of one sample, one per stream.
     pub(crate) fn observe_cells(&mut self, cells: &[u32]) -> Option<Detection> {
         self.samples += 1;
-        let mut total = 0.0;
-        for ((lane, cell), evidence) in self.lanes.iter().zip(cells).zip(&mut self.evidence) {
-            let Some(lane) = lane else { continue };
-            let (from, lanes) = (*cell as usize * lane.table.lanes, lane.table.lanes);
-            let Some(ratios) = lane.table.ratios.get(from..from + lanes) else { continue };
-            let state = lane.start..lane.start + lanes;
-            let sum = step(&mut self.statistics[state.clone()], &mut self.ages[state], ratios);
-            *evidence = sum / lane.table.alternatives.len() as f64;
-            total += *evidence;
+        let mut sums = [0.0; LANES];
+        for (lane, cell) in self.tables.lanes.iter().zip(cells) {
+            if let Some(lane) = lane {
+                lane.step(&mut self.state, std::slice::from_ref(cell), std::slice::from_mut(&mut sums));
+            }
         }
-        let total = total / self.active.max(1) as f64;
+        let total = total(&sums);
         (total >= self.threshold).then(|| self.alarm(total))
     }
 
+    /// Takes rows of a block until the first that raises an alarm, and tells which row of the block that was.
+    /// The state is then that of [`Self::observe_cells`], bit by bit.
+    pub(crate) fn observe_block(&mut self, cells: &Block, from: usize) -> Option<(usize, Detection)> {
+        self.before.copy_from(&self.state);
+        self.advance(cells, from..cells.rows);
+        let over = self.sums.iter().position(|sums| total(sums) >= self.threshold);
+        let Some(quiet) = over else {
+            self.samples += (cells.rows - from) as u64;
+            return None;
+        };
+        std::mem::swap(&mut self.state, &mut self.before);
+        self.advance(cells, from..from + quiet + 1);
+        self.samples += quiet as u64 + 1;
+        let total = total(&self.sums[quiet]);
+        Some((from + quiet, self.alarm(total)))
+    }
+
+    /// Steps through some rows of a block, one stream after the other.
+    fn advance(&mut self, cells: &Block, rows: Range<usize>) {
+        self.sums.clear();
+        self.sums.resize(rows.len(), [0.0; LANES]);
+        for (stream, lane) in self.tables.lanes.iter().enumerate() {
+            if let Some(lane) = lane {
+                lane.step(&mut self.state, &cells.stream(stream)[rows.clone()], &mut self.sums);
+            }
+        }
+    }
+
     fn alarm(&mut self, total: f64) -> Detection {
-        let by_evidence = |a: &usize, b: &usize| self.evidence[*a].total_cmp(&self.evidence[*b]);
-        let stream = (0..self.evidence.len()).max_by(by_evidence).unwrap_or(0);
+        let by_evidence = |a: &usize, b: &usize| self.evidence(*a).total_cmp(&self.evidence(*b));
+        let stream = (0..self.tables.lanes.len()).max_by(by_evidence).unwrap_or(0);
         let (alternative, age) = self.leading(stream).unwrap_or((Alternative::Higher, 0.0));
         let detection = Detection {
             stream,
@@ -139,18 +226,25 @@ impl Detector {
 
     /// The alternative of `stream` with the largest statistic, and its mean age.
     fn leading(&self, stream: usize) -> Option<(Alternative, f32)> {
-        let lane = self.lanes.get(stream)?.as_ref()?;
-        let best = (0..lane.table.alternatives.len())
-            .max_by(|a, b| self.statistics[lane.start + a].total_cmp(&self.statistics[lane.start + b]))?;
-        let statistic = self.statistics[lane.start + best].max(f32::MIN_POSITIVE);
-        Some((lane.table.alternatives[best], self.ages[lane.start + best] / statistic))
+        let lane = self.tables.lanes.get(stream)?.as_ref()?;
+        let statistics = &self.state.statistics[lane.start..];
+        let best =
+            (0..lane.table.alternatives.len()).max_by(|a, b| statistics[*a].total_cmp(&statistics[*b]))?;
+        let statistic = statistics[best].max(f32::MIN_POSITIVE);
+        Some((lane.table.alternatives[best], self.state.ages[lane.start + best] / statistic))
+    }
+
+    /// The share of `stream` in the device's evidence.
+    fn evidence(&self, stream: usize) -> f64 {
+        let lane = self.tables.lanes.get(stream).and_then(Option::as_ref);
+        let held = lane.map_or(&[][..], |l| &self.state.statistics[l.start..l.start + l.table.lanes]);
+        held.iter().map(|statistic| f64::from(*statistic)).sum()
     }
 
     /// Forgets all evidence.
     pub fn rearm(&mut self) {
-        self.statistics.fill(0.0);
-        self.ages.fill(0.0);
-        self.evidence.fill(0.0);
+        self.state.statistics.fill(0.0);
+        self.state.ages.fill(0.0);
     }
 
     /// Observations since the detector was made.
@@ -167,14 +261,21 @@ impl Detector {
 
     /// Base-ten logarithm of each stream's share of the evidence; at least -30.
     pub fn log10_evidence(&self) -> impl Iterator<Item = f64> + '_ {
-        let active = self.active.max(1) as f64;
-        self.evidence.iter().map(move |evidence| (evidence / active).max(1e-30).log10())
+        (0..self.tables.lanes.len()).map(|stream| self.evidence(stream).max(1e-30).log10())
     }
 
     /// The alternatives watched for `stream`.
     #[must_use]
     pub fn alternatives(&self, stream: usize) -> &[Alternative] {
-        self.lanes.get(stream).and_then(Option::as_ref).map_or(&[], |lane| &lane.table.alternatives)
+        let lane = self.tables.lanes.get(stream).and_then(Option::as_ref);
+        lane.map_or(&[], |lane| &lane.table.alternatives)
+    }
+
+    /// Bytes of statistics, and bytes of tables shared with other detectors of the reference.
+    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
+        let codes = self.tables.lanes.iter().flatten().map(|lane| lane.table.codes.len());
+        let tables = codes.sum::<usize>() * size_of::<u16>() + self.tables.lanes.len() * size_of::<Lane>();
+        (2 * self.tables.width * size_of::<f32>(), tables)
     }
 
     /// What a restart must not forget.
@@ -183,9 +284,8 @@ impl Detector {
         let mut w = Writer::new(MAGIC, VERSION);
         w.u64(self.fingerprint);
         w.u64(self.samples);
-        w.len(self.statistics.len());
-        self.statistics.iter().chain(&self.ages).for_each(|value| w.f32(*value));
-        self.evidence.iter().for_each(|value| w.f64(*value));
+        w.len(self.state.statistics.len());
+        self.state.statistics.iter().chain(&self.state.ages).for_each(|value| w.f32(*value));
         w.finish()
     }
 
@@ -200,38 +300,75 @@ impl Detector {
             return Err(DecodeError::OtherReference { expected: self.fingerprint, found });
         }
         let samples = r.u64("samples")?;
-        ensure(r.len("lanes", self.statistics.len())? == self.statistics.len(), "lanes")?;
-        let mut read = |max: f32| -> Result<Vec<f32>, DecodeError> {
-            let values =
-                (0..self.statistics.len()).map(|_| r.f32("statistics")).collect::<Result<Vec<_>, _>>()?;
-            ensure(values.iter().all(|v| (0.0..=max).contains(v)), "statistics")?;
+        let width = self.tables.width;
+        ensure(r.len("lanes", width)? == width, "lanes")?;
+        let mut read = || -> Result<Vec<f32>, DecodeError> {
+            let values = (0..width).map(|_| r.f32("statistics")).collect::<Result<Vec<_>, _>>()?;
+            ensure(values.iter().all(|v| (0.0..=STATISTIC_MAX).contains(v)), "statistics")?;
             Ok(values)
         };
-        let (statistics, ages) = (read(STATISTIC_MAX)?, read(AGE_MAX)?);
-        let evidence = (0..self.evidence.len()).map(|_| r.f64("evidence")).collect::<Result<Vec<_>, _>>()?;
-        ensure(evidence.iter().all(|v| (0.0..=f64::MAX).contains(v)), "evidence")?;
+        let state = State { statistics: read()?, ages: read()? };
         r.finish()?;
-        (self.samples, self.statistics, self.ages, self.evidence) = (samples, statistics, ages, evidence);
+        (self.samples, self.state) = (samples, state);
         Ok(())
     }
 }
 
-/// One Shiryaev-Roberts step of every lane; returns the sum of the statistics.
-#[inline]
-fn step(statistics: &mut [f32], ages: &mut [f32], ratios: &[f32]) -> f64 {
-    let mut sums = [0.0f32; LANES];
-    let (statistics, _) = statistics.as_chunks_mut::<LANES>();
-    let (ages, _) = ages.as_chunks_mut::<LANES>();
-    let (ratios, _) = ratios.as_chunks::<LANES>();
-    for ((statistics, ages), ratios) in statistics.iter_mut().zip(ages).zip(ratios) {
-        for k in 0..LANES {
-            let before = statistics[k];
-            let after = (before + 1.0) * ratios[k];
-            let age = (ages[k] + before) * ratios[k];
-            statistics[k] = if after < STATISTIC_MAX { after } else { STATISTIC_MAX };
-            ages[k] = if age < AGE_MAX { age } else { AGE_MAX };
-            sums[k] += statistics[k];
+/// Sum of the evidence of all streams.
+fn total(sums: &Sums) -> f64 {
+    f64::from(sums.iter().sum::<f32>())
+}
+
+impl Lane {
+    /// Shiryaev-Roberts steps of this stream through `cells`; adds the evidence after each to `sums`.
+    ///
+    /// Nothing is capped: below the threshold a statistic is at most [`crate::MAX_ARL`], one step multiplies it
+    /// by less than 2^16, and above the threshold it is forgotten.
+    #[inline]
+    fn step(&self, state: &mut State, cells: &[u32], sums: &mut [Sums]) {
+        let held = self.start..self.start + self.table.lanes;
+        let (statistics, _) = state.statistics[held.clone()].as_chunks_mut::<LANES>();
+        let (ages, _) = state.ages[held].as_chunks_mut::<LANES>();
+        let (codes, _) = self.table.codes.as_chunks::<LANES>();
+        let chunks = statistics.len().min(ages.len());
+        let rows = cells.len().min(sums.len());
+        for chunk in 0..chunks {
+            let (mut evidence, mut aged) = (statistics[chunk], ages[chunk]);
+            for row in 0..rows {
+                if let Some(codes) = codes.get(cells[row] as usize * chunks + chunk) {
+                    shiryaev_roberts(&mut evidence, &mut aged, self.weight, codes);
+                    add(&mut sums[row], &evidence);
+                }
+            }
+            (statistics[chunk], ages[chunk]) = (evidence, aged);
         }
     }
-    f64::from(sums.iter().sum::<f32>())
+}
+
+/// `R <- (R + weight) * ratio` in every lane, and the same for each statistic times its age.
+#[inline(always)]
+fn shiryaev_roberts(evidence: &mut Sums, aged: &mut Sums, weight: f32, codes: &[u16; LANES]) {
+    let mut ratios = [0.0; LANES];
+    for k in 0..LANES {
+        ratios[k] = decode(codes[k]);
+    }
+    add(aged, evidence);
+    multiply(aged, &ratios);
+    for k in 0..LANES {
+        evidence[k] = (evidence[k] + weight) * ratios[k];
+    }
+}
+
+#[inline(always)]
+fn add(to: &mut Sums, from: &Sums) {
+    for k in 0..LANES {
+        to[k] += from[k];
+    }
+}
+
+#[inline(always)]
+fn multiply(to: &mut Sums, by: &Sums) {
+    for k in 0..LANES {
+        to[k] *= by[k];
+    }
 }

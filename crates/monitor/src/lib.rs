@@ -15,6 +15,7 @@
 mod alarm;
 mod alternative;
 mod bins;
+mod block;
 mod budget;
 mod codec;
 mod confidence;
@@ -26,6 +27,7 @@ mod normal;
 pub mod outlier;
 mod performance;
 mod profile;
+mod ratio;
 mod reference;
 mod sample;
 
@@ -36,10 +38,10 @@ pub use budget::{Budget, BudgetError, MAX_ARL, SECONDS_PER_YEAR};
 pub use codec::DecodeError;
 pub use detector::{Detection, Detector};
 pub use fit::{FitError, MAX_REFERENCE_ROWS};
-pub use monitor::{Monitor, MonitorConfig, MonitorError};
+pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamDrift, StreamProfile};
 pub use reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 pub use reference::{Reference, Stream, StreamKind};
-pub use sample::Sample;
+pub use sample::{Rows, Sample};

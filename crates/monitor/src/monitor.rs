@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::{Alarm, AlarmKind, StreamEvidence};
+use crate::alarm::{Alarm, StreamEvidence, decay_alarm, drift_alarm};
 use crate::budget::{Budget, BudgetError};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
-use crate::detector::{Detection, Detector};
-use crate::outlier::{self, Limiter, Outlier};
-use crate::performance::{DecayDetection, DecayDetector, LabelWindow};
+use crate::detector::{Block, Detection, Detector};
+use crate::outlier::{self, Limiter, Watch};
+use crate::performance::{DecayDetector, LabelWindow};
 use crate::profile::Profile;
-use crate::reference::{Reference, Stream};
+use crate::reference::Reference;
 use crate::sample::Sample;
 
 const DRIFT_SHARE: f64 = 0.5;
@@ -69,21 +69,32 @@ pub enum MonitorError {
     },
 }
 
+/// What a monitor takes up, in bytes over all streams; labels and buffers of [`Monitor::observe_rows`] apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Counts and statistics that every sample touches.
+    pub hot_bytes: usize,
+    /// All that belongs to one device, the hot part included.
+    pub device_bytes: usize,
+    /// Tables and the reference, held once for all monitors of one reference in a process.
+    pub shared_bytes: usize,
+}
+
 /// Watches the predictions of one model on one device.
 #[derive(Debug, Clone)]
 pub struct Monitor {
-    reference: Arc<Reference>,
+    pub(crate) reference: Arc<Reference>,
     config: MonitorConfig,
-    outlier_arl: f64,
-    samples: u64,
-    profile: Profile,
-    detector: Detector,
+    pub(crate) samples: u64,
+    pub(crate) profile: Profile,
+    pub(crate) detector: Detector,
     drift_quiet_until: u64,
-    limiter: Limiter,
+    pub(crate) watch: Watch,
     window: LabelWindow,
     decay: Option<DecayDetector>,
     decay_quiet_until: u64,
     cells: Vec<u32>,
+    pub(crate) block: Block,
 }
 
 impl Monitor {
@@ -99,16 +110,16 @@ impl Monitor {
         }
         let decay = |(accuracy, n)| DecayDetector::new(accuracy, n, arl / DECAY_SHARE);
         Ok(Self {
-            outlier_arl: arl / OUTLIER_SHARE,
             samples: 0,
             profile: Profile::new(&reference),
             detector: Detector::new(&reference, arl / DRIFT_SHARE),
             drift_quiet_until: 0,
-            limiter: Limiter::new(reference.streams.len()),
+            watch: Watch::new(reference.streams.len(), config.outlier_margin, arl / OUTLIER_SHARE),
             window: LabelWindow::new(config.accuracy_window),
             decay: config.baseline_accuracy.map(decay),
             decay_quiet_until: 0,
             cells: vec![0; reference.streams.len()],
+            block: Block::default(),
             config,
             reference,
         })
@@ -131,31 +142,30 @@ impl Monitor {
         self.samples += 1;
         let mut alarms = Vec::new();
         self.place(sample, &mut alarms);
-        if let Some(detection) = self.detector.observe_cells(&self.cells)
-            && self.samples >= self.drift_quiet_until
-        {
-            self.drift_quiet_until = self.samples.saturating_add(self.config.hold_off_samples);
-            alarms.push(drift_alarm(&self.reference.streams[detection.stream], &detection));
+        if let Some(detection) = self.detector.observe_cells(&self.cells) {
+            self.raise_drift(&detection, self.samples, &mut alarms);
         }
         alarms
     }
 
+    pub(crate) fn raise_drift(&mut self, detection: &Detection, sample: u64, alarms: &mut Vec<Alarm>) {
+        if sample >= self.drift_quiet_until {
+            self.drift_quiet_until = sample.saturating_add(self.config.hold_off_samples);
+            alarms.push(drift_alarm(&self.reference.streams[detection.stream], detection));
+        }
+    }
+
     /// Places each value into its cell and its profile, and checks those outside the support.
     fn place(&mut self, sample: &Sample<'_>, alarms: &mut Vec<Alarm>) {
-        let Self { reference, config, outlier_arl, samples, profile, limiter, cells, .. } = self;
+        let Self { reference, samples, profile, watch, cells, .. } = self;
         let counting = profile.begin();
         reference.place(sample, |i, cell, value| {
             cells[i] = cell as u32;
             if counting {
                 profile.count(i, cell, value);
             }
-            if reference.streams[i].counts[cell] > 0 {
-                return;
-            }
-            if let Some(outlier) = outlier::check(reference, i, value, config.outlier_margin, *outlier_arl)
-                && limiter.admit(i, *samples)
-            {
-                alarms.push(outlier_alarm(&reference.streams[i], outlier, *samples, *outlier_arl));
+            if reference.streams[i].counts[cell] == 0 {
+                alarms.extend(watch.judge(reference, i, value, *samples));
             }
         });
     }
@@ -203,6 +213,19 @@ impl Monitor {
             .collect()
     }
 
+    /// What this monitor takes up.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let (statistics, tables) = self.detector.memory_bytes();
+        let (counted, profile) = self.profile.memory_bytes();
+        let limits = self.reference.streams.len() * (size_of::<u64>() + size_of::<u32>());
+        Memory {
+            hot_bytes: statistics + counted,
+            device_bytes: statistics + profile + limits,
+            shared_bytes: tables + self.reference.memory_bytes(),
+        }
+    }
+
     /// Everything a restart must not forget, the profile included.
     #[must_use]
     pub fn state_to_bytes(&self) -> Vec<u8> {
@@ -211,9 +234,9 @@ impl Monitor {
         w.bytes(&self.profile.to_bytes());
         w.bytes(&self.detector.to_bytes());
         w.u64(self.drift_quiet_until);
-        w.len(self.limiter.quiet_until.len());
-        self.limiter.quiet_until.iter().for_each(|sample| w.u64(*sample));
-        self.limiter.alarms.iter().for_each(|count| w.u32(*count));
+        w.len(self.watch.limiter.quiet_until.len());
+        self.watch.limiter.quiet_until.iter().for_each(|sample| w.u64(*sample));
+        self.watch.limiter.alarms.iter().for_each(|count| w.u32(*count));
         self.window.write(&mut w);
         w.u64(self.decay_quiet_until);
         w.u8(u8::from(self.decay.is_some()));
@@ -242,7 +265,7 @@ impl Monitor {
             .map_err(|_| DecodeError::Invalid { what: "shape of the profile" })?;
         next.detector.restore(r.bytes("detector", MAX_PART_BYTES)?)?;
         next.drift_quiet_until = r.u64("hold-off")?;
-        next.limiter = read_limiter(&mut r, self.reference.streams.len())?;
+        next.watch.limiter = read_limiter(&mut r, self.reference.streams.len())?;
         next.window = LabelWindow::read(self.config.accuracy_window, &mut r)?;
         next.decay_quiet_until = r.u64("hold-off")?;
         next.decay = self.read_decay(&mut r)?;
@@ -273,63 +296,4 @@ fn read_limiter(r: &mut Reader<'_>, streams: usize) -> Result<Limiter, DecodeErr
 
 fn not_negative(field: &'static str, value: f64) -> Result<(), MonitorError> {
     if value >= 0.0 { Ok(()) } else { Err(MonitorError::Config { field, value }) }
-}
-
-fn drift_alarm(stream: &Stream, detection: &Detection) -> Alarm {
-    let ago = detection.sample - detection.change_sample;
-    Alarm {
-        kind: AlarmKind::Drift,
-        stream: Some(stream.name.clone()),
-        sample: detection.sample,
-        change_sample: Some(detection.change_sample),
-        log10_evidence: detection.log10_evidence,
-        log10_threshold: detection.log10_threshold,
-        value: None,
-        message: format!(
-            "'{}' has {} since about {ago} samples ago (evidence 10^{:.1}, threshold 10^{:.1})",
-            stream.name,
-            detection.alternative.describe(stream),
-            detection.log10_evidence,
-            detection.log10_threshold,
-        ),
-    }
-}
-
-fn outlier_alarm(stream: &Stream, outlier: Outlier, sample: u64, arl: f64) -> Alarm {
-    let (low, high) = stream.numeric().map_or((f32::NAN, f32::NAN), |n| n.bins.support());
-    let what =
-        if outlier.value.is_nan() { "no value".to_owned() } else { format!("the value {}", outlier.value) };
-    let log10_threshold = arl.log10();
-    Alarm {
-        kind: AlarmKind::Outlier,
-        stream: Some(stream.name.clone()),
-        sample,
-        change_sample: Some(sample),
-        log10_evidence: if outlier.log10_evidence.is_finite() {
-            outlier.log10_evidence
-        } else {
-            log10_threshold
-        },
-        log10_threshold,
-        value: outlier.value.is_finite().then_some(f64::from(outlier.value)),
-        message: format!("'{}' has {what}; the reference holds {low} to {high}", stream.name),
-    }
-}
-
-fn decay_alarm(detection: DecayDetection, window: Option<(f64, u64)>, baseline: Option<(f64, u64)>) -> Alarm {
-    let (accuracy, n) = window.unwrap_or((0.0, 0));
-    let expected = baseline.map_or(0.0, |(accuracy, _)| accuracy);
-    Alarm {
-        kind: AlarmKind::Decay,
-        stream: None,
-        sample: detection.label,
-        change_sample: Some(detection.change_label),
-        log10_evidence: detection.log10_evidence,
-        log10_threshold: detection.log10_threshold,
-        value: Some(accuracy),
-        message: format!(
-            "accuracy is {accuracy:.3} over the last {n} labels, {expected:.3} at evaluation; worse since about {} labels ago",
-            detection.label - detection.change_label,
-        ),
-    }
 }

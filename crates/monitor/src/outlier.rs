@@ -9,6 +9,7 @@
 //! Limit: after an alarm a stream holds its peace for [`HOLD_OFF_SAMPLES`], then twice as long, and so on;
 //! the profile counts every value all the same. Deliberately missing: the conformal check of a value's change.
 
+use crate::alarm::{Alarm, outlier_alarm};
 use crate::bins::{MISSING, NEGATIVE_INFINITY};
 use crate::reference::{Numeric, Reference, Stream};
 
@@ -70,6 +71,34 @@ fn finite(numeric: &Numeric, n: u64, value: f32, margin: f64, rarity: f64) -> Op
     }
     let nats = if scale > 0.0 { beyond / scale } else { f64::INFINITY };
     (nats + (n as f64).ln() > rarity.ln()).then_some((nats + (n as f64).ln()) / std::f64::consts::LN_10)
+}
+
+/// Checks values and raises alarms, not too many of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Watch {
+    pub(crate) limiter: Limiter,
+    margin: f64,
+    arl_samples: f64,
+}
+
+impl Watch {
+    pub(crate) fn new(streams: usize, margin: f64, arl_samples: f64) -> Self {
+        Self { limiter: Limiter::new(streams), margin, arl_samples }
+    }
+
+    /// Judges a value that lies in a cell the reference never saw.
+    #[cold]
+    pub(crate) fn judge(
+        &mut self,
+        reference: &Reference,
+        stream: usize,
+        value: f32,
+        sample: u64,
+    ) -> Option<Alarm> {
+        let outlier = check(reference, stream, value, self.margin, self.arl_samples)?;
+        let admitted = self.limiter.admit(stream, sample);
+        admitted.then(|| outlier_alarm(&reference.streams[stream], outlier, sample, self.arl_samples))
+    }
 }
 
 /// Holds each stream's peace after an alarm.

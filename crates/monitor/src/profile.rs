@@ -59,9 +59,11 @@ impl Offender {
 }
 
 /// Counts of one stream.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct StreamProfile {
-    pub(crate) counts: Vec<u64>,
+    /// Counts so far, without those in `fresh`: touched once in 65,535 observations of a cell.
+    settled: Vec<u64>,
+    fresh: Vec<u16>,
     numeric: bool,
     min: f32,
     max: f32,
@@ -76,7 +78,8 @@ impl StreamProfile {
     fn new(stream: &Stream) -> Self {
         let (center, per_unit) = stream.numeric().map_or((0.0, 0.0), fixed_point);
         Self {
-            counts: vec![0; stream.counts.len()],
+            settled: vec![0; stream.counts.len()],
+            fresh: vec![0; stream.counts.len()],
             numeric: stream.numeric().is_some(),
             min: f32::INFINITY,
             max: f32::NEG_INFINITY,
@@ -90,21 +93,25 @@ impl StreamProfile {
 
     /// Observations per cell, laid out as the reference's.
     #[must_use]
-    pub fn counts(&self) -> &[u64] {
-        &self.counts
+    pub fn counts(&self) -> Vec<u64> {
+        (0..self.settled.len()).map(|cell| self.count(cell)).collect()
+    }
+
+    fn count(&self, cell: usize) -> u64 {
+        self.settled[cell] + u64::from(self.fresh[cell])
     }
 
     /// Observations without a value.
     #[must_use]
     pub fn missing(&self) -> u64 {
-        self.counts[MISSING]
+        self.count(MISSING)
     }
 
     /// Observations of -inf and +inf.
     #[must_use]
     pub fn infinite(&self) -> (u64, u64) {
         if self.numeric {
-            (self.counts[NEGATIVE_INFINITY], self.counts[self.counts.len() - 1])
+            (self.count(NEGATIVE_INFINITY), self.count(self.settled.len() - 1))
         } else {
             (0, 0)
         }
@@ -113,7 +120,7 @@ impl StreamProfile {
     /// Finite observations below and above the support.
     #[must_use]
     pub fn outside(&self) -> (u64, u64) {
-        if self.numeric { (self.counts[BELOW], self.counts[self.counts.len() - 2]) } else { (0, 0) }
+        if self.numeric { (self.count(BELOW), self.count(self.settled.len() - 2)) } else { (0, 0) }
     }
 
     /// Smallest and largest finite value.
@@ -130,7 +137,7 @@ impl StreamProfile {
 
     fn finite(&self) -> u64 {
         let (low, high) = self.infinite();
-        if self.numeric { self.counts.iter().sum::<u64>() - self.missing() - low - high } else { 0 }
+        if self.numeric { self.counts().iter().sum::<u64>() - self.missing() - low - high } else { 0 }
     }
 
     /// Mean and standard deviation of the finite values, in the stream's unit.
@@ -147,7 +154,11 @@ impl StreamProfile {
 
     #[inline]
     fn observe(&mut self, cell: usize, value: f32, at: u64) {
-        self.counts[cell] += 1;
+        let fresh = &mut self.fresh[cell];
+        *fresh = fresh.wrapping_add(1);
+        if *fresh == 0 {
+            self.settled[cell] += 1 << 16;
+        }
         if !value.is_finite() {
             return;
         }
@@ -157,7 +168,7 @@ impl StreamProfile {
         if value.total_cmp(&self.max).is_gt() {
             self.max = value;
         }
-        if cell == BELOW || cell + 2 == self.counts.len() {
+        if cell == BELOW || cell + 2 == self.fresh.len() {
             self.offender = Some(Offender { at, value });
         }
         let scaled = ((f64::from(value) - self.center) * self.per_unit).clamp(-CLAMP_UNITS, CLAMP_UNITS);
@@ -167,7 +178,9 @@ impl StreamProfile {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+        self.settled = self.counts();
+        self.fresh.fill(0);
+        self.settled.iter_mut().zip(other.counts()).for_each(|(a, b)| *a += b);
         self.min = if other.min.total_cmp(&self.min).is_lt() { other.min } else { self.min };
         self.max = if other.max.total_cmp(&self.max).is_gt() { other.max } else { self.max };
         let later = [self.offender, other.offender].into_iter().flatten().max_by_key(|o| o.key());
@@ -177,10 +190,21 @@ impl StreamProfile {
     }
 
     fn same_shape(&self, other: &Self) -> bool {
-        self.counts.len() == other.counts.len()
+        self.settled.len() == other.settled.len()
             && self.numeric == other.numeric
             && self.center.to_bits() == other.center.to_bits()
             && self.per_unit.to_bits() == other.per_unit.to_bits()
+    }
+}
+
+impl PartialEq for StreamProfile {
+    /// Equal counts are equal wherever they are kept.
+    fn eq(&self, other: &Self) -> bool {
+        let numbers = |s: &Self| (s.min.to_bits(), s.max.to_bits(), s.sum, s.sum_of_squares);
+        self.same_shape(other)
+            && self.counts() == other.counts()
+            && numbers(self) == numbers(other)
+            && self.offender == other.offender
     }
 }
 
@@ -278,6 +302,31 @@ impl Profile {
         self.streams[stream].observe(cell, value, self.n);
     }
 
+    /// Opens the next `rows` observations; false, and none is opened, when they are too many.
+    pub(crate) fn begin_block(&mut self, rows: usize) -> bool {
+        let open = self.n + rows as u64 <= MAX_OBSERVATIONS;
+        self.n += if open { rows as u64 } else { 0 };
+        open
+    }
+
+    /// Counts values of one stream in the latest block.
+    pub(crate) fn count_block(&mut self, stream: usize, cells: &[u32], values: &[f32]) {
+        let first = self.n + 1 - cells.len() as u64;
+        let stream = &mut self.streams[stream];
+        for i in 0..cells.len().min(values.len()) {
+            stream.observe(cells[i] as usize, values[i], first + i as u64);
+        }
+    }
+
+    /// Bytes that a sample touches, and all bytes.
+    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
+        let hot = |s: &StreamProfile| size_of_val(&*s.fresh) + 2 * (size_of::<f32>() + size_of::<i128>());
+        let all = |s: &StreamProfile| {
+            size_of::<StreamProfile>() + size_of_val(&*s.fresh) + size_of_val(&*s.settled)
+        };
+        (self.streams.iter().map(hot).sum(), self.streams.iter().map(all).sum())
+    }
+
     fn check(&self, reference: &Reference) -> Result<(), ProfileError> {
         if self.fingerprint != reference.fingerprint {
             return Err(ProfileError::OtherReference {
@@ -285,7 +334,7 @@ impl Profile {
                 found: reference.fingerprint,
             });
         }
-        let cells = self.streams.iter().map(|s| s.counts.len());
+        let cells = self.streams.iter().map(|s| s.settled.len());
         if cells.eq(reference.streams.iter().map(|s| s.counts.len())) {
             Ok(())
         } else {
@@ -327,7 +376,7 @@ impl Profile {
     }
 
     fn stream_drift(&self, seen: &StreamProfile, stream: &Stream) -> StreamDrift {
-        let (reference, current) = (&stream.counts, &seen.counts);
+        let (reference, current) = (&stream.counts, &seen.counts());
         let numeric = stream.numeric();
         let ordered = |measure: Option<f64>| numeric.and(measure);
         StreamDrift {
@@ -376,8 +425,8 @@ impl Profile {
 
 fn write_stream(w: &mut Writer, stream: &StreamProfile) {
     w.u8(u8::from(stream.numeric));
-    w.len(stream.counts.len());
-    stream.counts.iter().for_each(|count| w.varint(*count));
+    w.len(stream.settled.len());
+    stream.counts().iter().for_each(|count| w.varint(*count));
     if !stream.numeric {
         return;
     }
@@ -403,7 +452,8 @@ fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<StreamProfile, DecodeError>
     let total = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
     ensure(total == Some(n), "counts")?;
     let mut stream = StreamProfile {
-        counts,
+        fresh: vec![0; counts.len()],
+        settled: counts,
         numeric,
         min: f32::INFINITY,
         max: f32::NEG_INFINITY,

@@ -5,9 +5,12 @@
 //!
 //! Streams are the features in order, then `prediction` if classes are named, then `confidence`.
 
+use std::sync::{Arc, OnceLock};
+
 use crate::bins::{BELOW, Bins, FIRST_CLASS, MISSING, UNSEEN_CLASS};
 use crate::codec::{DecodeError, Reader, Writer, ensure, fingerprint};
-use crate::sample::Sample;
+use crate::detector::Tables;
+use crate::sample::{Rows, Sample};
 
 /// Most streams of a reference, the prediction and the confidence included.
 pub const MAX_STREAMS: usize = 16_384;
@@ -118,11 +121,22 @@ pub struct Reference {
     pub(crate) n: u64,
     pub(crate) streams: Vec<Stream>,
     pub(crate) fingerprint: u64,
+    tables: TableCache,
+}
+
+/// Likelihood ratios that follow from a reference; made when first needed, no part of its identity.
+#[derive(Debug, Clone, Default)]
+struct TableCache(OnceLock<Arc<Tables>>);
+
+impl PartialEq for TableCache {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Reference {
     pub(crate) fn assemble(features: usize, n: u64, streams: Vec<Stream>) -> Self {
-        let mut reference = Self { features, n, streams, fingerprint: 0 };
+        let mut reference = Self { features, n, streams, fingerprint: 0, tables: TableCache::default() };
         reference.fingerprint = fingerprint(&reference.to_bytes());
         reference
     }
@@ -151,6 +165,16 @@ impl Reference {
         self.fingerprint
     }
 
+    /// Bytes of cells and counts; names apart.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.streams.iter().map(|s| size_of::<Stream>() + size_of_val(&*s.counts)).sum()
+    }
+
+    /// What every detector of this reference shares.
+    pub(crate) fn tables(&self) -> Arc<Tables> {
+        Arc::clone(self.tables.0.get_or_init(|| Arc::new(Tables::of(self))))
+    }
+
     /// Calls `put(stream index, cell, value)` for every stream.
     #[inline]
     pub(crate) fn place(&self, sample: &Sample<'_>, mut put: impl FnMut(usize, usize, f32)) {
@@ -171,6 +195,22 @@ impl Reference {
     pub(crate) fn value(&self, sample: &Sample<'_>, i: usize) -> f32 {
         let value = if i < self.features { sample.features.get(i).copied() } else { sample.confidence };
         value.unwrap_or(f32::NAN)
+    }
+
+    /// Values of numeric stream `i` from row `start` on; NaN if missing.
+    pub(crate) fn values(&self, rows: &Rows<'_>, start: usize, i: usize, values: &mut [f32]) {
+        let (column, first, stride) = if i >= self.features {
+            (rows.confidence, start, 1)
+        } else if i < rows.width {
+            (rows.features, start * rows.width + i, rows.width)
+        } else {
+            (&[][..], 0, 1)
+        };
+        let mut at = first;
+        for value in values {
+            *value = if at < column.len() { column[at] } else { f32::NAN };
+            at += stride;
+        }
     }
 
     /// The stored form, version 1.
@@ -207,11 +247,11 @@ impl Reference {
         }
         r.finish()?;
         ensure(layout_is_right(features, &streams), "layout of streams")?;
-        Ok(Self { features, n, streams, fingerprint: fingerprint(bytes) })
+        Ok(Self { features, n, streams, fingerprint: fingerprint(bytes), tables: TableCache::default() })
     }
 }
 
-fn class_cell(predicted: Option<u32>, classes: usize) -> usize {
+pub(crate) fn class_cell(predicted: Option<u32>, classes: usize) -> usize {
     match predicted {
         None => MISSING,
         Some(class) if (class as usize) < classes => FIRST_CLASS + class as usize,

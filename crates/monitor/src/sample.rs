@@ -1,4 +1,4 @@
-//! One observed prediction, borrowed from whoever made it.
+//! Observed predictions, borrowed from whoever made them.
 
 /// What is known about one prediction at the time it is made.
 ///
@@ -12,4 +12,51 @@ pub struct Sample<'a> {
     pub predicted: Option<u32>,
     /// Probability the model gave its prediction, 0 to 1.
     pub confidence: Option<f32>,
+}
+
+/// Many predictions at once, the features of one after those of the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rows<'a> {
+    /// Input values, `width` to a row; a last row that is too short is ignored.
+    pub features: &'a [f32],
+    /// Features per row; without features nothing can tell how many rows there are.
+    pub width: usize,
+    /// Predicted class of each row; rows beyond its end have none.
+    pub predicted: &'a [Option<u32>],
+    /// Confidence of each row, NaN for none; rows beyond its end have none.
+    pub confidence: &'a [f32],
+}
+
+impl<'a> Rows<'a> {
+    /// Rows of features alone.
+    #[must_use]
+    pub const fn of_features(features: &'a [f32], width: usize) -> Self {
+        Self { features, width, predicted: &[], confidence: &[] }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self.features.len().checked_div(self.width) {
+            Some(rows) => rows,
+            None => 0,
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of the rows; beyond the last, a sample of nothing.
+    #[must_use]
+    pub fn sample(&self, row: usize) -> Sample<'a> {
+        let features = self.features.get(row * self.width..(row + 1) * self.width);
+        Sample {
+            features: features.unwrap_or_default(),
+            predicted: self.predicted.get(row).copied().flatten(),
+            confidence: self.confidence.get(row).copied().filter(|confidence| !confidence.is_nan()),
+        }
+    }
 }
