@@ -300,3 +300,6 @@ fn name_of(path: &Path) -> ModelName {
         .or_else(|_| ModelName::new("model"))
         .expect("'model' keeps the rule for names")
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,6 @@ async fn blocking<T: Send + 'static>(
     let stopped = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread stopped");
     tokio::task::spawn_blocking(held).await.map_err(stopped)?
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,9 @@ pub mod segments;
 pub mod slots;
 pub mod spool;
 
+#[cfg(test)]
+mod fixtures;
+
 pub use agent::{Bound, bind, bind_bare, run, serve};
 pub use brain::Brain;
 pub use config::{AgentConfig, AgentError, ServeConfig};

@@ -1,1 +1,199 @@
+//! Staging from honest, broken and hostile sources.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use edgeward_api::Problem;
+use edgeward_core::manifest::RELEASE_SCHEMA;
+use edgeward_core::{RunId, Timestamp};
+use edgeward_model::RtenEngine;
+use tempfile::TempDir;
+
+use super::*;
+use crate::fixtures::{ONE_THREAD, bundle, model};
+
+/// Blobs in memory, with the faults of a network.
+#[derive(Default)]
+struct Memory {
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    /// Answers break off after so many bytes.
+    break_after: Cell<Option<usize>>,
+    ignores_ranges: bool,
+    asked: RefCell<Vec<(Digest, u64)>>,
+}
+
+impl BlobSource for Memory {
+    fn open(&self, digest: &Digest, offset: u64) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
+        self.asked.borrow_mut().push((*digest, offset));
+        let missing = || ClientError::Refused {
+            address: "memory".to_owned(),
+            status: 404,
+            problem: Problem::new("not_found", "no such blob"),
+        };
+        let blob = self.blobs.get(digest).ok_or_else(missing)?;
+        let (honoured, from) = if self.ignores_ranges { (false, 0) } else { (true, offset as usize) };
+        let rest = &blob[from.min(blob.len())..];
+        let end = self.break_after.get().map_or(rest.len(), |after| after.min(rest.len()));
+        Ok((honoured, Box::new(Cursor::new(&rest[..end]))))
+    }
+}
+
+struct Bench {
+    _folder: TempDir,
+    source: Memory,
+    slots: Slots,
+    release: Release,
+    bundle: Bundle,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = bundle(&folder.path().join("made"), "1");
+        let mut source = Memory::default();
+        let manifest = fs::read(bundle.dir().join(path::MANIFEST)).unwrap();
+        let release = Release {
+            schema: RELEASE_SCHEMA.to_owned(),
+            model: model(),
+            bundle: bundle.digest(),
+            manifest_size_bytes: manifest.len() as u64,
+            run: RunId::new("run-1").unwrap(),
+            issued_at_ms: Timestamp(1),
+        };
+        source.blobs.insert(bundle.digest(), manifest);
+        for (path, entry) in &bundle.manifest().files {
+            source.blobs.insert(entry.digest, bundle.read(path.as_str()).unwrap());
+        }
+        let slots = Slots::new(folder.path().join("models"));
+        Self { _folder: folder, source, slots, release, bundle }
+    }
+
+    fn stage(&self) -> Result<Arc<Loaded>, FetchError> {
+        self.stage_unless(&AtomicBool::new(false))
+    }
+
+    fn stage_unless(&self, cancelled: &AtomicBool) -> Result<Arc<Loaded>, FetchError> {
+        let (source, slots) = (&self.source as &dyn BlobSource, &self.slots);
+        let staging = Staging { source, slots, engine: &RtenEngine::new(), options: ONE_THREAD, cancelled };
+        staging.stage(&model(), SlotId::A, &self.release)
+    }
+
+    fn digest_of(&self, path: &str) -> Digest {
+        self.bundle.manifest().files[&BundlePath::new(path).unwrap()].digest
+    }
+
+    fn refused(&self, expected: &str) {
+        let error = self.stage().err().expect("it should be refused");
+        let StageOutcome::Refused(reason) = error.outcome() else { panic!("{error}") };
+        assert!(reason.contains(expected), "{reason}");
+    }
+
+    fn to_be_tried_again(&self) {
+        let error = self.stage().err().expect("it should fail");
+        assert!(matches!(error.outcome(), StageOutcome::Unreachable(_)), "{error}");
+    }
+}
+
+#[test]
+fn only_what_the_device_runs_is_fetched() {
+    let bench = Bench::new();
+    let loaded = bench.stage().unwrap();
+    assert_eq!(loaded.bundle(), bench.release.bundle);
+    assert!(loaded.recorder().is_some());
+    let other = bench.digest_of("variants/other-f32/model.onnx");
+    assert!(bench.source.asked.borrow().iter().all(|(digest, _)| *digest != other));
+    let folder = bench.slots.folder(&model(), SlotId::A);
+    open_verified(&folder, bench.release.bundle, "rten").unwrap();
+    bench.source.asked.borrow_mut().clear();
+    bench.stage().unwrap();
+    assert_eq!(bench.source.asked.borrow().len(), 0, "what is whole is not fetched again");
+}
+
+#[test]
+fn a_download_that_breaks_off_goes_on_where_it_stopped() {
+    for ignores_ranges in [false, true] {
+        let bench = Bench { source: Memory { ignores_ranges, ..Bench::new().source }, ..Bench::new() };
+        bench.source.break_after.set(Some(100));
+        bench.to_be_tried_again();
+        bench.source.break_after.set(None);
+        bench.source.asked.borrow_mut().clear();
+        bench.stage().unwrap();
+        assert_eq!(bench.source.asked.borrow()[0], (bench.release.bundle, 100));
+    }
+}
+
+#[test]
+fn tampered_bytes_are_refused() {
+    let manifest = Bench::new().release.bundle;
+    for path in [path::MODEL, path::GOLDEN, path::REFERENCE_PROFILE, path::SIGNATURE] {
+        let mut bench = Bench::new();
+        let digest = bench.digest_of(path);
+        bench.source.blobs.get_mut(&digest).unwrap()[3] ^= 1;
+        bench.refused("its digest is");
+    }
+    let mut bench = Bench::new();
+    bench.source.blobs.get_mut(&manifest).unwrap()[3] ^= 1;
+    bench.refused("its digest is");
+    let mut bench = Bench::new();
+    bench.source.blobs.get_mut(&manifest).unwrap().push(b' ');
+    bench.refused("longer than its size says");
+}
+
+#[test]
+fn a_bundle_of_another_model_is_refused() {
+    let bench = Bench::new();
+    let staging = Staging {
+        source: &bench.source,
+        slots: &bench.slots,
+        engine: &RtenEngine::new(),
+        options: ONE_THREAD,
+        cancelled: &AtomicBool::new(false),
+    };
+    let letters = ModelName::new("letters").unwrap();
+    let error = staging.stage(&letters, SlotId::A, &bench.release).err().unwrap();
+    assert!(matches!(error.outcome(), StageOutcome::Refused(_)) && error.to_string().contains("letters"));
+}
+
+#[test]
+fn a_missing_blob_is_tried_again() {
+    let mut bench = Bench::new();
+    let digest = bench.digest_of(path::MODEL);
+    bench.source.blobs.remove(&digest);
+    bench.to_be_tried_again();
+}
+
+#[test]
+fn bits_that_rot_on_the_disk_are_fetched_again() {
+    let bench = Bench::new();
+    bench.stage().unwrap();
+    let folder = bench.slots.folder(&model(), SlotId::A);
+    let file = folder.join(path::MODEL);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert!(open_verified(&folder, bench.release.bundle, "rten").is_err());
+    bench.stage().unwrap();
+    open_verified(&folder, bench.release.bundle, "rten").unwrap();
+}
+
+#[test]
+fn a_rotten_partial_file_does_not_condemn_the_bundle() {
+    let bench = Bench::new();
+    bench.source.break_after.set(Some(100));
+    bench.to_be_tried_again();
+    bench.source.break_after.set(None);
+    let part =
+        bench.slots.folder(&model(), SlotId::A).with_extension("part").join(bench.release.bundle.hex());
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&part, bytes).unwrap();
+    bench.stage().unwrap();
+}
+
+#[test]
+fn staging_stops_when_nobody_wants_it() {
+    let bench = Bench::new();
+    let error = bench.stage_unless(&AtomicBool::new(true)).err().unwrap();
+    assert!(matches!(error, FetchError::Cancelled));
+}
