@@ -106,14 +106,26 @@ pub enum RunError {
     Convert(#[source] ToolError),
     /// The model cannot be judged.
     #[error("judging the model failed")]
-    Examine(#[from] ExamineError),
+    Examine(#[source] Box<ExamineError>),
     /// The bundle cannot be made.
     #[error("the bundle stage failed")]
-    Assemble(#[from] AssembleError),
+    Assemble(#[source] Box<AssembleError>),
     /// The control plane.
     #[error(transparent)]
-    Register(#[from] RegisterError),
+    Register(Box<RegisterError>),
 }
+
+macro_rules! boxed {
+    ($($error:ty => $variant:ident),*) => {$(
+        impl From<$error> for RunError {
+            fn from(error: $error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        }
+    )*};
+}
+
+boxed!(ExamineError => Examine, AssembleError => Assemble, RegisterError => Register);
 
 impl From<SnapshotError> for RunError {
     fn from(error: SnapshotError) -> Self {

@@ -118,7 +118,7 @@ fn range(rules: &ValidateTable, dataset: &Dataset) -> GateVerdict {
     let [low, high] = rules.range.unwrap_or([f64::from(f32::MIN), f64::from(f32::MAX)]);
     let outside = |value: &f32| !value.is_nan() && !(low..=high).contains(&f64::from(*value));
     let count = dataset.values.iter().filter(|value| outside(value)).count();
-    let Some(first) = dataset.values.iter().position(|value| outside(value)) else {
+    let Some(first) = dataset.values.iter().position(outside) else {
         return verdict(
             "data.range",
             true,

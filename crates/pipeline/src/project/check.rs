@@ -38,7 +38,7 @@ impl Checker<'_> {
         Err(ProjectError::Value { file: self.file.to_owned(), table, key, reason: reason.into() })
     }
 
-    fn within<T: PartialOrd + std::fmt::Display>(
+    fn within<T: Copy + PartialOrd + std::fmt::Display>(
         &self,
         table: &'static str,
         key: &'static str,

@@ -35,6 +35,14 @@ fn the_smallest_file_has_sound_defaults() {
 }
 
 #[test]
+fn the_example_is_sound() {
+    let text = include_str!("../../../../examples/robots/edgeward.toml");
+    let project = parse(text).unwrap();
+    assert_eq!((project.level, project.data.captured), (1, true));
+    assert_eq!(project.train.builtin, Some(Builtin::Mlp));
+}
+
+#[test]
 fn unknown_keys_name_the_table_and_the_nearest_key() {
     let check = |more: &str, expect: &str| assert_eq!(refusal(more), format!("edgeward.toml: {expect}"));
     check("[gate]\nacuracy_min = 0.9", "[gate] has no key 'acuracy_min'; did you mean 'accuracy_min'?");

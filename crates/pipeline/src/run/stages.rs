@@ -290,12 +290,10 @@ impl Pipeline<'_> {
         };
         match self.measure_incumbent(data, evaluation, &digest) {
             Ok(incumbent) => Ok(incumbent),
-            Err(Unmeasured::Unreadable(IncumbentError::Fetch(error))) if error.is_transient() => {
-                Err(told(error).into())
-            }
-            Err(Unmeasured::Unreadable(error)) => {
-                Ok(Incumbent::Unreadable { bundle: digest, reason: error.to_string() })
-            }
+            Err(Unmeasured::Unreadable(error)) => match *error {
+                IncumbentError::Fetch(error) if error.is_transient() => Err(told(error).into()),
+                error => Ok(Incumbent::Unreadable { bundle: digest, reason: error.to_string() }),
+            },
             Err(Unmeasured::Run(error)) => Err(error),
         }
     }
@@ -438,13 +436,13 @@ impl Pipeline<'_> {
 
 /// Why the incumbent was not measured: it cannot be, or this run cannot go on.
 enum Unmeasured {
-    Unreadable(IncumbentError),
+    Unreadable(Box<IncumbentError>),
     Run(RunError),
 }
 
 impl From<IncumbentError> for Unmeasured {
     fn from(error: IncumbentError) -> Self {
-        Self::Unreadable(error)
+        Self::Unreadable(Box::new(error))
     }
 }
 
