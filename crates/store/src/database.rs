@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Params, Row, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Row, TransactionBehavior};
 
 use crate::error::StoreError;
 
@@ -28,7 +28,7 @@ const WAL_PAGES: u32 = 1000;
 pub struct Store {
     path: String,
     writer: Mutex<Connection>,
-    /// None for a database in memory, which has only one connection.
+    /// None for a database in memory or opened for reading only, which has only one connection.
     readers: Option<Mutex<Vec<Connection>>>,
 }
 
@@ -54,6 +54,25 @@ impl Store {
             .and_then(configure)
             .map_err(|error| StoreError::sql(&path, "opening", error))?;
         Self::migrated(path, connection, Some(Mutex::default()))
+    }
+
+    /// Opens the database at `path` for reading only: nothing is created, migrated or written, and a program that writes
+    /// to it meanwhile is not disturbed.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is no database, or was written by a newer program.
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        let path = path.display().to_string();
+        let failed = |error| StoreError::sql(&path, "opening", error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        let found: u32 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+        if found > SCHEMA_VERSION {
+            return Err(StoreError::NewerSchema { path, found, known: SCHEMA_VERSION });
+        }
+        Ok(Self { path, writer: Mutex::new(connection), readers: None })
     }
 
     /// A database that is gone when dropped.
@@ -86,7 +105,10 @@ impl Store {
         query: impl FnOnce(&View<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let Some(pool) = &self.readers else {
-            return query(&View { connection: &lock(&self.writer), path: &self.path });
+            let connection = lock(&self.writer);
+            let snapshot =
+                connection.unchecked_transaction().map_err(|error| self.failed("reading", error))?;
+            return query(&View { connection: &snapshot, path: &self.path });
         };
         let idle = lock(pool).pop();
         let mut connection = match idle {
@@ -249,6 +271,20 @@ mod tests {
         let error = Store::open(&path).err().unwrap();
         assert!(matches!(error, StoreError::NewerSchema { .. }));
         assert!(error.to_string().contains("update the program"), "{error}");
+    }
+
+    #[test]
+    fn a_database_opened_for_reading_shows_everything_and_takes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("edgeward.db");
+        assert!(Store::open_read_only(&path).is_err());
+        let writing = Store::open(&path).unwrap();
+        writing.append(&[enrolled(1)], Timestamp(1)).unwrap();
+        let reading = Store::open_read_only(&path).unwrap();
+        writing.append(&[enrolled(2)], Timestamp(2)).unwrap();
+        assert_eq!(reading.head().unwrap().len, 2);
+        assert_eq!(reading.verify().unwrap(), None);
+        assert!(reading.append(&[enrolled(3)], Timestamp(3)).is_err());
     }
 
     #[test]

@@ -190,6 +190,15 @@ impl View<'_> {
         self.row("reading the latest checkpoint", SQL, [], Checkpoint::read)
     }
 
+    /// Every kept checkpoint, by size.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        const SQL: &str = "SELECT size, root, note, at_ms FROM checkpoints ORDER BY size";
+        self.rows("reading the checkpoints", SQL, [], Checkpoint::read)
+    }
+
     /// Audits the whole ledger and names the first fault; none if there is none.
     ///
     /// # Errors
