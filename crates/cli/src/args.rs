@@ -1,0 +1,455 @@
+//! Every flag, once: the parser, the help and the completions all come from here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps machine-learning models on edge devices good.
+///
+/// Trains, converts, signs, deploys, serves, monitors and retrains models on many devices.
+/// Try `edgeward demo` first.
+#[derive(Parser)]
+#[command(name = "edgeward", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print results, and failures, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to log on stderr, such as `debug` or `warn,edgeward_agent=debug`
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "EDGEWARD_LOG")]
+    pub(crate) log: String,
+    /// Ends with this process
+    #[arg(long, global = true, hide = true, value_name = "PID")]
+    pub(crate) parent: Option<i32>,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Watch a model decay on devices, be retrained and be replaced while requests keep flowing
+    #[cfg(feature = "control")]
+    Demo(DemoArgs),
+    /// Run the control plane: registry, rollouts, alerts, dashboard
+    #[cfg(feature = "control")]
+    Server(ServerArgs),
+    /// Run a device: fetch, verify, serve and watch its models
+    #[cfg(feature = "agent")]
+    Agent(AgentArgs),
+    /// Serve one model, without a control plane
+    #[cfg(feature = "agent")]
+    Serve(ServeArgs),
+    /// Show what a device on this machine runs
+    #[cfg(feature = "agent")]
+    Status(StatusArgs),
+    /// Run a project's pipeline: data, train, convert, evaluate, gates, bundle, sign, register
+    #[cfg(feature = "control")]
+    Run(RunArgs),
+    /// Translate and optimise a model file for devices
+    #[cfg(feature = "control")]
+    Convert(ConvertArgs),
+    /// Show what a model file or a bundle holds
+    #[cfg(feature = "control")]
+    Inspect(InspectArgs),
+    /// Roll a model's version out to the devices
+    #[cfg(feature = "control")]
+    Deploy(DeployArgs),
+    /// Join tokens, with which devices enrol
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Enrolled devices
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Device(ListCommand),
+    /// Registered models
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Model(ListCommand),
+    /// Pipeline runs
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Runs(ListCommand),
+    /// Rollouts
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Alerts that devices raised
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Alert(ListCommand),
+    /// Every decision, from the ledger
+    #[cfg(feature = "control")]
+    Events(EventsArgs),
+    /// The tamper-evident ledger
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Print shell completions
+    Completions(CompletionsArgs),
+}
+
+/// Which control plane to talk to.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct Remote {
+    /// The control plane
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700")]
+    pub(crate) server: String,
+    /// The operator token
+    #[arg(long, env = "EDGEWARD_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// A file with the operator token
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Flags of `demo`.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Which story
+    #[arg(value_enum, default_value_t = StoryName::Robots)]
+    pub(crate) story: StoryName,
+    /// How many devices
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) devices: u16,
+    /// Requests per second and device
+    #[arg(long, value_name = "R", default_value_t = 30.0, value_parser = parse_rate)]
+    pub(crate) rate: f64,
+    /// A new or empty folder to keep everything in; a temporary one if not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep the temporary folder
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Tell the story once as plain lines, then end, on a terminal too
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// The stories that can be told.
+#[cfg(feature = "control")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoryName {
+    /// Parcel-sorting robots read route digits; one day two new digits appear
+    Robots,
+}
+
+/// Flags of `server`.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct ServerArgs {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", env = "EDGEWARD_DATA", default_value = ".edgeward/server")]
+    pub(crate) data: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
+    pub(crate) listen: SocketAddr,
+    /// Ask for the operator token on loopback too
+    #[arg(long)]
+    pub(crate) require_auth: bool,
+}
+
+/// Flags of `agent`.
+#[cfg(feature = "agent")]
+#[derive(Args)]
+pub(crate) struct AgentArgs {
+    /// The control plane
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700")]
+    pub(crate) server: String,
+    /// The token to join with; needed once
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) join_token: Option<String>,
+    /// A file with the token to join with
+    #[arg(long, value_name = "FILE", conflicts_with = "join_token")]
+    pub(crate) join_token_file: Option<PathBuf>,
+    /// Where the device keeps its identity, models and spool
+    #[arg(long, value_name = "DIR", env = "EDGEWARD_DATA", default_value = ".edgeward/agent")]
+    pub(crate) data: PathBuf,
+    /// The name the device would like
+    #[arg(long, default_value = "device")]
+    pub(crate) name: String,
+    /// Where to serve predictions
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
+    pub(crate) listen: SocketAddr,
+    /// Milliseconds between two looks at the desired state
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub(crate) poll_ms: u64,
+    /// Milliseconds between two uploads of profiles and samples
+    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub(crate) upload_ms: u64,
+}
+
+/// Flags of `serve`.
+#[cfg(feature = "agent")]
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// A bundle's folder or an ONNX file
+    #[arg(value_name = "BUNDLE|MODEL.onnx")]
+    pub(crate) source: PathBuf,
+    /// The model's name; the bundle's or the file's if not given
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where to serve predictions
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// Flags of `status`.
+#[cfg(feature = "agent")]
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// The device's endpoint
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600")]
+    pub(crate) endpoint: String,
+}
+
+/// Flags of `run`.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// The folder with `edgeward.toml`
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) project: PathBuf,
+    /// The control plane to register with; without it the run stays local
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER")]
+    pub(crate) server: Option<String>,
+    /// A run that the control plane asked for; a new one if not given
+    #[arg(long, value_name = "ID")]
+    pub(crate) run_id: Option<String>,
+    /// Why the run is made
+    #[arg(long, value_name = "TEXT", default_value = "by hand")]
+    pub(crate) cause: String,
+    /// Where stages are cached; `.edgeward` in the project if not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
+    /// The key that signs releases
+    #[arg(long, value_name = "FILE")]
+    pub(crate) release_key: Option<PathBuf>,
+    /// The operator token
+    #[arg(long, env = "EDGEWARD_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// A file with the operator token
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Flags of `convert`.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct ConvertArgs {
+    /// The ONNX file to translate
+    pub(crate) model: PathBuf,
+    /// The folder for what comes out
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Store the weights smaller
+    #[arg(long, value_enum, value_name = "SCHEME")]
+    pub(crate) quantize: Option<Quantize>,
+}
+
+/// How weights are stored.
+#[cfg(feature = "control")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Quantize {
+    /// Weights as 8-bit integers, computed in floats
+    W8,
+}
+
+/// Flags of `inspect`.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct InspectArgs {
+    /// An ONNX file or a bundle's folder
+    #[arg(value_name = "MODEL|BUNDLE")]
+    pub(crate) path: PathBuf,
+}
+
+/// Flags of `deploy`.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct DeployArgs {
+    /// The model
+    pub(crate) model: String,
+    /// Which version; the newest if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) version: Option<u64>,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "by hand")]
+    pub(crate) cause: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// `token`.
+#[cfg(feature = "control")]
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a join token; it is shown once
+    Create {
+        /// How many devices may use it
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+        /// How long it is valid, such as `90s`, `30m`, `1h`, `7d`
+        #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = parse_span)]
+        ttl: Duration,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// A listing.
+#[cfg(feature = "control")]
+#[derive(Subcommand)]
+pub(crate) enum ListCommand {
+    /// List them
+    Ls {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `rollout`.
+#[cfg(feature = "control")]
+#[derive(Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// List them
+    Ls {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Take one back: its devices return to what they ran before
+    Abort {
+        /// Which
+        rollout: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Flags of `events`.
+#[cfg(feature = "control")]
+#[derive(Args)]
+pub(crate) struct EventsArgs {
+    /// Keep printing new ones
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The first entry to show
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) from: u64,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// `audit`.
+#[cfg(feature = "control")]
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that nobody edited the ledger: chain, tree and signed checkpoints
+    Verify {
+        /// The control plane's folder
+        #[arg(long, value_name = "DIR", env = "EDGEWARD_DATA", default_value = ".edgeward/server")]
+        data: PathBuf,
+    },
+}
+
+/// Flags of `completions`.
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// A shell that completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// Friendly interactive shell
+    Fish,
+}
+
+#[cfg(feature = "control")]
+const RATE_PER_S_MAX: f64 = 1000.0;
+
+#[cfg(feature = "control")]
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= RATE_PER_S_MAX => Ok(rate),
+        _ => Err(format!("a rate is a number above 0 and up to {RATE_PER_S_MAX}")),
+    }
+}
+
+/// `90s`, `30m`, `1h`, `7d`, `500ms`.
+#[cfg(feature = "control")]
+fn parse_span(text: &str) -> Result<Duration, String> {
+    const RULE: &str = "a span is a whole number above 0 and a unit: 500ms, 90s, 30m, 1h, 7d";
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(RULE.to_owned()),
+    };
+    let span_ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
+    span_ms.filter(|ms| *ms > 0).map(Duration::from_millis).ok_or_else(|| RULE.to_owned())
+}
+
+#[cfg(all(test, feature = "control"))]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_is_where_the_guides_say() {
+        let mut names = Vec::new();
+        collect("edgeward", &Cli::command(), &mut names);
+        insta::assert_snapshot!(names.join("\n"));
+    }
+
+    fn collect(path: &str, command: &clap::Command, names: &mut Vec<String>) {
+        let visible = command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_global_set());
+        let flags = visible.map(|arg| {
+            arg.get_long().map_or_else(|| arg.get_id().as_str().to_uppercase(), |long| format!("--{long}"))
+        });
+        names.push(std::iter::once(path.to_owned()).chain(flags).collect::<Vec<_>>().join(" "));
+        for inner in command.get_subcommands() {
+            collect(&format!("{path} {}", inner.get_name()), inner, names);
+        }
+    }
+
+    #[test]
+    fn spans_read_as_people_write_them() {
+        let ms = |text| parse_span(text).ok().map(|span| span.as_millis());
+        assert_eq!(ms("500ms"), Some(500));
+        assert_eq!(ms("1h"), Some(3_600_000));
+        assert_eq!(ms("7d"), Some(604_800_000));
+        for bad in ["", "h", "0s", "1", "1.5h", "-1s", "1 h", "99999999999999999999d"] {
+            assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_are_bounded() {
+        assert_eq!(parse_rate("30"), Ok(30.0));
+        for bad in ["0", "-1", "NaN", "inf", "1001", "x"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! One file per noun; each takes its flags and an [`Output`], and returns an [`Outcome`].
+
+#[cfg(feature = "agent")]
+mod agent;
+#[cfg(feature = "control")]
+mod alert;
+#[cfg(feature = "control")]
+pub(crate) mod audit;
+mod completions;
+#[cfg(feature = "control")]
+mod convert;
+#[cfg(feature = "control")]
+mod deploy;
+#[cfg(feature = "control")]
+mod device;
+#[cfg(feature = "control")]
+mod events;
+#[cfg(feature = "control")]
+mod inspect;
+#[cfg(feature = "control")]
+mod model;
+#[cfg(feature = "control")]
+mod remote;
+#[cfg(feature = "control")]
+pub(crate) use remote::now;
+#[cfg(feature = "control")]
+mod rollout;
+#[cfg(feature = "control")]
+mod run;
+#[cfg(feature = "control")]
+mod runs;
+#[cfg(feature = "agent")]
+mod serve;
+#[cfg(feature = "control")]
+mod server;
+#[cfg(feature = "agent")]
+mod status;
+#[cfg(feature = "control")]
+mod token;
+
+use crate::args::{Cli, Command};
+use crate::output::{Outcome, Output};
+
+/// Does what was asked.
+pub(crate) fn run(cli: Cli) -> Outcome {
+    let out = Output::new(cli.json);
+    match cli.command {
+        #[cfg(feature = "agent")]
+        Command::Agent(args) => agent::run(args),
+        #[cfg(feature = "agent")]
+        Command::Serve(args) => serve::run(args),
+        #[cfg(feature = "agent")]
+        Command::Status(args) => status::run(&args, out),
+        Command::Completions(args) => completions::run(&args),
+        #[cfg(feature = "control")]
+        command => control(command, out),
+    }
+}
+
+#[cfg(feature = "control")]
+fn control(command: Command, out: Output) -> Outcome {
+    match command {
+        Command::Demo(args) => crate::demo::run(&args, out),
+        Command::Server(args) => server::run(args, out),
+        Command::Run(args) => run::run(&args, out),
+        Command::Convert(args) => convert::run(&args, out),
+        Command::Inspect(args) => inspect::run(&args, out),
+        Command::Deploy(args) => deploy::run(&args, out),
+        Command::Token(command) => token::run(&command, out),
+        Command::Device(command) => device::run(&command, out),
+        Command::Model(command) => model::run(&command, out),
+        Command::Runs(command) => runs::run(&command, out),
+        Command::Rollout(command) => rollout::run(&command, out),
+        Command::Alert(command) => alert::run(&command, out),
+        Command::Events(args) => events::run(&args, out),
+        Command::Audit(command) => audit::run(&command, out),
+        Command::Agent(_) | Command::Serve(_) | Command::Status(_) | Command::Completions(_) => Ok(()),
+    }
+}

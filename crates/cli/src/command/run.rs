@@ -1,0 +1,136 @@
+//! `edgeward run`: a project's pipeline, once.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use edgeward_api::Client;
+use edgeward_core::RunId;
+use edgeward_core::event::RunOutcome;
+use edgeward_model::RtenEngine;
+use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunSummary, Tools};
+use edgeward_trust::{Signer, SigningKey};
+
+use super::remote::{credential, now, refused};
+use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
+use crate::args::RunArgs;
+use crate::output::{Explain, Failure, Outcome, Output, note};
+use crate::process::interrupted;
+
+/// The work folder inside a project.
+const WORK_DIR: &str = ".edgeward";
+/// How long a run that was asked to stop may take for it.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
+    let project = ProjectFile::load(&args.project).explain("project", "reading the project")?;
+    let announcement = if args.run_id.is_some() { Announcement::Known } else { Announcement::Announce };
+    let run = run_id(args.run_id.as_deref())?;
+    let key = args.release_key.as_deref().map(read_key).transpose()?;
+    let client = client(args)?;
+    if let (Some(client), Announcement::Announce) = (&client, announcement) {
+        let told = client.register_project(&project.to_core_project());
+        told.map_err(|error| refused(&format!("registering project {}", project.name), &error))?;
+    }
+    let cancel = Arc::new(AtomicBool::new(false));
+    cancel_on_signal(&cancel).explain("system", "watching for signals")?;
+    let engine = RtenEngine::new();
+    let converter = EmbeddedConverter { engine: &engine };
+    let tools = Tools { trainer: &EmbeddedTrainer, converter: &converter, engine: &engine };
+    let context = RunContext {
+        work_dir: args.work.clone().unwrap_or_else(|| project.dir.join(WORK_DIR)),
+        run,
+        announcement,
+        cause: args.cause.clone(),
+        now: now(),
+        signer: key.as_ref().map(|key| key as &dyn Signer),
+        server: client.as_ref(),
+        tools: &tools,
+        cancel: &cancel,
+        progress: &|progress| tell(&progress),
+    };
+    let summary = edgeward_pipeline::run(&project, &context).map_err(|error| {
+        Failure::new("run", format!("running project {}: {}", project.name, error.chain()))
+    })?;
+    out.document(&summary, words)?;
+    verdict(&summary)
+}
+
+fn run_id(given: Option<&str>) -> Result<RunId, Failure> {
+    let text = given.map_or_else(|| format!("run-{}", uuid::Uuid::now_v7().simple()), str::to_owned);
+    RunId::new(text).map_err(|error| Failure::usage(format!("--run-id: {error}")))
+}
+
+fn read_key(file: &Path) -> Result<SigningKey, Failure> {
+    let doing = format!("reading the release key {}", file.display());
+    let bytes = fs::read(file).explain("key", &doing)?;
+    SigningKey::from_json(&bytes).explain("key", &doing)
+}
+
+fn client(args: &RunArgs) -> Result<Option<Client>, Failure> {
+    let Some(server) = &args.server else { return Ok(None) };
+    if args.release_key.is_none() {
+        return Err(Failure::usage("--server needs --release-key: devices run only what is signed").hint(
+            "the control plane's key is DATA/keys/releases.json; without --server the run stays local",
+        ));
+    }
+    let token = credential(args.token.as_deref(), args.token_file.as_deref())?;
+    Ok(Some(Client::new(server, token)))
+}
+
+/// At the first signal the training command is stopped; what then still works has a moment to end. Stages are kept or not
+/// kept as a whole, so a run that is cut off goes on where it stopped.
+fn cancel_on_signal(cancel: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let cancel = Arc::clone(cancel);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(interrupted());
+        cancel.store(true, Ordering::SeqCst);
+        thread::sleep(STOP_GRACE);
+        std::process::exit(1);
+    })?;
+    Ok(())
+}
+
+fn tell(progress: &Progress) {
+    note(&match progress {
+        Progress::Waiting => "waiting for another run of this project".to_owned(),
+        Progress::StageStarted { stage } => format!("{stage} ..."),
+        Progress::StageCached { stage } => format!("{stage}: nothing new"),
+        Progress::StageFinished { stage, millis } => format!("{stage}: done in {millis} ms"),
+        Progress::Log { stage, line } => format!("{stage}: {line}"),
+        Progress::Judged(verdict) => {
+            let word = if verdict.passed { "passed" } else { "refused" };
+            format!("gate {} {word}: {}", verdict.gate, verdict.reason)
+        }
+    });
+}
+
+fn words(summary: &RunSummary) -> String {
+    let cached = summary.stages.iter().filter(|stage| stage.cached).count();
+    let stages = format!("{} stages, {cached} of them with nothing new to do", summary.stages.len());
+    let version = summary.version.map_or_else(String::new, |version| format!(", version {version}"));
+    match &summary.bundle {
+        Some(bundle) => {
+            let place = summary.bundle_path.as_deref().unwrap_or_default();
+            format!("{} passed{version}: {bundle}\n{place}\n{stages}", summary.model)
+        }
+        None => format!("{} did not pass its gates\n{stages}", summary.model),
+    }
+}
+
+fn verdict(summary: &RunSummary) -> Outcome {
+    match &summary.outcome {
+        RunOutcome::Passed { .. } => Ok(()),
+        RunOutcome::Refused { reason } => {
+            Err(Failure::new("gate", format!("run {} was refused: {reason}", summary.run))
+                .hint("look at the data, or at [gate] and [validate] in edgeward.toml"))
+        }
+        RunOutcome::Failed { reason } => {
+            Err(Failure::new("run", format!("run {} failed: {reason}", summary.run)))
+        }
+    }
+}

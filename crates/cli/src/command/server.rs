@@ -1,0 +1,45 @@
+//! `edgeward server`: the control plane.
+
+use std::time::Duration;
+
+use edgeward_server::{ServerConfig, ServerError, bind};
+use serde::Serialize;
+
+use crate::args::ServerArgs;
+use crate::output::{Explain, Failure, Outcome, Output};
+use crate::process::{block_on, interrupted};
+
+/// Longest time between two looks of the reconcilers.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What it says once it listens.
+#[derive(Serialize)]
+struct Listening {
+    address: String,
+}
+
+pub(crate) fn run(args: ServerArgs, out: Output) -> Outcome {
+    let program = std::env::current_exe().explain("system", "finding this program's own file")?;
+    let config = ServerConfig {
+        data_dir: args.data,
+        listen: args.listen,
+        require_auth: args.require_auth,
+        runner_program: program,
+        tick: TICK,
+    };
+    block_on(serve(config, out))?
+}
+
+async fn serve(config: ServerConfig, out: Output) -> Outcome {
+    let failed = |error: ServerError| {
+        let problem = error.problem();
+        let failure = Failure::new(&problem.kind, format!("starting the control plane: {}", problem.error));
+        problem.hints.iter().fold(failure, Failure::hint)
+    };
+    let bound = bind(config).await.map_err(failed)?;
+    let listening = Listening { address: bound.url().to_owned() };
+    out.document(&listening, |listening| {
+        format!("the control plane and its dashboard are at {}", listening.address)
+    })?;
+    bound.serve(interrupted()).await.map_err(failed)
+}

@@ -1,0 +1,190 @@
+//! `edgeward demo`: real processes, real requests, real decay, and the loop closing by itself.
+//!
+//! The demo starts a control plane and devices as processes of this very program, trains a first model, sends images at
+//! a steady rate, lets new digits appear, and then only watches: noticing, retraining and rolling out are the system's.
+//! What is measured and how is in [`pools`] and [`summary`].
+
+mod board;
+mod infer;
+mod load;
+mod observe;
+mod pools;
+mod stage;
+mod story;
+mod summary;
+mod supervisor;
+mod traffic;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, thread};
+
+use board::{Board, Mode, Stop};
+use observe::Ears;
+use pools::{DIGITS_CSV, Pools};
+use stage::Layout;
+use story::{Story, Told};
+use summary::{Circumstances, Summary, summarise};
+use supervisor::Supervisor;
+use traffic::Traffic;
+
+use crate::args::{DemoArgs, StoryName};
+use crate::command::audit;
+use crate::output::{self, Explain, Failure, Outcome, Output, on_terminal};
+use crate::process;
+
+/// Tells the story and prints what was measured.
+pub(crate) fn run(args: &DemoArgs, out: Output) -> Outcome {
+    let StoryName::Robots = args.story;
+    let stop = Stop::default();
+    watch_signals(&stop).explain("system", "watching for signals")?;
+    let mut folder = Folder::open(args)?;
+    let result = tell(args, out, folder.path(), &stop);
+    folder.keep_if(result.is_err() && !stop.is_raised());
+    let summary = result?;
+    out.document(&summary, Summary::words)?;
+    match summary.ledger_verified {
+        true => Ok(()),
+        false => Err(Failure::new("ledger", "the ledger of the demo does not verify")),
+    }
+}
+
+fn tell(args: &DemoArgs, out: Output, dir: &Path, stop: &Stop) -> Result<Summary, Failure> {
+    let mode = if on_terminal() && !args.once && !out.is_json() { Mode::View } else { Mode::Plain };
+    let pools = Arc::new(Pools::split(DIGITS_CSV).explain("demo", "splitting the digits")?);
+    let layout = Layout::create(dir, &pools)?;
+    let board = Arc::new(Board::new(mode));
+    board.say(format!("everything is in {}", layout.dir().display()));
+    let heard = Arc::clone(&board);
+    let mut supervisor =
+        Supervisor::new(move |text| heard.say(text)).explain("system", "starting the supervisor")?;
+    let story = Story {
+        layout: &layout,
+        board: &board,
+        supervisor: &supervisor,
+        traffic: &Arc::new(Traffic::new(usize::from(args.devices))),
+        pools: &pools,
+        ears: &Ears::default(),
+        stop,
+        rate: args.rate,
+        devices: (1..=args.devices).map(|n| format!("robot-{n}")).collect(),
+    };
+    let told = match mode {
+        Mode::Plain => plain(&story)?,
+        Mode::View => viewed(&story)?,
+    };
+    let restarts = supervisor.restarts();
+    supervisor.end();
+    let ledger_verified = verify(&layout, &board);
+    let circumstances = Circumstances {
+        story: "robots".to_owned(),
+        ledger_verified,
+        restarts,
+        retrains: told.retrains,
+        false_alarms: told.false_alarms,
+        seconds_total: board.elapsed().as_secs_f64(),
+    };
+    summarise(&told.log, &told.marks, circumstances)
+        .ok_or_else(|| Failure::new("demo", "a phase of the story has no measured answer"))
+}
+
+/// The story as lines on stderr; it ends by itself.
+fn plain(story: &Story<'_>) -> Result<Told, Failure> {
+    let (client, observer) = story.open()?;
+    let mut running = story.begin(&client, observer)?;
+    let mut told = story.tell(&running)?;
+    running.load.end();
+    story.board.say("the story is over: stopping every process");
+    told.log = story.traffic.log().clone();
+    Ok(told)
+}
+
+/// The story beside the live view; requests flow until the person has seen enough.
+fn viewed(story: &Story<'_>) -> Result<Told, Failure> {
+    let (client, observer) = story.open()?;
+    thread::scope(|scope| {
+        let teller = scope.spawn(|| {
+            let running = story.begin(&client, observer)?;
+            let told = story.tell(&running)?;
+            story.board.set_ending("the loop closed; requests keep flowing; q ends the demo".to_owned());
+            while !story.stop.is_raised() {
+                thread::sleep(view::FRAME);
+            }
+            drop(running);
+            Ok(told)
+        });
+        let shown = view::show(story, || teller.is_finished());
+        story.stop.raise();
+        let told = teller.join().unwrap_or_else(|_| Err(Failure::new("demo", "the story broke off")));
+        shown.explain("terminal", "drawing the live view")?;
+        told
+    })
+}
+
+fn verify(layout: &Layout, board: &Board) -> bool {
+    match audit::verify(&layout.server()) {
+        Ok(verified) => {
+            board.say(format!("ledger: {}", verified.words()));
+            true
+        }
+        Err(failure) => {
+            board.say(format!("ledger: {}", failure.error));
+            false
+        }
+    }
+}
+
+/// Raises `stop` at the first SIGINT or SIGTERM.
+fn watch_signals(stop: &Stop) -> std::io::Result<()> {
+    let stop = stop.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(process::interrupted());
+        stop.raise();
+    })?;
+    Ok(())
+}
+
+/// The demo's folder: temporary unless a person named one or asked to keep it.
+struct Folder {
+    path: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    fn open(args: &DemoArgs) -> Result<Self, Failure> {
+        match &args.data {
+            Some(path) => Self::named(path),
+            None => {
+                let dir = tempfile::Builder::new().prefix("edgeward-demo-").tempdir();
+                let dir = dir.explain("folder", "making a temporary folder")?;
+                let mut folder = Self { path: dir.path().to_owned(), temporary: Some(dir) };
+                folder.keep_if(args.keep);
+                Ok(folder)
+            }
+        }
+    }
+
+    /// A folder that a person named: it must be new or empty, and it stays.
+    fn named(path: &Path) -> Result<Self, Failure> {
+        fs::create_dir_all(path).explain("folder", format_args!("making {}", path.display()))?;
+        let mut entries = fs::read_dir(path).explain("folder", format_args!("reading {}", path.display()))?;
+        if entries.next().is_some() {
+            return Err(Failure::usage(format!("--data {}: the folder is not empty", path.display()))
+                .hint("name a new folder: every demo starts afresh"));
+        }
+        Ok(Self { path: path.to_owned(), temporary: None })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn keep_if(&mut self, keep: bool) {
+        if let Some(dir) = self.temporary.take_if(|_| keep) {
+            let kept = dir.keep();
+            output::note(&format!("the demo's folder is kept: {}", kept.display()));
+        }
+    }
+}

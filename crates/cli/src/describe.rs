@@ -1,0 +1,74 @@
+//! Ledger events in words, one line each. Listings and the demo's timeline say the same thing the same way.
+
+use edgeward_core::Event;
+use edgeward_core::event::{RolloutOutcome, RunOutcome};
+
+/// What happened.
+pub(crate) fn event(event: &Event) -> String {
+    match event {
+        Event::ProjectRegistered(project) => format!("project {} is registered", project.name),
+        Event::DeviceEnrolled { device } => format!("{device} joined the fleet"),
+        Event::RunRequested { run, cause, .. } => format!("run {run} is asked for: {cause}"),
+        Event::RunFinished { run, outcome, .. } => format!("run {run} {}", run_outcome(outcome)),
+        Event::GateJudged { gate, passed, reason, .. } => {
+            format!("gate {gate} {}: {reason}", if *passed { "passed" } else { "refused" })
+        }
+        Event::ModelRegistered(version) => {
+            let (model, number, bundle) = (&version.model, version.version, version.bundle.short());
+            format!("{model} version {number} ({bundle}) is registered")
+        }
+        Event::AliasMoved { model, alias, version } => format!("{alias} of {model} is now version {version}"),
+        Event::RolloutStarted { model, version, cause, .. } => {
+            format!("rollout of {model} version {version} begins: {cause}")
+        }
+        Event::RolloutAdvanced { wave, reasons, .. } => {
+            format!("rollout wave {} opens: {}", wave + 1, reasons.join("; "))
+        }
+        Event::RolloutFinished { outcome, reasons, .. } => {
+            format!("rollout {}: {}", rollout_outcome(*outcome), reasons.join("; "))
+        }
+        Event::AlertRaised(alert) => {
+            format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
+        }
+    }
+}
+
+/// How a run ended.
+pub(crate) fn run_outcome(outcome: &RunOutcome) -> String {
+    match outcome {
+        RunOutcome::Passed { bundle } => format!("passed every gate and made {}", bundle.short()),
+        RunOutcome::Refused { reason } => format!("was refused: {reason}"),
+        RunOutcome::Failed { reason } => format!("failed: {reason}"),
+    }
+}
+
+/// How a rollout ended.
+pub(crate) const fn rollout_outcome(outcome: RolloutOutcome) -> &'static str {
+    match outcome {
+        RolloutOutcome::Completed => "completed",
+        RolloutOutcome::RolledBack => "rolled back",
+        RolloutOutcome::Superseded => "superseded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeward_core::{DeviceId, Digest, RunId};
+
+    use super::*;
+
+    #[test]
+    fn events_read_as_sentences() {
+        let joined = Event::DeviceEnrolled { device: DeviceId::new("robot-1").unwrap() };
+        assert_eq!(event(&joined), "robot-1 joined the fleet");
+        let judged = Event::GateJudged {
+            run: RunId::new("r1").unwrap(),
+            gate: "accuracy".into(),
+            passed: false,
+            reason: "0.7 is below 0.9".into(),
+        };
+        assert_eq!(event(&judged), "gate accuracy refused: 0.7 is below 0.9");
+        let bundle = Digest::of(b"x");
+        assert!(run_outcome(&RunOutcome::Passed { bundle }).ends_with(&bundle.short()));
+    }
+}

@@ -1,0 +1,29 @@
+//! The one binary. It reads flags, the environment and the terminal, so that no library has to; what it then does is
+//! in the libraries. Each command is one file in [`command`], its flags are in [`args`].
+
+#[cfg(feature = "control")]
+mod adapters;
+mod args;
+mod command;
+#[cfg(feature = "control")]
+mod demo;
+#[cfg(feature = "control")]
+mod describe;
+mod output;
+mod process;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    let json = cli.json;
+    match process::prepare(&cli).and_then(|()| command::run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}

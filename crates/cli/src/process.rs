@@ -1,0 +1,70 @@
+//! This process: its log, its signals, its runtime, and the parent it must not outlive.
+
+use std::future::Future;
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Cli;
+use crate::output::{Explain, Failure, Outcome};
+
+/// Sets up the log and, for a child of the demo, its tie to the parent.
+pub(crate) fn prepare(cli: &Cli) -> Outcome {
+    start_log(&cli.log)?;
+    match cli.parent {
+        Some(parent) => tie_to_parent(parent),
+        None => Ok(()),
+    }
+}
+
+fn start_log(filter: &str) -> Outcome {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(format!("--log '{filter}': {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .init();
+    Ok(())
+}
+
+/// Asks the system to stop this process when `parent` ends, however that ends.
+#[cfg(target_os = "linux")]
+fn tie_to_parent(parent: i32) -> Outcome {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .explain("system", "tying this process to its parent")?;
+    match getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent) {
+        true => Ok(()),
+        false => Err(Failure::new("orphan", format!("the parent process {parent} has ended already"))),
+    }
+}
+
+/// Elsewhere the parent's own clean-up has to do.
+#[cfg(not(target_os = "linux"))]
+fn tie_to_parent(_parent: i32) -> Outcome {
+    Ok(())
+}
+
+/// Resolves at the first SIGINT or SIGTERM.
+pub(crate) async fn interrupted() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::warn!("signals cannot be watched here: stop the process by force");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        _ = terminate.recv() => tracing::info!("asked to end: stopping"),
+    }
+}
+
+/// Runs `work` to its end on a runtime of its own.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .explain("system", "starting the async runtime")?;
+    Ok(runtime.block_on(work))
+}

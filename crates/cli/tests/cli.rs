@@ -1,0 +1,145 @@
+//! The command line as people and scripts meet it: exit codes, errors, hints.
+
+#![cfg(feature = "control")]
+
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn run(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeward"));
+    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG"] {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs `args`; the exit code must be `code`, and stderr must hold every one of `words`.
+fn check(args: &[&str], code: i32, words: &[&str]) {
+    let output = run(args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?}: '{word}' is missing in: {said}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_names_the_flag() {
+    check(&["server", "--listne", "x"], 2, &["--listne", "--listen"]);
+    check(&["server", "--listen", "nowhere"], 2, &["nowhere", "--listen"]);
+    check(&["demo", "--devices", "0"], 2, &["0", "--devices"]);
+    check(&["demo", "--rate", "fast"], 2, &["fast", "--rate"]);
+    check(&["demo", "ponies"], 2, &["ponies", "robots"]);
+    check(&["token", "create", "--ttl", "soon"], 2, &["soon", "90s"]);
+    check(&["agent", "--name", "No Name"], 2, &["No Name"]);
+    check(
+        &["run", "--server", "http://127.0.0.1:1", "--project", "../../examples/robots"],
+        2,
+        &["--release-key", "hint:"],
+    );
+    check(&["device", "ls", "--log", "[["], 2, &["--log"]);
+    check(&[], 2, &["Usage"]);
+}
+
+#[test]
+fn failures_are_json_when_asked() {
+    for args in
+        [&["server", "--wrong", "--json"][..], &["device", "ls", "--server", "http://127.0.0.1:1", "--json"]]
+    {
+        let output = run(args);
+        let failure: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert!(failure["kind"].is_string() && failure["error"].is_string(), "{failure}");
+        assert!(!failure["hints"].as_array().unwrap().is_empty(), "{failure}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for (args, word) in
+        [(&["--help"][..], "demo"), (&["--version"], "edgeward"), (&["demo", "--help"], "--devices")]
+    {
+        let output = run(args);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains(word));
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_taken_port_is_named_with_a_way_out() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    check(&["server", "--data", data, "--listen", &address], 1, &["error:", &address, "hint:", "--listen"]);
+}
+
+#[test]
+fn an_absent_control_plane_is_named_with_a_way_out() {
+    check(
+        &["model", "ls", "--server", "http://127.0.0.1:1"],
+        1,
+        &["http://127.0.0.1:1", "hint:", "edgeward server"],
+    );
+    check(&["status", "--endpoint", "http://127.0.0.1:1"], 1, &["http://127.0.0.1:1", "hint:"]);
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    check(&["inspect", "/nowhere.onnx"], 1, &["/nowhere.onnx"]);
+    check(&["convert", "/nowhere.onnx", "--out", "/nowhere"], 1, &["/nowhere.onnx"]);
+    check(&["run", "--project", "/nowhere"], 1, &["/nowhere", "edgeward.toml"]);
+    check(&["audit", "verify", "--data", "/nowhere"], 1, &["/nowhere", "--data"]);
+    check(&["serve", "/nowhere.onnx", "--listen", "127.0.0.1:0"], 1, &["/nowhere.onnx"]);
+}
+
+#[test]
+fn a_demo_folder_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mine"), "").unwrap();
+    check(&["demo", "--once", "--data", dir.path().to_str().unwrap()], 2, &["not empty", "hint:"]);
+}
+
+#[test]
+fn every_shell_gets_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("rollout"), "{shell}");
+    }
+}
+
+#[test]
+fn a_model_is_trained_inspected_and_converted_without_a_control_plane() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = dir.path().join("project");
+    std::fs::create_dir_all(project.join("data")).unwrap();
+    for file in ["edgeward.toml", "data/digits.csv"] {
+        let source =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/robots").join(file);
+        std::fs::copy(source, project.join(file)).unwrap();
+    }
+    let output = run(&["run", "--json", "--project", project.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let again = run(&["run", "--json", "--project", project.to_str().unwrap()]);
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(summary["bundle"], again["bundle"]);
+    assert!(again["stages"].as_array().unwrap().iter().all(|stage| stage["cached"] == true), "{again}");
+
+    let bundle = summary["bundle_path"].as_str().unwrap();
+    let inspected = run(&["inspect", "--json", bundle]);
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    assert_eq!(inspected["bundle"]["digest"], summary["bundle"]);
+    assert!(inspected["parameters"].as_u64().unwrap() > 64, "{inspected}");
+    assert_eq!(inspected["engines"][0]["refusal"], Value::Null, "{inspected}");
+
+    let out = dir.path().join("out");
+    let model = format!("{bundle}/model.onnx");
+    let converted = run(&["convert", &model, "--out", out.to_str().unwrap(), "--quantize", "w8", "--json"]);
+    let report: Value = serde_json::from_slice(&converted.stdout).unwrap();
+    assert_eq!(report["files"].as_array().unwrap().len(), report["built"].as_array().unwrap().len());
+    assert!(out.join("variants/rten-f32/model.onnx").is_file(), "{report}");
+}

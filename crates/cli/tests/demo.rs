@@ -1,0 +1,126 @@
+//! The loop, end to end, with the real binary: once undisturbed, once with its processes killed in the middle.
+
+#![cfg(feature = "control")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+
+fn edgeward() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_edgeward"))
+}
+
+/// A demo small and fast enough for a test: two devices, many requests.
+fn demo(data: &Path) -> Command {
+    let mut command = edgeward();
+    command
+        .args(["demo", "robots", "--once", "--json", "--devices", "2", "--rate", "90", "--data"])
+        .arg(data);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn summary_of(stdout: &[u8]) -> Value {
+    let text = String::from_utf8_lossy(stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap()
+}
+
+fn check_summary(summary: &Value) {
+    let number = |key: &str| summary[key].as_f64().unwrap_or_else(|| panic!("{key} in {summary}"));
+    assert!(number("accuracy_before") >= 0.93, "{summary}");
+    assert!(number("accuracy_decayed") <= 0.88, "{summary}");
+    assert!(number("accuracy_after") >= 0.92, "{summary}");
+    assert_eq!(number("failed_requests"), 0.0, "{summary}");
+    assert!(number("detected_after_samples") > 0.0, "{summary}");
+    assert_eq!(summary["ledger_verified"], true, "{summary}");
+    assert_ne!(summary["model_before"], summary["model_after"], "{summary}");
+}
+
+fn audit(data: &Path) -> (Option<i32>, String) {
+    let output = edgeward().args(["audit", "verify", "--data"]).arg(data).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Changes a word of the ledger behind the control plane's back.
+fn tamper(database: &Path) {
+    let mut bytes = fs::read(database).unwrap();
+    let (word, other) = (b"first model", b"worst model");
+    let found: Vec<usize> =
+        (0..bytes.len() - word.len()).filter(|&at| bytes[at..].starts_with(word)).collect();
+    assert!(!found.is_empty(), "the ledger is in the database file");
+    for at in found {
+        bytes[at..at + word.len()].copy_from_slice(other);
+    }
+    fs::write(database, bytes).unwrap();
+}
+
+#[test]
+fn the_loop_closes_and_an_edited_ledger_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("demo");
+    let output = demo(&data).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    check_summary(&summary_of(&output.stdout));
+    for line in said.lines().filter(|line| line.contains("runs as pid")) {
+        assert!(!is_alive(pid_in(line)), "{line}");
+    }
+
+    let server = data.join("server");
+    let (code, text) = audit(&server);
+    assert_eq!(code, Some(0), "{text}");
+    tamper(&server.join("edgeward.db"));
+    let (code, text) = audit(&server);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("entry "), "{text}");
+}
+
+#[test]
+fn killed_processes_come_back_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = demo(&dir.path().join("demo")).spawn().unwrap();
+    let said = kill_on_the_way(&mut child);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{said}");
+    let summary = summary_of(&output.stdout);
+    check_summary(&summary);
+    assert_eq!(summary["restarts"], 2, "{summary}\n{said}");
+}
+
+/// Kills a device when the bad days begin and the control plane at the first alert; what the demo said.
+fn kill_on_the_way(child: &mut Child) -> String {
+    let mut said = String::new();
+    let (mut device, mut server) = (None, None);
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        match line.contains("runs as pid") {
+            true if line.contains("robot-1") => device = Some(pid_in(&line)),
+            true if line.contains("server") => server = Some(pid_in(&line)),
+            _ => {}
+        }
+        let victim = match line.contains("== ") {
+            true if line.contains("== decay") => device.take(),
+            true if line.contains("== alert") => server.take(),
+            _ => None,
+        };
+        if let Some(pid) = victim {
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+        said = format!("{said}{line}\n");
+    }
+    said
+}
+
+fn pid_in(line: &str) -> Pid {
+    let number = line.rsplit(' ').next().and_then(|word| word.parse().ok());
+    number.and_then(Pid::from_raw).unwrap_or_else(|| panic!("no pid in {line}"))
+}
+
+fn is_alive(pid: Pid) -> bool {
+    test_kill_process(pid).is_ok()
+}
