@@ -1,6 +1,7 @@
 //! The command line as people and scripts meet it: exit codes, errors, hints.
 
 #![cfg(feature = "control")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
