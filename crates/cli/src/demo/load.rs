@@ -229,7 +229,7 @@ fn deliver(caller: &Caller, incoming: &Receiver<Label>) {
         match caller.label(&batch, Instant::now() + REQUEST_DEADLINE) {
             Ok(()) => drop(waiting.drain(..batch.len())),
             Err(Miss::Answer(why)) => {
-                tracing::warn!("{} labels were not taken: {why}", batch.len());
+                tracing::debug!("{} labels were not taken: {why}", batch.len());
                 waiting.drain(..batch.len());
             }
             Err(Miss::Connection(_) | Miss::Busy(_)) => thread::sleep(RETRY_DELAY),
