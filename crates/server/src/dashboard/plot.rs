@@ -155,7 +155,7 @@ pub(crate) fn plot(seen: &Snapshot) -> Markup {
     };
     html! {
         figure.plot {
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(summary(drift)) {
+            div.scroll tabindex="0" role="region" aria-label="Plot" { svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(summary(drift)) {
                 (accuracy_panel(drift, axis))
                 (psi_panel(drift, axis))
                 @for mark in marks(seen, axis) {
@@ -164,7 +164,7 @@ pub(crate) fn plot(seen: &Snapshot) -> Markup {
                 }
                 text.axis x=(LEFT) y=(HEIGHT - 8.0) { (clock(axis.from)) }
                 text.axis x=(RIGHT) y=(HEIGHT - 8.0) text-anchor="end" { (clock(axis.to)) " UTC" }
-            }
+            } }
             figcaption {
                 span.key.alert { "alert" } span.key.deploy { "rollout" }
                 span.note { "Index above " (PSI_CHANGED) ": the stream has changed." }
