@@ -7,6 +7,8 @@ use crate::bins::{Bins, FIRST_CLASS};
 use crate::reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 use crate::reference::{Reference, Stream, StreamKind};
 use crate::sample::Sample;
+use crate::verification::Verification;
+use crate::whitening::{Filter, Whitening};
 
 /// Most rows a reference is fitted on; more add nothing that 32 bins could show.
 pub const MAX_REFERENCE_ROWS: usize = 1 << 20;
@@ -62,6 +64,67 @@ impl Reference {
         classes: &[String],
         rows: impl IntoIterator<Item = Sample<'a>>,
     ) -> Result<Self, FitError> {
+        let columns = Columns::of(feature_names, classes, rows)?;
+        Ok(columns.assemble(feature_names, classes, |_, _| None))
+    }
+
+    /// The same of rows in the order in which they came, one after the other at an even pace, so that numeric
+    /// streams are whitened: a value is then judged by what its past lets expect. Shuffled rows do not show
+    /// what follows what; fit those with [`Reference::fit`].
+    ///
+    /// # Errors
+    /// As [`Reference::fit`].
+    pub fn fit_ordered<'a>(
+        feature_names: &[String],
+        classes: &[String],
+        rows: impl IntoIterator<Item = Sample<'a>>,
+        seasons: &Seasons,
+    ) -> Result<Self, FitError> {
+        let columns = Columns::of(feature_names, classes, rows)?;
+        Ok(columns.assemble(feature_names, classes, |name, column| whiten(name, column, seasons)))
+    }
+}
+
+/// Cycles of an ordered reference, in samples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seasons {
+    /// Known cycles, as 24 for a day of hourly samples; those over [`crate::SEASON_MAX`] are ignored.
+    pub lags: Vec<usize>,
+    /// Whether to look for further ones.
+    pub find: bool,
+}
+
+impl Default for Seasons {
+    fn default() -> Self {
+        Self { lags: Vec::new(), find: true }
+    }
+}
+
+/// The whitening of one stream, unless there is nothing to take out and nothing to warn of.
+fn whiten(name: &str, column: &[f32], seasons: &Seasons) -> Option<Box<Whitening>> {
+    let filter = Filter::fit(column, &seasons.lags, seasons.find)?;
+    let verification = Verification::of(column, &seasons.lags, seasons.find);
+    if filter.is_trivial() && verification.is_clean() {
+        return None;
+    }
+    let surprises: Vec<f32> = filter.surprises(column).into_iter().flatten().collect();
+    let surprises = numeric_stream(name, surprises);
+    Some(Box::new(Whitening { filter, surprises, verification }))
+}
+
+/// Rows turned into columns.
+struct Columns {
+    features: Vec<Vec<f32>>,
+    confidence: Vec<f32>,
+    predicted: Vec<u64>,
+}
+
+impl Columns {
+    fn of<'a>(
+        feature_names: &[String],
+        classes: &[String],
+        rows: impl IntoIterator<Item = Sample<'a>>,
+    ) -> Result<Self, FitError> {
         check_limits(feature_names, classes)?;
         let mut columns = vec![Vec::new(); feature_names.len()];
         let mut confidence = Vec::new();
@@ -75,15 +138,29 @@ impl Reference {
         if confidence.is_empty() {
             return Err(FitError::NoRows);
         }
+        Ok(Self { features: columns, confidence, predicted })
+    }
+
+    fn assemble(
+        self,
+        feature_names: &[String],
+        classes: &[String],
+        whiten: impl Fn(&str, &[f32]) -> Option<Box<Whitening>>,
+    ) -> Reference {
+        let Self { features, confidence, predicted } = self;
         let n = confidence.len() as u64;
-        let named = feature_names.iter().zip(columns);
-        let mut streams: Vec<Stream> = named.map(|(name, column)| numeric_stream(name, column)).collect();
+        let numeric = |name: &str, column: Vec<f32>| {
+            let whitening = whiten(name, &column);
+            Stream { whitening, ..numeric_stream(name, column) }
+        };
+        let named = feature_names.iter().zip(features);
+        let mut streams: Vec<Stream> = named.map(|(name, column)| numeric(name, column)).collect();
         if !classes.is_empty() {
             let kind = StreamKind::Categorical { classes: classes.to_vec() };
-            streams.push(Stream { name: PREDICTION.to_owned(), kind, counts: predicted });
+            streams.push(Stream { name: PREDICTION.to_owned(), kind, counts: predicted, whitening: None });
         }
-        streams.push(numeric_stream(CONFIDENCE, confidence));
-        Ok(Self::assemble(feature_names.len(), n, streams))
+        streams.push(numeric(CONFIDENCE, confidence));
+        Reference::assemble(feature_names.len(), n, streams)
     }
 }
 
@@ -117,7 +194,7 @@ fn check_row(row: usize, sample: &Sample<'_>, expected: usize, classes: usize) -
     }
 }
 
-fn numeric_stream(name: &str, column: Vec<f32>) -> Stream {
+pub(crate) fn numeric_stream(name: &str, column: Vec<f32>) -> Stream {
     let mut finite: Vec<f32> = column.iter().copied().filter(|v| v.is_finite()).collect();
     finite.sort_by(f32::total_cmp);
     let bins = Bins::of_sorted(&finite);
@@ -127,7 +204,7 @@ fn numeric_stream(name: &str, column: Vec<f32>) -> Stream {
     let tail_high = tail_scale(finite.iter().rev().map(|v| -f64::from(*v)), finite.len());
     let tail_low = tail_scale(finite.iter().map(|v| f64::from(*v)), finite.len());
     let kind = StreamKind::Numeric(Numeric { bins, mean, sd, tail_low, tail_high });
-    Stream { name: name.to_owned(), kind, counts }
+    Stream { name: name.to_owned(), kind, counts, whitening: None }
 }
 
 fn moments(values: &[f32]) -> (f64, f64) {

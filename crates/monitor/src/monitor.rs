@@ -15,7 +15,7 @@ use crate::outlier::{self, Limiter, Watch};
 use crate::performance::{DecayDetector, LabelWindow};
 use crate::profile::Profile;
 use crate::reference::Reference;
-use crate::sample::Sample;
+use crate::sample::{Rows, Sample};
 
 const DRIFT_SHARE: f64 = 0.5;
 const OUTLIER_SHARE: f64 = 0.25;
@@ -157,17 +157,29 @@ impl Monitor {
 
     /// Places each value into its cell and its profile, and checks those outside the support.
     fn place(&mut self, sample: &Sample<'_>, alarms: &mut Vec<Alarm>) {
-        let Self { reference, samples, profile, watch, cells, .. } = self;
+        let Self { reference, samples, profile, watch, detector, cells, .. } = self;
         let counting = profile.begin();
         reference.place(sample, |i, cell, value| {
-            cells[i] = cell as u32;
+            let (judged, surprise) = detector.whiten(&reference.streams[i], i, cell, value);
+            cells[i] = judged;
             if counting {
                 profile.count(i, cell, value);
             }
-            if reference.streams[i].counts[cell] == 0 {
-                alarms.extend(watch.judge(reference, i, value, *samples));
+            if reference.streams[i].is_odd(cell, judged) {
+                alarms.extend(watch.judge(reference, i, (value, surprise), *samples));
             }
         });
+    }
+
+    /// Shows the past of whitened streams without counting or judging it: the rows right before the first that is
+    /// observed. Without it a whitened stream waits until its past is long enough.
+    pub fn prime(&mut self, rows: &Rows<'_>) {
+        let Self { reference, detector, .. } = self;
+        for row in 0..rows.len() {
+            reference.place(&rows.sample(row), |i, cell, value| {
+                detector.whiten(&reference.streams[i], i, cell, value);
+            });
+        }
     }
 
     /// Takes one label, whenever it arrives: whether the prediction was right.

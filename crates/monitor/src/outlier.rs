@@ -7,7 +7,11 @@
 //! it only non-finite values count, and the detector watches for the rest.
 //!
 //! Limit: after an alarm a stream holds its peace for [`HOLD_OFF_SAMPLES`], then twice as long, and so on;
-//! the profile counts every value all the same. Deliberately missing: the conformal check of a value's change.
+//! the profile counts every value all the same.
+//!
+//! A whitened stream is checked by its surprise too: its change from what its past let expect, in units of its
+//! recent spread. One whose level wanders is checked by nothing else, for its support says nothing about
+//! tomorrow.
 
 use crate::alarm::{Alarm, outlier_alarm};
 use crate::bins::{MISSING, NEGATIVE_INFINITY};
@@ -43,12 +47,37 @@ pub fn check(
 ) -> Option<Outlier> {
     let described = reference.streams.get(stream)?;
     let numeric = described.numeric()?;
+    let wanders = described.whitening.as_ref().is_some_and(|whitening| whitening.filter.prediction.wanders());
     check_cell(described, numeric, numeric.bins.cell(value), value)
         .or_else(|| {
-            let tests = 2.0 * reference.streams.len() as f64;
-            finite(numeric, reference.n, value, margin, arl_samples * tests)
+            let rarity = arl_samples * tests(reference);
+            if wanders { None } else { finite(numeric, reference.n, value, margin, rarity) }
         })
         .map(|log10_evidence| Outlier { stream, value, log10_evidence })
+}
+
+/// Checks how far a value lies from what its past let expect, in the units of its whitened stream.
+fn check_surprise(
+    reference: &Reference,
+    stream: usize,
+    (value, surprise): (f32, f32),
+    margin: f64,
+    arl_samples: f64,
+) -> Option<Outlier> {
+    let surprises = &reference.streams.get(stream)?.whitening.as_ref()?.surprises;
+    let rarity = arl_samples * tests(reference);
+    finite(surprises.numeric()?, surprises.rows(), surprise, margin, rarity).map(|log10_evidence| Outlier {
+        stream,
+        value,
+        log10_evidence,
+    })
+}
+
+/// Tests per sample: both sides of each stream that the reference describes, as it comes and by its surprise.
+fn tests(reference: &Reference) -> f64 {
+    let tested = |stream: &&Stream| !stream.is_silent();
+    let whitened = reference.streams.iter().filter(|stream| stream.whitening.is_some()).count();
+    2.0 * (reference.streams.iter().filter(tested).count() + whitened).max(1) as f64
 }
 
 /// Evidence against a value whose kind the reference never had.
@@ -86,16 +115,19 @@ impl Watch {
         Self { limiter: Limiter::new(streams), margin, arl_samples }
     }
 
-    /// Judges a value that lies in a cell the reference never saw.
+    /// Judges a value and its surprise, one of which lies in a cell the reference never saw.
     #[cold]
     pub(crate) fn judge(
         &mut self,
         reference: &Reference,
         stream: usize,
-        value: f32,
+        (value, surprise): (f32, Option<f32>),
         sample: u64,
     ) -> Option<Alarm> {
-        let outlier = check(reference, stream, value, self.margin, self.arl_samples)?;
+        let alone = || check(reference, stream, value, self.margin, self.arl_samples);
+        let changed =
+            |surprise| check_surprise(reference, stream, (value, surprise), self.margin, self.arl_samples);
+        let outlier = alone().or_else(|| changed(surprise?))?;
         let admitted = self.limiter.admit(stream, sample);
         admitted.then(|| outlier_alarm(&reference.streams[stream], outlier, sample, self.arl_samples))
     }
