@@ -21,6 +21,7 @@ mod backtest;
 mod bins;
 mod block;
 mod budget;
+pub mod classic;
 mod codec;
 mod confidence;
 mod detector;
