@@ -54,7 +54,12 @@ impl Prediction {
 
     /// Whether the stream has no level to return to, so that its support says nothing about tomorrow.
     pub(crate) fn wanders(&self) -> bool {
-        self.terms.iter().map(|(_, coefficient)| coefficient).sum::<f64>() > WANDERING
+        self.persistence() > WANDERING
+    }
+
+    /// How much of a lasting shift the prediction follows.
+    pub(crate) fn persistence(&self) -> f64 {
+        self.terms.iter().map(|(_, coefficient)| coefficient).sum()
     }
 
     /// Largest lag; 0 without terms.

@@ -65,7 +65,7 @@ impl Tables {
         let watched = reference.streams.iter().filter(|stream| !stream.is_silent()).count();
         let made = reference.streams.iter().map(|stream| {
             let judged = stream.judged();
-            if stream.is_silent() { None } else { table(judged, judged.rows(), watched) }
+            if stream.is_silent() { None } else { table(judged, stream.worth(), watched) }
         });
         let made: Vec<Option<Table>> = made.collect();
         let active = made.iter().flatten().count();

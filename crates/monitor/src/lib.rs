@@ -48,7 +48,7 @@ pub use budget::{Budget, BudgetError, MAX_ARL, SECONDS_PER_YEAR};
 pub use codec::DecodeError;
 pub use detector::{Detection, Detector};
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
-pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError};
+pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamDrift, StreamProfile};

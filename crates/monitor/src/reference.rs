@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::alternative::Worth;
 use crate::bins::{BELOW, Bins, FIRST_CLASS, MISSING, UNSEEN_CLASS};
 use crate::codec::{DecodeError, Reader, Writer, ensure, fingerprint};
 use crate::detector::Tables;
@@ -127,6 +128,14 @@ impl Stream {
         self.counts.iter().sum()
     }
 
+    /// How many independent rows it is worth.
+    pub(crate) fn worth(&self) -> Worth {
+        match &self.whitening {
+            Some(whitening) => whitening.filter.worth(whitening.surprises.rows()),
+            None => Worth::of_rows(self.rows()),
+        }
+    }
+
     /// A coarse position of each numeric cell, in the stream's unit, for distances; empty for classes.
     #[must_use]
     pub fn positions(&self) -> Vec<f64> {
@@ -186,6 +195,16 @@ impl Reference {
     #[must_use]
     pub const fn rows(&self) -> u64 {
         self.n
+    }
+
+    /// Longest run length that a single value can be judged by: the square of the number of rows.
+    ///
+    /// How rare a value beyond every reference row is follows from the tail's own scale, and a tail of `sqrt(n)`
+    /// rows is not to be trusted beyond about `1 / n^2`. Drift rests on many samples and needs no such step; its
+    /// threshold holds whatever the run length, for nulls that the reference's confidence region covers.
+    #[must_use]
+    pub fn supported_arl(&self) -> f64 {
+        (self.n as f64).powi(2).min(crate::MAX_ARL)
     }
 
     /// Tells references apart; profiles and states carry it.

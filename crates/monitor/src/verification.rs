@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::alternative::table;
+use crate::alternative::{Worth, table};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::fit::numeric_stream;
 use crate::ratio::decode;
@@ -61,7 +61,8 @@ impl Verification {
         if held_back.len() < HELD_BACK_MIN || fitted.is_empty() {
             return Self::NONE;
         }
-        let evidence = largest_evidence(fitted, &held_back);
+        let worth = filter.worth(fitted.len() as u64);
+        let evidence = largest_evidence(fitted, worth, &held_back);
         let (ljung_box, inflation) = correlation(&held_back);
         let rows = held_back.len() as f64;
         let by_evidence = (evidence * SURPRISING / rows).max(1.0);
@@ -93,11 +94,10 @@ impl Verification {
 }
 
 /// The largest evidence that a detector of the `fitted` values finds in the `held_back` ones.
-fn largest_evidence(fitted: Vec<f32>, held_back: &[f32]) -> f64 {
-    let rows = fitted.len() as u64;
+fn largest_evidence(fitted: Vec<f32>, worth: Worth, held_back: &[f32]) -> f64 {
     let stream = numeric_stream("", fitted);
     let Some(numeric) = stream.numeric() else { return 0.0 };
-    let Some(table) = table(&stream, rows, 1) else { return 0.0 };
+    let Some(table) = table(&stream, worth, 1) else { return 0.0 };
     let alternatives = table.alternatives.len();
     let mut statistics = vec![0.0f64; alternatives];
     let mut largest = 0.0f64;

@@ -8,11 +8,17 @@
 //!
 //! Deliberately missing: learning. What was fitted on the reference stays.
 
+use crate::alternative::Worth;
 use crate::autoregression::{self, Prediction};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::reference::Stream;
 use crate::verification::Verification;
 use crate::volatility::{self, Volatility};
+
+/// Least part of a reference's rows that counts as independent.
+const LOCATION_WORTH_MIN: f64 = 0.2;
+/// The same of a moving variance.
+const SPREAD_WORTH_MIN: f64 = 0.02;
 
 /// How a stream follows from its past, and what its surprises look like.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +65,15 @@ impl Filter {
     /// Whether there is nothing to take out.
     pub(crate) fn is_trivial(&self) -> bool {
         self.prediction.terms.is_empty() && self.volatility == Volatility::NONE
+    }
+
+    /// How many independent rows the surprises of `rows` rows are worth. A filter is estimated too: an error in
+    /// it leaves in the surprises what changes as slowly as the stream does.
+    pub(crate) fn worth(&self, rows: u64) -> Worth {
+        let returning = 1.0 - self.prediction.persistence().abs();
+        let kept = self.volatility.shock + self.volatility.memory;
+        let location = rows.max(1) as f64 * returning.clamp(LOCATION_WORTH_MIN, 1.0);
+        Worth { location, spread: location * ((1.0 - kept) / (1.0 + kept)).clamp(SPREAD_WORTH_MIN, 1.0) }
     }
 
     /// The surprise of each value; none while the past is too short.
