@@ -212,7 +212,7 @@ fn psi_panel(drift: &Drift, axis: Axis) -> Markup {
     let ends = lines.iter().map(|line| line.points.last().map_or(PSI.bottom, |(_, psi)| y(*psi))).collect();
     let labels = spread(ends, PSI);
     html! {
-        text.panel x=(LEFT) y=(PSI.top - 6.0) { "Population stability index, the streams that moved most" }
+        text.panel x=(LEFT) y=(PSI.top - 6.0) { "Population stability index beyond chance, the streams that moved most" }
         (grid(y(0.0), "0"))
         (grid(y(peak), &format!("{peak:.1}")))
         line.limit x1=(LEFT) x2=(RIGHT) y1=(one(y(PSI_CHANGED))) y2=(one(y(PSI_CHANGED))) {}
