@@ -37,6 +37,8 @@ impl Random {
 #[derive(Clone, Copy)]
 enum Null {
     Independent,
+    /// Student's t with three degrees of freedom: no fourth moment.
+    HeavyTails,
     Autoregressive(f64),
     MovingAverage,
     DailyWeekly,
@@ -69,6 +71,10 @@ impl Stream {
         let turn = |period: f64| (std::f64::consts::TAU * self.time as f64 / period).sin();
         let value = match self.null {
             Null::Independent => 0.0,
+            Null::HeavyTails => {
+                let squares: f64 = (0..3).map(|_| self.random.normal().powi(2)).sum();
+                return (shock / (squares / 3.0).sqrt()) as f32;
+            }
             Null::Autoregressive(phi) => phi * last + shock,
             Null::MovingAverage => shock + 0.8 * last,
             Null::DailyWeekly => 0.5 * last + shock,
@@ -91,7 +97,7 @@ fn alarms(null: Null, rows: usize, samples: usize, arl: f64, seed: u64) -> usize
     let name = ["x".to_owned()];
     let each = fitted.chunks_exact(1).map(|features| Sample { features, predicted: None, confidence: None });
     let reference = match null {
-        Null::Independent => Reference::fit(&name, &[], each),
+        Null::Independent | Null::HeavyTails => Reference::fit(&name, &[], each),
         _ => Reference::fit_ordered(&name, &[], each, &Seasons { lags: vec![24, 168], find: true }),
     };
     let reference = Arc::new(reference.expect("the rows are valid"));
@@ -136,6 +142,7 @@ fn main() {
     let all = !std::env::args().any(|argument| argument == "dependent");
     for rows in [1_000, 10_000, 100_000].into_iter().filter(|_| all) {
         report("independent", Null::Independent, rows, samples as usize, arl);
+        report("heavy tails", Null::HeavyTails, rows, samples as usize / 20, arl / 10.0);
     }
     for rows in [1_000, 10_000] {
         let dependent = samples as usize / 10;
