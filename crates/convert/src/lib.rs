@@ -2,14 +2,13 @@
 //!
 //! - [`import`](mod@import): is this file a model that can run, and where?
 //! - [`optimise`](mod@optimise): the same answers from a smaller graph.
-//! - [`quantise`]: int8 weights, 3 to 4 times smaller.
+//! - [`quantise`]: fewer bits: smaller files, and faster ones where the engine computes in int8.
 //! - [`parity`]: does a form answer as the original does, on the engine it is for?
 //! - [`convert`](fn@convert): all of these by a plan; what fails its bounds is refused with the reason.
 //!
 //! The same input always gives the same bytes.
 //!
-//! Deliberately missing: training formats other than ONNX (export to it), static quantisation with calibration, and
-//! vendors' own converters.
+//! Deliberately missing: training formats other than ONNX (export to it) and vendors' own converters.
 
 mod convert;
 pub mod import;
@@ -24,3 +23,4 @@ pub use convert::{
 pub use import::{ImportError, Imported, import, import_file};
 pub use optimise::{OptimiseReport, optimise};
 pub use parity::{Bounds, Parity, ParityError, Verdict};
+pub use quantise::{Calibration, Int8Options};
