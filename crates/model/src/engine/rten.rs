@@ -7,8 +7,7 @@
 //! Engines made by [`RtenEngine::new`] share nothing; models loaded by one engine with the same number of threads share
 //! one pool, so that a shadow beside a model adds no threads.
 
-use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rten::{
@@ -17,8 +16,8 @@ use rten::{
 };
 use rten_tensor::{AsView as _, Layout as _};
 
-use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX, node_name};
-use crate::onnx::{self, ModelProto, ValueInfoProto};
+use super::outline::{Limits, Outline, admit, contain};
+use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX};
 use crate::signature::TensorSpec;
 use crate::tensor::{DataType, Tensor, TensorData};
 
@@ -27,8 +26,7 @@ const NAME: &str = "rten";
 /// Most nodes that may wait for one another in a row.
 const DEPTH_MAX: usize = 4096;
 
-/// The first bytes of `rten`'s own file format, which is refused here: only ONNX is signed.
-const RTEN_MAGIC: &[u8] = b"RTEN";
+const LIMITS: Limits = Limits { engine: NAME, depth_max: DEPTH_MAX, bytes: false };
 
 /// The `rten` engine.
 #[derive(Default)]
@@ -58,9 +56,9 @@ impl Engine for RtenEngine {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
-        let outline = Outline::read(onnx)?;
+        let outline = Outline::read(onnx, LIMITS)?;
         let load = || ModelOptions::with_all_ops().load(onnx.to_vec());
-        let model = contain("loading", load)?.map_err(|cause| outline.load_error(&cause))?;
+        let model = contain(NAME, "loading the model", load)?.map_err(|cause| outline.load_error(&cause))?;
         let pool = self.pool(options.threads);
         Ok(Arc::new(RtenRunnable::new(model, outline, pool)?))
     }
@@ -70,60 +68,7 @@ fn error(kind: EngineErrorKind, message: impl Into<String>) -> EngineError {
     EngineError::new(NAME, kind, message)
 }
 
-/// Runs `work`; a panic becomes an error.
-fn contain<T>(what: &str, work: impl FnOnce() -> T) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        error(EngineErrorKind::Panicked, format!("the engine panicked while {what} the model: {text}"))
-    })
-}
-
-/// What is kept of the ONNX file beside the engine's own form.
-struct Outline {
-    inputs: Vec<TensorSpec>,
-    outputs: Vec<TensorSpec>,
-    operators: HashMap<String, String>,
-}
-
 impl Outline {
-    fn read(bytes: &[u8]) -> Result<Self, EngineError> {
-        let not_onnx = |why: &str| error(EngineErrorKind::NotOnnx, why);
-        if bytes.starts_with(RTEN_MAGIC) {
-            return Err(not_onnx(
-                "the bytes are an .rten file, not an ONNX model; load the ONNX model it was made from",
-            ));
-        }
-        let model = onnx::decode(bytes).map_err(|cause| not_onnx(&cause.to_string()).caused_by(cause))?;
-        let invalid = |why: String| error(EngineErrorKind::InvalidGraph, why);
-        onnx::graph::check(&model).map_err(|cause| invalid(cause.to_string()))?;
-        Self::of(&model).map_err(|why| match why {
-            Refusal::Graph(why) => invalid(why),
-            Refusal::Type(why) => error(EngineErrorKind::UnsupportedType, why),
-        })
-    }
-
-    fn of(model: &ModelProto) -> Result<Self, Refusal> {
-        let graph =
-            model.graph.as_ref().ok_or_else(|| Refusal::Graph("the model has no graph".to_owned()))?;
-        let depth = onnx::graph::depth(graph);
-        if depth > DEPTH_MAX {
-            return Err(Refusal::Graph(format!("{depth} nodes in a row are more than {DEPTH_MAX}")));
-        }
-        if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.is_external()) {
-            let name = &tensor.name;
-            let why = format!(
-                "constant '{name}' is stored in another file; save the model with its weights inside"
-            );
-            return Err(Refusal::Graph(why));
-        }
-        let operators =
-            graph.node.iter().map(|node| (node_name(node).to_owned(), node.op_type.clone())).collect();
-        let inputs = onnx::inputs(graph).map(input_spec).collect::<Result<_, _>>()?;
-        let outputs = graph.output.iter().map(output_spec).collect::<Result<_, _>>()?;
-        Ok(Self { inputs, outputs, operators })
-    }
-
     fn load_error(&self, cause: &LoadError) -> EngineError {
         let kind = match cause.kind() {
             LoadErrorKind::OperatorInvalid => EngineErrorKind::UnsupportedOperator,
@@ -146,33 +91,6 @@ impl Outline {
         let operator = node.as_ref().and_then(|node| self.operators.get(node).cloned());
         error(kind, cause.to_string()).at(node, operator)
     }
-}
-
-enum Refusal {
-    Graph(String),
-    Type(String),
-}
-
-fn input_spec(value: &ValueInfoProto) -> Result<TensorSpec, Refusal> {
-    let (datatype, shape) = value.declared().map_err(|cause| Refusal::Type(cause.to_string()))?;
-    let name = &value.name;
-    let shape = shape.ok_or_else(|| {
-        Refusal::Type(format!(
-            "input '{name}' declares no shape; export the model with the rank of its inputs"
-        ))
-    })?;
-    no_bytes(TensorSpec::new(name, datatype, shape))
-}
-
-fn output_spec(value: &ValueInfoProto) -> Result<TensorSpec, Refusal> {
-    no_bytes(value.spec().map_err(|cause| Refusal::Type(cause.to_string()))?)
-}
-
-fn no_bytes(spec: TensorSpec) -> Result<TensorSpec, Refusal> {
-    if spec.datatype == DataType::Bytes {
-        return Err(Refusal::Type(format!("'{}' is BYTES, which the engine cannot pass", spec.name)));
-    }
-    Ok(spec)
 }
 
 struct RtenRunnable {
@@ -204,29 +122,20 @@ impl Runnable for RtenRunnable {
 
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
         let specs = &self.outline.inputs;
-        if inputs.len() != specs.len() {
-            let why = format!("the model takes {} inputs but {} were given", specs.len(), inputs.len());
-            return Err(error(EngineErrorKind::InvalidInput, why));
-        }
+        self.outline.count_inputs(NAME, inputs.len())?;
         let values = specs.iter().zip(inputs).map(|(spec, tensor)| to_value(spec, tensor));
         let values = values.collect::<Result<Vec<_>, _>>()?;
         let pairs = self.input_ids.iter().copied().zip(values).collect();
         let run = || self.model.run(pairs, &self.output_ids, Some(self.options.clone()));
-        let outputs = contain("running", run)?.map_err(|cause| self.outline.run_error(&cause))?;
+        let outputs =
+            contain(NAME, "running the model", run)?.map_err(|cause| self.outline.run_error(&cause))?;
         self.outline.outputs.iter().zip(outputs).map(|(spec, value)| from_value(spec, value)).collect()
     }
 }
 
 fn to_value<'a>(spec: &TensorSpec, tensor: &'a Tensor) -> Result<ValueOrView<'a>, EngineError> {
     let invalid = |why: String| error(EngineErrorKind::InvalidInput, format!("input '{}' {why}", spec.name));
-    if !spec.admits(tensor) {
-        let (found, shape) = (tensor.datatype(), tensor.shape());
-        return Err(invalid(format!(
-            "takes {}{} but got {found}{shape:?}",
-            spec.datatype,
-            spec.shape_text()
-        )));
-    }
+    admit(NAME, spec, tensor)?;
     let shape = tensor.shape();
     macro_rules! view {
         ($values:expr) => {
