@@ -25,13 +25,16 @@ pub const NEAR: f64 = 1.05;
 /// A candidate this much slower than the fastest is timed no further.
 pub const BEHIND: f64 = 3.0;
 
+/// Timed runs of each candidate before any is left behind.
+const TRIAL_RUNS: usize = 2;
+
 /// Runs of each candidate before the timed ones.
 const WARMING_RUNS: usize = 2;
 
 /// How much is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimingBudget {
-    /// Least runs of each candidate, whatever the time.
+    /// Least runs of each candidate that is not clearly behind, whatever the time.
     pub runs_min: usize,
     /// Most runs of each candidate.
     pub runs_max: usize,
@@ -257,7 +260,7 @@ fn race(racers: &mut [Racer], budget: &TimingBudget, clock: &mut dyn FnMut() -> 
                 racer.run(round, clock);
             }
         }
-        if round + 1 >= budget.runs_min {
+        if round + 1 >= TRIAL_RUNS {
             leave_behind(racers);
         }
     }

@@ -168,7 +168,7 @@ fn the_budget_bounds_the_runs() {
     course.choose(candidates);
     assert_eq!(
         course.runs.iter().map(|runs| runs.load(Ordering::Relaxed)).collect::<Vec<_>>(),
-        [203, 203, 8]
+        [203, 203, 5]
     );
 }
 

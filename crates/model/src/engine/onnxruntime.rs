@@ -36,10 +36,9 @@ const DEPTH_MAX: usize = 8192;
 
 const LIMITS: Limits = Limits { engine: NAME, depth_max: DEPTH_MAX, bytes: true };
 
-/// Settings without which numbers change silently: products of float activations and int8 weights would round the
-/// activations to 8 bits too, and on x86 without VNNI sums of 8-bit products would overflow 16 bits.
-const PRECISE: [(&str, &str); 2] =
-    [("session.qdq_matmulnbits_accuracy_level", "1"), ("session.x64quantprecision", "1")];
+/// Without this setting (level 1: FP32) products of float activations and int8 weights round the activations to 8 bits
+/// too, and nobody is told.
+const PRECISE: (&str, &str) = ("session.qdq_matmulnbits_accuracy_level", "1");
 
 /// What ONNX Runtime says of an operator that it does not have, or not for these types or in this version.
 const UNSUPPORTED: &[&str] = &[
@@ -87,9 +86,7 @@ impl OnnxRuntimeEngine {
         let builder = Session::builder(self.library.environment())?;
         // Errors come back as such; a library does not write to the terminal.
         let mut builder = builder.with_log_level(LogLevel::Fatal)?;
-        for (key, value) in PRECISE {
-            builder = builder.with_config_entry(key, value)?;
-        }
+        builder = builder.with_config_entry(PRECISE.0, PRECISE.1)?;
         if let Some(threads) = options.threads {
             builder = builder.with_intra_threads(threads.clamp(1, THREADS_MAX))?;
         }

@@ -24,6 +24,9 @@ fn find(python: &Path) -> Option<PathBuf> {
 fn install() -> PathBuf {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("onnxruntime-wheel");
     let python = target.join("bin/python");
+    // Tests may run as processes of their own: one installs, the others wait and find it.
+    let lock = std::fs::File::create(target.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     if let Some(found) = find(&python) {
         return found;
     }
@@ -77,6 +80,19 @@ fn what_is_no_library_is_refused() {
         refused(&path);
     }
     refused(folder.path());
+}
+
+#[test]
+fn another_library_is_refused() {
+    let Some(library) = library("another_library_is_refused") else { return };
+    let other = library.with_file_name("libonnxruntime_providers_shared.so");
+    if !other.is_file() {
+        eprintln!("skipped: another_library_is_refused: no {}", other.display());
+        return;
+    }
+    let error = OnnxRuntimeEngine::open(&other).err().expect("it opened");
+    assert!(error.to_string().contains("does not export `OrtGetApiBase`"), "{error}");
+    OnnxRuntimeEngine::open(&library).unwrap();
 }
 
 #[test]
