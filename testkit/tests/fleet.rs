@@ -37,7 +37,7 @@ fn rolled_out(world: &World) -> bool {
 /// Rolls `name` out to everybody in fair weather.
 fn establish(world: &mut World, name: &str) {
     world.roll_out(bundle(name));
-    world.run(HOUR, rolled_out).unwrap();
+    world.run(HOUR, rolled_out).expect("no rule is broken in fair weather");
     assert_eq!(world.control.finished.last().map(|end| &end.decision), Some(&Decision::Complete));
 }
 

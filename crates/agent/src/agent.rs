@@ -220,7 +220,8 @@ async fn identify(config: &AgentConfig) -> Result<(Identity, Option<Believer>), 
     }
     let token = config.join_token.clone().ok_or(IdentityError::NoToken)?;
     let identity = enrol(config, token).await?;
-    let believer = Believer::new(identity.root()?, Timestamp(0))?;
+    let believer =
+        Believer::new(identity.root()?, Timestamp(0)).map_err(|error| AgentError::Trust(Box::new(error)))?;
     Ok((identity, Some(believer)))
 }
 

@@ -367,7 +367,7 @@ impl Brain {
         }
         let mut retry = None;
         for effect in step.effects {
-            match memory.with_release(effect) {
+            match memory.with_release(&effect) {
                 Ok(effect) => decided.effects.push((model.clone(), effect)),
                 Err(bundle) => retry = Some(bundle),
             }
@@ -404,8 +404,8 @@ impl ModelMemory {
         self.releases.iter().find(|release| release.bundle == bundle)
     }
 
-    fn with_release(&self, effect: slot::Effect) -> Result<Effect, Digest> {
-        match effect {
+    fn with_release(&self, effect: &slot::Effect) -> Result<Effect, Digest> {
+        match *effect {
             slot::Effect::Stage { slot, bundle } => {
                 self.release_of(bundle).cloned().map(|release| Effect::Stage { slot, release }).ok_or(bundle)
             }

@@ -118,7 +118,7 @@ pub enum AgentError {
     Disk(#[from] DurableError),
     /// The trust root of the identity is unusable.
     #[error("trusting the pinned root")]
-    Trust(#[from] edgeward_trust::TrustError),
+    Trust(#[source] Box<edgeward_trust::TrustError>),
     /// The bundle or model file cannot be served.
     #[error("serving {}: {reason}", path.display())]
     Model {

@@ -54,7 +54,7 @@ pub enum FetchError {
         what: String,
         /// Why.
         #[source]
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// The answer broke off.
     #[error("the transfer of {what} broke off after {found} of {expected} bytes")]
@@ -190,7 +190,7 @@ impl Staging<'_> {
         let disk = |source| FetchError::Disk(DurableError::Write { path: part.to_owned(), source });
         let (mut file, mut hasher, mut offset) = open_part(part, entry, resume).map_err(disk)?;
         if offset < entry.size_bytes {
-            let transfer = |source| FetchError::Transfer { what: name.to_owned(), source };
+            let transfer = |error| FetchError::Transfer { what: name.to_owned(), source: Box::new(error) };
             let (honoured, mut reader) = self.source.open(&entry.digest, offset).map_err(transfer)?;
             if offset > 0 && !honoured {
                 (file, hasher, offset) = open_part(part, entry, false).map_err(disk)?;

@@ -82,7 +82,7 @@ pub enum IdentityError {
         server: String,
         /// Why.
         #[source]
-        source: ClientError,
+        source: Box<ClientError>,
     },
 }
 
@@ -107,7 +107,7 @@ impl Identity {
             ClientError::Refused { status, problem, .. } if status < 500 && status != 429 => {
                 IdentityError::Refused { server: server.to_owned(), reason: problem.error }
             }
-            source => IdentityError::Unreachable { server: server.to_owned(), source },
+            error => IdentityError::Unreachable { server: server.to_owned(), source: Box::new(error) },
         })?;
         let EnrolAnswer { device, credential, root } = answer;
         let identity =

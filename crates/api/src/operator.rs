@@ -256,7 +256,7 @@ pub struct DriftWindow {
     pub labelled: u64,
     /// How many of them agreed with the prediction.
     pub correct: u64,
-    /// Population stability index by stream, in nats.
+    /// Population stability index by stream, in nats, beyond what chance alone gives for these sample sizes.
     pub psi: BTreeMap<String, f64>,
 }
 

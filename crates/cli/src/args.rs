@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+#[cfg(feature = "control")]
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -48,7 +48,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         #[cfg(feature = "agent")]
         Command::Agent(args) => agent::run(args),
         #[cfg(feature = "agent")]
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, out),
         #[cfg(feature = "agent")]
         Command::Status(args) => status::run(&args, out),
         Command::Completions(args) => completions::run(&args),

@@ -5,7 +5,9 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+#[cfg(feature = "control")]
+use std::io::IsTerminal;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -116,6 +118,7 @@ impl Output {
     }
 
     /// Whether programs read it.
+    #[cfg(feature = "control")]
     pub(crate) const fn is_json(self) -> bool {
         self.json
     }
@@ -143,16 +146,19 @@ pub(crate) fn line(text: &str) -> Outcome {
 }
 
 /// Writes one line to stderr.
+#[cfg(feature = "control")]
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether a person looks at stdout.
+#[cfg(feature = "control")]
 pub(crate) fn on_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Columns padded to their widest cell, with a header; a sentence when there is no row.
+#[cfg(feature = "control")]
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], empty: &str) -> String {
     if rows.is_empty() {
         return empty.to_owned();
@@ -172,7 +178,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], empty: &str) -> Strin
     lines.join("\n")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "control"))]
 mod tests {
     use super::*;
 

@@ -1,6 +1,7 @@
 //! The command line as people and scripts meet it: exit codes, errors, hints.
 
 #![cfg(feature = "control")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -142,4 +143,30 @@ fn a_model_is_trained_inspected_and_converted_without_a_control_plane() {
     let report: Value = serde_json::from_slice(&converted.stdout).unwrap();
     assert_eq!(report["files"].as_array().unwrap().len(), report["built"].as_array().unwrap().len());
     assert!(out.join("variants/rten-f32/model.onnx").is_file(), "{report}");
+}
+
+#[test]
+fn a_model_file_is_served_on_its_own() {
+    use std::io::{BufRead as _, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/robots");
+    let work = dir.path().to_str().unwrap();
+    let output = run(&["run", "--json", "--project", project.to_str().unwrap(), "--work", work]);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let model = format!("{}/model.onnx", summary["bundle_path"].as_str().unwrap());
+    let mut server = Command::new(env!("CARGO_BIN_EXE_edgeward"))
+        .args(["serve", &model, "--name", "digits", "--listen", "127.0.0.1:0", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let address = listening["address"].as_str().unwrap();
+    let ready = ureq::get(format!("{address}/v2/models/digits/ready")).call().map(|answer| answer.status());
+    let status = run(&["status", "--endpoint", address, "--json"]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(ready.unwrap(), 200);
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
 }

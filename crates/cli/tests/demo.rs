@@ -1,6 +1,7 @@
 //! The loop, end to end, with the real binary: once undisturbed, once with its processes killed in the middle.
 
 #![cfg(feature = "control")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -88,7 +88,13 @@ pub(crate) fn outlier_alarm(stream: &Stream, outlier: Outlier, sample: u64, arl:
         },
         log10_threshold,
         value: outlier.value.is_finite().then_some(f64::from(outlier.value)),
-        message: format!("'{}' has {what}; the reference holds {low} to {high}", stream.name),
+        message: match outlier.surprise {
+            Some(surprise) => format!(
+                "'{}' has {what}, {surprise:.1} deviations from what its past let expect",
+                stream.name
+            ),
+            None => format!("'{}' has {what}; the reference holds {low} to {high}", stream.name),
+        },
     }
 }
 

@@ -12,7 +12,7 @@
 //! Sources: J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022), for e-values under composite nulls.
 
 use crate::bins::{BELOW, FIRST_BIN, FIRST_CLASS, MISSING, NEGATIVE_INFINITY};
-use crate::confidence::{bernoulli_lower, bernoulli_upper, largest_mean, radius};
+use crate::confidence::{bernoulli_lower, bernoulli_upper, largest_mean};
 use crate::normal;
 use crate::ratio;
 use crate::reference::{Numeric, Stream, StreamKind};
@@ -101,14 +101,32 @@ fn deviations(streams: usize) -> f64 {
     -normal::quantile(REGION_MISS / streams.max(1) as f64)
 }
 
-/// The table of `stream`, one of `streams`, fitted on `n` rows; none if the reference resolves no alternative.
-pub(crate) fn table(stream: &Stream, n: u64, streams: usize) -> Option<Table> {
-    let z = deviations(streams);
-    let unseen_radius = (streams.max(1) as f64 / UNSEEN_MISS).ln() / n.max(1) as f64;
-    let p: Vec<f64> = stream.counts.iter().map(|count| *count as f64 / n.max(1) as f64).collect();
-    let null = Null { p, radius: radius(z, n), unseen_radius, resolution: z / (n.max(1) as f64).sqrt() };
+/// How many independent rows a reference is worth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Worth {
+    /// Where values lie.
+    pub(crate) location: f64,
+    /// How far they spread.
+    pub(crate) spread: f64,
+}
+
+impl Worth {
+    /// Rows that are independent.
+    pub(crate) fn of_rows(rows: u64) -> Self {
+        let rows = rows.max(1) as f64;
+        Self { location: rows, spread: rows }
+    }
+}
+
+/// The table of `stream`, one of `streams`; none if the reference resolves no alternative.
+pub(crate) fn table(stream: &Stream, worth: Worth, streams: usize) -> Option<Table> {
+    let n = stream.rows().max(1);
+    let p: Vec<f64> = stream.counts.iter().map(|count| *count as f64 / n as f64).collect();
+    let null = Null::new(p.clone(), worth.location, streams);
     let columns = match &stream.kind {
-        StreamKind::Numeric(numeric) => numeric_columns(&null, numeric, n),
+        StreamKind::Numeric(numeric) => {
+            numeric_columns(&null, &Null::new(p, worth.spread, streams), numeric, n)
+        }
         StreamKind::Categorical { .. } => class_columns(&null),
     };
     (!columns.is_empty()).then(|| transpose(&columns, null.p.len()))
@@ -137,6 +155,13 @@ struct Null {
 }
 
 impl Null {
+    /// Frequencies known from as much as `rows` independent rows, of one of `streams` streams.
+    fn new(p: Vec<f64>, rows: f64, streams: usize) -> Self {
+        let z = deviations(streams);
+        let unseen_radius = (streams.max(1) as f64 / UNSEEN_MISS).ln() / rows;
+        Self { p, radius: z * z / (2.0 * rows), unseen_radius, resolution: z / rows.sqrt() }
+    }
+
     /// Ratios of the tilt by `theta * score`.
     fn tilt(&self, score: &[f64], theta: f64) -> Option<Vec<f64>> {
         let tilts: Vec<f64> =
@@ -196,7 +221,7 @@ impl Null {
     }
 }
 
-fn numeric_columns(null: &Null, numeric: &Numeric, n: u64) -> Vec<Column> {
+fn numeric_columns(null: &Null, spreading: &Null, numeric: &Numeric, n: u64) -> Vec<Column> {
     let above = numeric.bins.above();
     let raw = rank_scores(null, above, n);
     let mut columns = Vec::new();
@@ -209,13 +234,13 @@ fn numeric_columns(null: &Null, numeric: &Numeric, n: u64) -> Vec<Column> {
         let spread = null.standardise(&squares, NEGATIVE_INFINITY);
         for theta in SPREADS {
             let alternative = if theta > 0.0 { Alternative::Wider } else { Alternative::Narrower };
-            let theta = theta.abs().max(null.resolution).copysign(theta);
-            columns.push((alternative, spread.as_ref().and_then(|score| null.tilt(score, theta))));
+            let theta = theta.abs().max(spreading.resolution).copysign(theta);
+            columns.push((alternative, spread.as_ref().and_then(|score| spreading.tilt(score, theta))));
         }
     }
     columns.push((Alternative::Missing, null.rise(&[MISSING], CELL_ODDS, CELL_MIN)));
-    columns.push((Alternative::Below, null.rise(&[NEGATIVE_INFINITY, BELOW], CELL_ODDS, CELL_MIN)));
-    columns.push((Alternative::Above, null.rise(&[above, above + 1], CELL_ODDS, CELL_MIN)));
+    columns.push((Alternative::Below, spreading.rise(&[NEGATIVE_INFINITY, BELOW], CELL_ODDS, CELL_MIN)));
+    columns.push((Alternative::Above, spreading.rise(&[above, above + 1], CELL_ODDS, CELL_MIN)));
     columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect()
 }
 
@@ -277,7 +302,7 @@ mod tests {
 
     fn check_expectation(values: &[f32]) -> usize {
         let (stream, n) = stream(values);
-        let table = table(&stream, n, 20).unwrap();
+        let table = table(&stream, Worth::of_rows(n), 20).unwrap();
         for k in 0..table.alternatives.len() {
             let mean: f64 = stream
                 .counts
@@ -303,7 +328,7 @@ mod tests {
     #[test]
     fn a_constant_feature_is_watched_only_for_what_it_never_was() {
         let (stream, n) = stream(&[3.0; 500]);
-        let found = table(&stream, n, 20).unwrap().alternatives;
+        let found = table(&stream, Worth::of_rows(n), 20).unwrap().alternatives;
         assert_eq!(found, [Alternative::Missing, Alternative::Below, Alternative::Above]);
     }
 }

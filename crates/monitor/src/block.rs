@@ -45,7 +45,7 @@ impl Monitor {
 
     /// Places one stream's values of a block, counts them and checks those outside the support.
     fn place_stream(&mut self, rows: &Rows<'_>, start: usize, stream: usize, alarms: &mut Vec<Alarm>) {
-        let Self { reference, profile, block, watch, samples, .. } = self;
+        let Self { reference, profile, block, watch, samples, detector, .. } = self;
         let cells = block.stream_mut(stream);
         let described = &reference.streams[stream];
         let mut values = [f32::NAN; BLOCK_ROWS];
@@ -62,9 +62,14 @@ impl Monitor {
             }
         }
         profile.count_block(stream, cells, values);
-        for (row, cell) in cells.iter().enumerate() {
-            if described.counts[*cell as usize] == 0 {
-                alarms.extend(watch.judge(reference, stream, values[row], *samples + row as u64 + 1));
+        for (row, cell) in cells.iter_mut().enumerate() {
+            let raw = *cell as usize;
+            let (judged, surprise) = detector.whiten(described, stream, raw, values[row]);
+            *cell = judged;
+            if described.is_odd(raw, judged) {
+                let judged =
+                    watch.judge(reference, stream, (values[row], surprise), *samples + row as u64 + 1);
+                alarms.extend(judged);
             }
         }
     }

@@ -29,6 +29,12 @@ pub struct BudgetError {
 }
 
 impl Budget {
+    /// The budget of one false alarm in `arl_samples` samples.
+    #[must_use]
+    pub const fn of_arl(arl_samples: f64) -> Self {
+        Self { false_alarms_per_device_year: SECONDS_PER_YEAR / arl_samples, samples_per_second: 1.0 }
+    }
+
     /// Average run length: the mean number of samples between false alarms, at most [`MAX_ARL`], at least 1.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! null of the reference's confidence region `R_n - n` is a supermartingale, and so is the average over
 //! alternatives and streams, whatever the dependence *between* streams. An alarm at `A` therefore has a mean
 //! time to a false alarm of at least `A`, for observations independent over time. Serial dependence breaks
-//! the promise; whiten such streams before they reach this type.
+//! the promise; streams of an ordered reference are whitened first ([`crate::whitening`]).
 //!
 //! Sources: A. Shiryaev (1963) and S. Roberts (1966) for the statistic; M. Pollak, Annals of Statistics 15
 //! (1987) for `E[T] >= A`; J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022) for averages.
@@ -15,11 +15,14 @@ use std::sync::Arc;
 use crate::alternative::{Alternative, LANES, Table, table};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::ratio::decode;
-use crate::reference::Reference;
+use crate::reference::{Reference, Stream};
 use crate::sample::Sample;
+use crate::whitening::{Past, Whitening};
 
 /// Largest statistic, and product of a statistic and its age, that a stored state may hold.
 const STATISTIC_MAX: f32 = 1e36;
+/// Cell of a value that cannot be judged yet; beyond every table.
+const WAITING: u32 = 1 << 20;
 const DOCUMENT: &str = "detector state";
 const MAGIC: [u8; 4] = *b"EWDT";
 const VERSION: u8 = 2;
@@ -60,20 +63,25 @@ pub(crate) struct Tables {
 impl Tables {
     pub(crate) fn of(reference: &Reference) -> Self {
         let watched = reference.streams.iter().filter(|stream| !stream.is_silent()).count();
-        let made = reference
-            .streams
-            .iter()
-            .map(|stream| if stream.is_silent() { None } else { table(stream, reference.n, watched) });
+        let made = reference.streams.iter().map(|stream| {
+            let judged = stream.judged();
+            if stream.is_silent() { None } else { table(judged, stream.worth(), watched) }
+        });
         let made: Vec<Option<Table>> = made.collect();
         let active = made.iter().flatten().count();
         let mut width = 0;
-        let mut lane = |table: Table| {
+        let mut lane = |table: Table, divisor: f32| {
             let start = width;
             width += table.lanes;
-            let weight = 1.0 / (table.alternatives.len() * active) as f32;
+            let weight = 1.0 / (divisor * (table.alternatives.len() * active) as f32);
             Lane { table, start, weight }
         };
-        let lanes = made.into_iter().map(|table| table.map(&mut lane)).collect();
+        let divided = |stream: &Stream| stream.verification().map_or(1.0, |verified| verified.factor as f32);
+        let lanes = made
+            .into_iter()
+            .zip(&reference.streams)
+            .map(|(table, stream)| table.map(|table| lane(table, divided(stream))));
+        let lanes = lanes.collect();
         Self { lanes, width }
     }
 }
@@ -86,6 +94,8 @@ pub struct Detector {
     tables: Arc<Tables>,
     samples: u64,
     state: State,
+    /// What whitened streams remember.
+    pasts: Vec<Option<Past>>,
     /// Cells of one sample, and the state before a block: reused so that quiet samples allocate nothing.
     cells: Vec<u32>,
     before: State,
@@ -146,6 +156,7 @@ impl Detector {
             threshold: arl_samples.clamp(1.0, crate::MAX_ARL),
             samples: 0,
             state: State::new(tables.width),
+            pasts: pasts(reference),
             cells: vec![0; tables.lanes.len()],
             before: State::default(),
             sums: Vec::new(),
@@ -161,10 +172,26 @@ impl Detector {
             return None;
         }
         let mut cells = std::mem::take(&mut self.cells);
-        reference.place(sample, |i, cell, _| cells[i] = cell as u32);
+        reference
+            .place(sample, |i, cell, value| cells[i] = self.whiten(&reference.streams[i], i, cell, value).0);
         let detection = self.observe_cells(&cells);
         self.cells = cells;
         detection
+    }
+
+    /// The cell that a stream's value is judged by, and its surprise if the stream is whitened.
+    #[inline]
+    pub(crate) fn whiten(
+        &mut self,
+        stream: &Stream,
+        i: usize,
+        cell: usize,
+        value: f32,
+    ) -> (u32, Option<f32>) {
+        match (&stream.whitening, &mut self.pasts[i]) {
+            (Some(whitening), Some(past)) => surprise(whitening, past, value),
+            _ => (cell as u32, None),
+        }
     }
 
     /// Takes the cells of one sample, one per stream.
@@ -286,6 +313,7 @@ impl Detector {
         w.u64(self.samples);
         w.len(self.state.statistics.len());
         self.state.statistics.iter().chain(&self.state.ages).for_each(|value| w.f32(*value));
+        self.pasts.iter().flatten().for_each(|past| past.write(&mut w));
         w.finish()
     }
 
@@ -308,10 +336,25 @@ impl Detector {
             Ok(values)
         };
         let state = State { statistics: read()?, ages: read()? };
+        let past = |past: &Option<Past>| past.as_ref().map(|past| past.read(&mut r)).transpose();
+        let pasts = self.pasts.iter().map(past).collect::<Result<Vec<_>, _>>()?;
         r.finish()?;
-        (self.samples, self.state) = (samples, state);
+        (self.samples, self.state, self.pasts) = (samples, state, pasts);
         Ok(())
     }
+}
+
+/// The surprise of a value and its cell; [`WAITING`] while the past is too short.
+fn surprise(whitening: &Whitening, past: &mut Past, value: f32) -> (u32, Option<f32>) {
+    let surprise = past.surprise(&whitening.filter, value);
+    let numeric = whitening.surprises.numeric();
+    let cell = surprise.zip(numeric).map(|(z, numeric)| numeric.bins.cell(z) as u32);
+    (cell.unwrap_or(WAITING), surprise)
+}
+
+fn pasts(reference: &Reference) -> Vec<Option<Past>> {
+    let past = |stream: &Stream| stream.whitening.as_ref().map(|whitening| Past::new(&whitening.filter));
+    reference.streams.iter().map(past).collect()
 }
 
 /// Sum of the evidence of all streams.

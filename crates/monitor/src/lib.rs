@@ -8,15 +8,20 @@
 //! Contract: bounded memory, no allocation per quiet sample, no panic on any input or any bytes, merging of
 //! profiles exact and independent of order.
 //!
+//! Streams of a reference that was fitted in order ([`Reference::fit_ordered`]) are whitened before they are
+//! placed: the detector sees what their past did not predict. [`backtest()`] replays a history.
+//!
 //! Deliberately missing: clocks, input and output, threads, and any dependency on another crate of the
-//! workspace. Whitening of serially dependent streams would sit before `bins`; fleet-wide pooling works on
-//! merged profiles and belongs above this crate.
+//! workspace; fleet-wide pooling works on merged profiles and belongs above this crate.
 
 mod alarm;
 mod alternative;
+mod autoregression;
+mod backtest;
 mod bins;
 mod block;
 mod budget;
+pub mod classic;
 mod codec;
 mod confidence;
 mod detector;
@@ -30,18 +35,24 @@ mod profile;
 mod ratio;
 mod reference;
 mod sample;
+mod verification;
+mod volatility;
+mod whitening;
 
 pub use alarm::{Alarm, AlarmKind, StreamEvidence};
 pub use alternative::Alternative;
+pub use autoregression::SEASON_MAX;
+pub use backtest::{Backtest, BacktestAlarm, BacktestConfig, BacktestError, backtest};
 pub use bins::{Bins, MAX_BINS};
 pub use budget::{Budget, BudgetError, MAX_ARL, SECONDS_PER_YEAR};
 pub use codec::DecodeError;
 pub use detector::{Detection, Detector};
-pub use fit::{FitError, MAX_REFERENCE_ROWS};
-pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError};
+pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
+pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamDrift, StreamProfile};
 pub use reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 pub use reference::{Reference, Stream, StreamKind};
 pub use sample::{Rows, Sample};
+pub use verification::Verification;

@@ -15,7 +15,7 @@ use crate::outlier::{self, Limiter, Watch};
 use crate::performance::{DecayDetector, LabelWindow};
 use crate::profile::Profile;
 use crate::reference::Reference;
-use crate::sample::Sample;
+use crate::sample::{Rows, Sample};
 
 const DRIFT_SHARE: f64 = 0.5;
 const OUTLIER_SHARE: f64 = 0.25;
@@ -39,6 +39,20 @@ pub struct MonitorConfig {
     pub outlier_margin: f64,
     /// Samples (labels for decay) without a further alarm of the same kind after one; evidence starts anew.
     pub hold_off_samples: u64,
+    /// What to do with a budget beyond what the reference supports.
+    pub unsupported: Unsupported,
+}
+
+/// What to do with a budget beyond [`Reference::supported_arl`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsupported {
+    /// Judge single values by the supported run length. Their alarms show the lower threshold they passed, and
+    /// may be more than the budget if the tail is heavier than it looked.
+    #[default]
+    Clamp,
+    /// Make no monitor.
+    Refuse,
 }
 
 impl Default for MonitorConfig {
@@ -49,6 +63,7 @@ impl Default for MonitorConfig {
             baseline_accuracy: None,
             outlier_margin: outlier::DEFAULT_MARGIN,
             hold_off_samples: 0,
+            unsupported: Unsupported::Clamp,
         }
     }
 }
@@ -59,6 +74,16 @@ pub enum MonitorError {
     /// The budget is no budget.
     #[error("the monitor's budget is unusable")]
     Budget(#[source] BudgetError),
+    /// The reference says nothing about events as rare as the budget's.
+    #[error(
+        "one false alarm in {arl:.1e} samples is asked for; this reference supports one in {supported:.1e}, a larger one more"
+    )]
+    Unsupported {
+        /// Run length asked for, in samples.
+        arl: f64,
+        /// Longest that the reference supports.
+        supported: f64,
+    },
     /// A number that must not be negative or NaN.
     #[error("{field} must be a number of at least 0, not {value}")]
     Config {
@@ -104,6 +129,10 @@ impl Monitor {
     /// The configuration holds a number that nothing follows from.
     pub fn new(reference: Arc<Reference>, config: MonitorConfig) -> Result<Self, MonitorError> {
         let arl = config.budget.arl_samples().map_err(MonitorError::Budget)?;
+        let supported = reference.supported_arl();
+        if arl > supported && config.unsupported == Unsupported::Refuse {
+            return Err(MonitorError::Unsupported { arl, supported });
+        }
         not_negative("outlier_margin", config.outlier_margin)?;
         if let Some((accuracy, _)) = config.baseline_accuracy {
             not_negative("baseline_accuracy", accuracy)?;
@@ -114,7 +143,11 @@ impl Monitor {
             profile: Profile::new(&reference),
             detector: Detector::new(&reference, arl / DRIFT_SHARE),
             drift_quiet_until: 0,
-            watch: Watch::new(reference.streams.len(), config.outlier_margin, arl / OUTLIER_SHARE),
+            watch: Watch::new(
+                reference.streams.len(),
+                config.outlier_margin,
+                arl.min(supported) / OUTLIER_SHARE,
+            ),
             window: LabelWindow::new(config.accuracy_window),
             decay: config.baseline_accuracy.map(decay),
             decay_quiet_until: 0,
@@ -157,17 +190,29 @@ impl Monitor {
 
     /// Places each value into its cell and its profile, and checks those outside the support.
     fn place(&mut self, sample: &Sample<'_>, alarms: &mut Vec<Alarm>) {
-        let Self { reference, samples, profile, watch, cells, .. } = self;
+        let Self { reference, samples, profile, watch, detector, cells, .. } = self;
         let counting = profile.begin();
         reference.place(sample, |i, cell, value| {
-            cells[i] = cell as u32;
+            let (judged, surprise) = detector.whiten(&reference.streams[i], i, cell, value);
+            cells[i] = judged;
             if counting {
                 profile.count(i, cell, value);
             }
-            if reference.streams[i].counts[cell] == 0 {
-                alarms.extend(watch.judge(reference, i, value, *samples));
+            if reference.streams[i].is_odd(cell, judged) {
+                alarms.extend(watch.judge(reference, i, (value, surprise), *samples));
             }
         });
+    }
+
+    /// Shows the past of whitened streams without counting or judging it: the rows right before the first that is
+    /// observed. Without it a whitened stream waits until its past is long enough.
+    pub fn prime(&mut self, rows: &Rows<'_>) {
+        let Self { reference, detector, .. } = self;
+        for row in 0..rows.len() {
+            reference.place(&rows.sample(row), |i, cell, value| {
+                detector.whiten(&reference.streams[i], i, cell, value);
+            });
+        }
     }
 
     /// Takes one label, whenever it arrives: whether the prediction was right.

@@ -7,10 +7,14 @@
 //! it only non-finite values count, and the detector watches for the rest.
 //!
 //! Limit: after an alarm a stream holds its peace for [`HOLD_OFF_SAMPLES`], then twice as long, and so on;
-//! the profile counts every value all the same. Deliberately missing: the conformal check of a value's change.
+//! the profile counts every value all the same.
+//!
+//! A whitened stream is checked by its surprise too: its change from what its past let expect, in units of its
+//! recent spread. One whose level wanders is checked by nothing else, for its support says nothing about
+//! tomorrow.
 
 use crate::alarm::{Alarm, outlier_alarm};
-use crate::bins::{MISSING, NEGATIVE_INFINITY};
+use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY};
 use crate::reference::{Numeric, Reference, Stream};
 
 /// Samples that a stream holds its peace after its first alarm; doubled by each further one.
@@ -26,6 +30,8 @@ pub struct Outlier {
     pub stream: usize,
     /// The value; NaN if missing.
     pub value: f32,
+    /// Deviations from what the stream's past let expect, if that and not the value itself is impossible.
+    pub surprise: Option<f32>,
     /// Base-ten logarithm of how much rarer than one in `n` it is; infinite for what cannot be.
     pub log10_evidence: f64,
 }
@@ -43,12 +49,66 @@ pub fn check(
 ) -> Option<Outlier> {
     let described = reference.streams.get(stream)?;
     let numeric = described.numeric()?;
+    let wanders = described.whitening.as_ref().is_some_and(|whitening| whitening.filter.prediction.wanders());
     check_cell(described, numeric, numeric.bins.cell(value), value)
         .or_else(|| {
-            let tests = 2.0 * reference.streams.len() as f64;
-            finite(numeric, reference.n, value, margin, arl_samples * tests)
+            let rarity = arl_samples * tests(reference);
+            if wanders { None } else { finite(numeric, reference.n, value, margin, rarity) }
         })
-        .map(|log10_evidence| Outlier { stream, value, log10_evidence })
+        .map(|log10_evidence| Outlier { stream, value, surprise: None, log10_evidence })
+}
+
+/// Checks how far a value lies from what its past let expect, in the units of its whitened stream.
+fn check_surprise(
+    reference: &Reference,
+    stream: usize,
+    (value, surprise): (f32, f32),
+    margin: f64,
+    arl_samples: f64,
+) -> Option<Outlier> {
+    let surprises = &reference.streams.get(stream)?.whitening.as_ref()?.surprises;
+    let rarity = arl_samples * tests(reference);
+    finite(surprises.numeric()?, surprises.rows(), surprise, margin, rarity).map(|log10_evidence| Outlier {
+        stream,
+        value,
+        surprise: Some(surprise),
+        log10_evidence,
+    })
+}
+
+/// Conformal p-value of a value of numeric stream `stream`: at most `p` of independent values are as extreme.
+///
+/// Two-sided, from the reference's cells at least as far out as the value's; at least `2 / (n + 1)` however far
+/// out a value lies. None for a value that is not finite. Source: V. Vovk, A. Gammerman, G. Shafer, Algorithmic
+/// Learning in a Random World (2005).
+#[must_use]
+pub fn conformal(reference: &Reference, stream: usize, value: f32) -> Option<f64> {
+    rank_p(reference.streams.get(stream)?, value)
+}
+
+/// The same of a surprise of a whitened stream: its change from what its past let expect.
+#[must_use]
+pub fn conformal_surprise(reference: &Reference, stream: usize, surprise: f32) -> Option<f64> {
+    rank_p(&reference.streams.get(stream)?.whitening.as_ref()?.surprises, surprise)
+}
+
+fn rank_p(stream: &Stream, value: f32) -> Option<f64> {
+    let bins = &stream.numeric()?.bins;
+    if !value.is_finite() {
+        return None;
+    }
+    let cell = bins.cell(value);
+    let below: u64 = stream.counts[BELOW..=cell].iter().sum();
+    let above: u64 = stream.counts[cell..=bins.above()].iter().sum();
+    let finite: u64 = stream.counts[BELOW..=bins.above()].iter().sum();
+    Some((2.0 * (below.min(above) + 1) as f64 / (finite + 1) as f64).min(1.0))
+}
+
+/// Tests per sample: both sides of each stream that the reference describes, as it comes and by its surprise.
+fn tests(reference: &Reference) -> f64 {
+    let tested = |stream: &&Stream| !stream.is_silent();
+    let whitened = reference.streams.iter().filter(|stream| stream.whitening.is_some()).count();
+    2.0 * (reference.streams.iter().filter(tested).count() + whitened).max(1) as f64
 }
 
 /// Evidence against a value whose kind the reference never had.
@@ -86,16 +146,19 @@ impl Watch {
         Self { limiter: Limiter::new(streams), margin, arl_samples }
     }
 
-    /// Judges a value that lies in a cell the reference never saw.
+    /// Judges a value and its surprise, one of which lies in a cell the reference never saw.
     #[cold]
     pub(crate) fn judge(
         &mut self,
         reference: &Reference,
         stream: usize,
-        value: f32,
+        (value, surprise): (f32, Option<f32>),
         sample: u64,
     ) -> Option<Alarm> {
-        let outlier = check(reference, stream, value, self.margin, self.arl_samples)?;
+        let alone = || check(reference, stream, value, self.margin, self.arl_samples);
+        let changed =
+            |surprise| check_surprise(reference, stream, (value, surprise), self.margin, self.arl_samples);
+        let outlier = alone().or_else(|| changed(surprise?))?;
         let admitted = self.limiter.admit(stream, sample);
         admitted.then(|| outlier_alarm(&reference.streams[stream], outlier, sample, self.arl_samples))
     }
@@ -168,6 +231,18 @@ mod tests {
         values[7] = 1.0;
         assert!(!is_outlier(&reference(&values), 16.0));
         assert!(is_outlier(&reference(&values), f32::NAN));
+    }
+
+    #[test]
+    fn p_values_are_ranks() {
+        let values: Vec<f32> = (0..999u16).map(f32::from).collect();
+        let reference = reference(&values);
+        let p = |value: f32| conformal(&reference, 0, value);
+        assert_eq!((p(-7.0), p(1e9)), (Some(0.002), Some(0.002)));
+        assert_eq!((p(f32::NAN), conformal_surprise(&reference, 0, 0.0)), (None, None));
+        let share = |level: f64| values.iter().filter(|v| p(**v).is_some_and(|p| p <= level)).count();
+        assert!([0.1, 0.2, 0.5].iter().all(|level| share(*level) as f64 <= level * 1_000.0));
+        assert!(share(0.2) > 100);
     }
 
     #[test]

@@ -7,10 +7,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::alternative::Worth;
 use crate::bins::{BELOW, Bins, FIRST_CLASS, MISSING, UNSEEN_CLASS};
 use crate::codec::{DecodeError, Reader, Writer, ensure, fingerprint};
 use crate::detector::Tables;
 use crate::sample::{Rows, Sample};
+use crate::verification::Verification;
+use crate::whitening::{Filter, Whitening};
 
 /// Most streams of a reference, the prediction and the confidence included.
 pub const MAX_STREAMS: usize = 16_384;
@@ -26,6 +29,8 @@ pub const CONFIDENCE: &str = "confidence";
 const DOCUMENT: &str = "reference profile";
 const MAGIC: [u8; 4] = *b"EWRF";
 const VERSION: u8 = 1;
+/// Version of references with whitened streams.
+const VERSION_ORDERED: u8 = 2;
 const KIND_NUMERIC: u8 = 0;
 const KIND_CATEGORICAL: u8 = 1;
 
@@ -35,6 +40,8 @@ pub struct Stream {
     pub(crate) name: String,
     pub(crate) kind: StreamKind,
     pub(crate) counts: Vec<u64>,
+    /// Of streams whose order says something.
+    pub(crate) whitening: Option<Box<Whitening>>,
 }
 
 /// How values of a stream are placed into cells.
@@ -92,10 +99,41 @@ impl Stream {
         }
     }
 
+    /// What the reference's last rows showed about whitening this stream; none if it is judged as it comes.
+    #[must_use]
+    pub fn verification(&self) -> Option<&Verification> {
+        self.whitening.as_ref().map(|whitening| &whitening.verification)
+    }
+
+    /// Whether the reference never saw a value in `cell`, or a surprise in `judged`.
+    #[inline]
+    pub(crate) fn is_odd(&self, cell: usize, judged: u32) -> bool {
+        let surprising = |whitening: &Whitening| whitening.surprises.counts.get(judged as usize) == Some(&0);
+        self.counts[cell] == 0 || self.whitening.as_deref().is_some_and(surprising)
+    }
+
+    /// What the detector compares with: the stream, or its surprises.
+    pub(crate) fn judged(&self) -> &Self {
+        self.whitening.as_ref().map_or(self, |whitening| &whitening.surprises)
+    }
+
     /// Whether the reference says nothing about this stream: every row lacked it.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.counts[1..].iter().all(|count| *count == 0)
+    }
+
+    /// Rows it was fitted on.
+    pub(crate) fn rows(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How many independent rows it is worth.
+    pub(crate) fn worth(&self) -> Worth {
+        match &self.whitening {
+            Some(whitening) => whitening.filter.worth(whitening.surprises.rows()),
+            None => Worth::of_rows(self.rows()),
+        }
     }
 
     /// A coarse position of each numeric cell, in the stream's unit, for distances; empty for classes.
@@ -159,6 +197,16 @@ impl Reference {
         self.n
     }
 
+    /// Longest run length that a single value can be judged by: the square of the number of rows.
+    ///
+    /// How rare a value beyond every reference row is follows from the tail's own scale, and a tail of `sqrt(n)`
+    /// rows is not to be trusted beyond about `1 / n^2`. Drift rests on many samples and needs no such step; its
+    /// threshold holds whatever the run length, for nulls that the reference's confidence region covers.
+    #[must_use]
+    pub fn supported_arl(&self) -> f64 {
+        (self.n as f64).powi(2).min(crate::MAX_ARL)
+    }
+
     /// Tells references apart; profiles and states carry it.
     #[must_use]
     pub const fn fingerprint(&self) -> u64 {
@@ -213,20 +261,19 @@ impl Reference {
         }
     }
 
-    /// The stored form, version 1.
+    /// The stored form: version 1, or 2 if a stream is whitened.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::new(MAGIC, VERSION);
+        let ordered = self.streams.iter().any(|stream| stream.whitening.is_some());
+        let mut w = Writer::new(MAGIC, if ordered { VERSION_ORDERED } else { VERSION });
         w.u64(self.n);
         w.len(self.features);
         w.len(self.streams.len());
         for stream in &self.streams {
-            w.str(&stream.name);
-            match &stream.kind {
-                StreamKind::Numeric(numeric) => write_numeric(&mut w, numeric),
-                StreamKind::Categorical { classes } => write_classes(&mut w, classes),
+            write_stream(&mut w, stream);
+            if ordered {
+                write_whitening(&mut w, stream.whitening.as_deref());
             }
-            stream.counts.iter().for_each(|count| w.varint(*count));
         }
         w.finish()
     }
@@ -236,14 +283,19 @@ impl Reference {
     /// # Errors
     /// The bytes are not a reference of a known version, or hold values that no fit produces.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
+        let version =
+            if bytes.get(MAGIC.len()) == Some(&VERSION_ORDERED) { VERSION_ORDERED } else { VERSION };
+        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, version)?;
         let n = r.u64("rows")?;
         ensure(n > 0 && n <= crate::MAX_REFERENCE_ROWS as u64, "rows")?;
         let features = r.len("features", MAX_STREAMS)?;
         let len = r.len("streams", MAX_STREAMS)?;
         let mut streams = Vec::with_capacity(len);
         for _ in 0..len {
-            streams.push(read_stream(&mut r, n)?);
+            let stream = read_stream(&mut r, n)?;
+            let whitening =
+                if version == VERSION_ORDERED { read_whitening(&mut r, &stream, n)? } else { None };
+            streams.push(Stream { whitening, ..stream });
         }
         r.finish()?;
         ensure(layout_is_right(features, &streams), "layout of streams")?;
@@ -269,6 +321,44 @@ fn layout_is_right(features: usize, streams: &[Stream]) -> bool {
         }
         _ => false,
     }
+}
+
+fn write_stream(w: &mut Writer, stream: &Stream) {
+    w.str(&stream.name);
+    match &stream.kind {
+        StreamKind::Numeric(numeric) => write_numeric(w, numeric),
+        StreamKind::Categorical { classes } => write_classes(w, classes),
+    }
+    stream.counts.iter().for_each(|count| w.varint(*count));
+}
+
+fn write_whitening(w: &mut Writer, whitening: Option<&Whitening>) {
+    w.u8(u8::from(whitening.is_some()));
+    if let Some(whitening) = whitening {
+        whitening.filter.write(w);
+        whitening.verification.write(w);
+        w.u64(whitening.surprises.rows());
+        write_stream(w, &whitening.surprises);
+    }
+}
+
+fn read_whitening(
+    r: &mut Reader<'_>,
+    stream: &Stream,
+    rows: u64,
+) -> Result<Option<Box<Whitening>>, DecodeError> {
+    let present = r.u8("whitening")?;
+    ensure(present == 0 || present == 1 && stream.numeric().is_some(), "whitening")?;
+    if present == 0 {
+        return Ok(None);
+    }
+    let filter = Filter::read(r)?;
+    let verification = Verification::read(r)?;
+    let n = r.u64("surprises")?;
+    ensure(n <= rows, "surprises")?;
+    let surprises = read_stream(r, n)?;
+    ensure(surprises.numeric().is_some(), "surprises")?;
+    Ok(Some(Box::new(Whitening { filter, surprises, verification })))
 }
 
 fn write_numeric(w: &mut Writer, numeric: &Numeric) {
@@ -307,7 +397,7 @@ fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<Stream, DecodeError> {
     ensure(total == Some(n), "counts")?;
     let outside = |numeric: &Numeric| counts[BELOW] == 0 && counts[numeric.bins.above()] == 0;
     ensure(!matches!(&kind, StreamKind::Numeric(numeric) if !outside(numeric)), "counts outside support")?;
-    Ok(Stream { name, kind, counts })
+    Ok(Stream { name, kind, counts, whitening: None })
 }
 
 fn read_numeric(r: &mut Reader<'_>) -> Result<Numeric, DecodeError> {

@@ -4,7 +4,9 @@ mod streams;
 
 use std::sync::Arc;
 
-use edgeward_monitor::{Alarm, AlarmKind, Budget, Monitor, MonitorConfig, MonitorError, Reference, Sample};
+use edgeward_monitor::{
+    Alarm, AlarmKind, Budget, Monitor, MonitorConfig, MonitorError, Reference, Sample, Unsupported,
+};
 use streams::{Source, fit, names, sample};
 
 fn reference() -> Arc<Reference> {
@@ -133,6 +135,22 @@ fn configuration_is_checked_and_round_trips() {
     assert!(matches!(refused, Err(MonitorError::Budget(_))));
     let refused = Monitor::new(reference(), MonitorConfig { outlier_margin: f64::NAN, ..config() });
     assert!(matches!(refused, Err(MonitorError::Config { field: "outlier_margin", .. })));
+}
+
+#[test]
+fn a_budget_beyond_the_reference_is_refused_if_so_wished() {
+    let refuse = |arl| MonitorConfig {
+        budget: Budget::of_arl(arl),
+        unsupported: Unsupported::Refuse,
+        ..MonitorConfig::default()
+    };
+    assert_eq!(reference().supported_arl(), 4e6);
+    assert!(Monitor::new(reference(), refuse(3.9e6)).is_ok());
+    let refused = Monitor::new(reference(), refuse(1e7)).unwrap_err();
+    assert!(matches!(refused, MonitorError::Unsupported { supported: 4e6, .. }));
+    assert!(refused.to_string().contains("supports one in 4.0e6"), "{refused}");
+    let alarms = monitor().observe(&sample(&[0.0, 900.0, 0.0]));
+    assert!((alarms[0].log10_threshold - (4e6f64 / 0.25).log10()).abs() < 1e-9, "{alarms:?}");
 }
 
 #[test]

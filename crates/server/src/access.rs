@@ -219,20 +219,20 @@ mod tests {
         Access::new(TOKEN, listening.parse().unwrap(), require_auth)
     }
 
-    fn check(access: &Access, method: &Method, pairs: &[(&'static str, &str)], expect: Option<Caller>) {
+    fn check(access: &Access, method: &Method, pairs: &[(&'static str, &str)], expect: Option<&Caller>) {
         let found = identify_browser(access, method, &headers(pairs)).ok();
-        assert_eq!(found, expect, "{method} {pairs:?}");
+        assert_eq!(found.as_ref(), expect, "{method} {pairs:?}");
     }
 
     #[test]
     fn local_callers_are_operators_on_loopback_only() {
         let host = ("host", "127.0.0.1:7700");
-        check(&access("127.0.0.1:7700", false), &Method::GET, &[host], Some(Caller::Local));
-        check(&access("[::1]:7700", false), &Method::GET, &[("host", "[::1]:7700")], Some(Caller::Local));
-        check(&access("127.0.0.1:7700", true), &Method::GET, &[host], Some(Caller::Nobody));
-        check(&access("0.0.0.0:7700", false), &Method::GET, &[host], Some(Caller::Nobody));
+        check(&access("127.0.0.1:7700", false), &Method::GET, &[host], Some(&Caller::Local));
+        check(&access("[::1]:7700", false), &Method::GET, &[("host", "[::1]:7700")], Some(&Caller::Local));
+        check(&access("127.0.0.1:7700", true), &Method::GET, &[host], Some(&Caller::Nobody));
+        check(&access("0.0.0.0:7700", false), &Method::GET, &[host], Some(&Caller::Nobody));
         let proxied = [host, ("x-forwarded-for", "10.1.1.1")];
-        check(&access("127.0.0.1:7700", false), &Method::GET, &proxied, Some(Caller::Nobody));
+        check(&access("127.0.0.1:7700", false), &Method::GET, &proxied, Some(&Caller::Nobody));
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
             check(&access("127.0.0.1:7700", false), &Method::GET, &[("host", host)], None);
         }
         for host in ["localhost:7700", "LOCALHOST", "127.0.0.1", "[::1]"] {
-            check(&access("127.0.0.1:7700", false), &Method::GET, &[("host", host)], Some(Caller::Local));
+            check(&access("127.0.0.1:7700", false), &Method::GET, &[("host", host)], Some(&Caller::Local));
         }
     }
 
@@ -253,10 +253,10 @@ mod tests {
         for origin in ["http://evil.example", "null", "http://127.0.0.1:7701", "http://127.0.0.1:7700.evil"] {
             check(&local, &Method::POST, &[host, ("origin", origin)], None);
         }
-        check(&local, &Method::POST, &[host, ("origin", "http://127.0.0.1:7700")], Some(Caller::Local));
+        check(&local, &Method::POST, &[host, ("origin", "http://127.0.0.1:7700")], Some(&Caller::Local));
         let cross = ("sec-fetch-site", "cross-site");
         check(&local, &Method::GET, &[host, cross, ("sec-fetch-dest", "image")], None);
-        check(&local, &Method::GET, &[host, cross, ("sec-fetch-dest", "document")], Some(Caller::Local));
+        check(&local, &Method::GET, &[host, cross, ("sec-fetch-dest", "document")], Some(&Caller::Local));
         check(&local, &Method::POST, &[host, cross, ("sec-fetch-dest", "document")], None);
     }
 
@@ -264,9 +264,9 @@ mod tests {
     fn the_cookie_counts_as_the_token_and_is_bound_to_the_site() {
         let remote = access("0.0.0.0:7700", false);
         let (host, good) = (("host", "plant:7700"), ("cookie", "a=b; edgeward_operator=ewo_test"));
-        check(&remote, &Method::GET, &[host, good], Some(Caller::Operator));
+        check(&remote, &Method::GET, &[host, good], Some(&Caller::Operator));
         check(&remote, &Method::POST, &[host, good, ("origin", "http://evil.example")], None);
-        check(&remote, &Method::GET, &[host, ("cookie", "edgeward_operator=guess")], Some(Caller::Nobody));
+        check(&remote, &Method::GET, &[host, ("cookie", "edgeward_operator=guess")], Some(&Caller::Nobody));
     }
 
     #[test]

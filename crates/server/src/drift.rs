@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use edgeward_api::operator::{Drift, DriftWindow};
 use edgeward_core::{Digest, Manifest, ModelName, Timestamp};
-use edgeward_monitor::{Profile, Reference};
+use edgeward_monitor::{Profile, Reference, Stream, StreamDrift};
 use edgeward_store::{PROFILES_PAGE_MAX, ProfileRow, View};
 
 use crate::app::{App, blocking, lock};
@@ -154,12 +154,31 @@ impl Gathered {
 
     fn finish(mut self, references: &References) -> DriftWindow {
         let reference = references.get(&self.bundle).and_then(Option::as_ref);
-        let drifts =
-            self.profile.zip(reference).and_then(|(profile, reference)| profile.drift(reference).ok());
-        let drifts = drifts.into_iter().flatten();
-        self.window.psi = drifts.filter_map(|drift| Some((drift.stream, drift.psi?))).collect();
+        self.window.psi = match (self.profile, reference) {
+            (Some(profile), Some(reference)) => psi(&profile, reference),
+            _ => BTreeMap::new(),
+        };
         self.window
     }
+}
+
+/// Each stream's population stability index beyond chance, in nats.
+fn psi(profile: &Profile, reference: &Reference) -> BTreeMap<String, f64> {
+    let Ok(drifts) = profile.drift(reference) else { return BTreeMap::new() };
+    let beyond = |(drift, stream): (StreamDrift, &Stream)| {
+        let excess = drift.psi? - psi_of_chance(stream.counts(), drift.n);
+        Some((drift.stream, excess.max(0.0)))
+    };
+    drifts.into_iter().zip(reference.streams()).filter_map(beyond).collect()
+}
+
+/// The index that two samples of one and the same distribution have on average: (k - 1)(1/N + 1/M) for k occupied cells
+/// and sample sizes N and M. Source: B. Yurdakul, "Statistical Properties of Population Stability Index" (2018).
+/// Without it, a small reference looks as if it had drifted from the first sample on.
+fn psi_of_chance(reference: &[u64], samples: u64) -> f64 {
+    let occupied = reference.iter().filter(|count| **count > 0).count();
+    let rows: u64 = reference.iter().sum();
+    (occupied as f64 - 1.0).max(0.0) * (1.0 / rows.max(1) as f64 + 1.0 / samples.max(1) as f64)
 }
 
 /// The windows, oldest first.
@@ -202,4 +221,18 @@ fn widen(cells: BTreeMap<(Digest, i64), Gathered>) -> Vec<Gathered> {
         }
     }
     settled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_weighs_more_the_fewer_the_samples() {
+        let reference = [10, 0, 10, 10, 10];
+        assert!((psi_of_chance(&reference, 60) - 3.0 * (1.0 / 40.0 + 1.0 / 60.0)).abs() < 1e-12);
+        assert!(psi_of_chance(&reference, 60) > psi_of_chance(&reference, 6000));
+        assert_eq!(psi_of_chance(&[7], 60), 0.0);
+        assert_eq!(psi_of_chance(&[], 0), 0.0);
+    }
 }

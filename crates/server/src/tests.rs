@@ -1,5 +1,6 @@
 //! The control plane over real loopback HTTP, and its reconcilers across crashes.
 
+mod drift;
 mod http;
 mod load;
 mod reconcilers;

@@ -179,7 +179,7 @@ impl World {
                 self.agenda.after(RECONCILE, Happening::Reconcile);
             }
             Happening::Poll { device, incarnation } if self.is_current(device, incarnation) => {
-                self.poll(device)
+                self.poll(device);
             }
             Happening::Document { device, incarnation, tag, document }
                 if self.is_current(device, incarnation) =>

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Every Rust file of the workspace, in path order.
-pub fn rust_files(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![root.join("crates"), root.join("testkit"), root.join("examples")];
     while let Some(folder) = folders.pop() {
@@ -21,7 +21,7 @@ pub fn rust_files(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether an SPDX expression can be satisfied with `allowed` licences. Old `A/B` means `A OR B`.
-pub fn licence_allowed(expression: &str, allowed: &[&str]) -> bool {
+pub(crate) fn licence_allowed(expression: &str, allowed: &[&str]) -> bool {
     let expression = expression.replace('/', " OR ").replace(['(', ')'], " ");
     let expression = expression.split_whitespace().collect::<Vec<_>>().join(" ");
     expression.split(" AND ").all(|term| term.split(" OR ").any(|licence| allowed.contains(&licence.trim())))

@@ -79,7 +79,7 @@ impl Plane {
             schema: DESIRED_SCHEMA.to_owned(),
             generation: self.generation,
             issued_at_ms: Timestamp(1),
-            expires_at_ms: Timestamp(i64::MAX),
+            expires_at_ms: Timestamp(4_000_000_000_000),
             models: BTreeMap::from([(model(), assignment)]),
         };
         self.desired = Some(DesiredDocument {

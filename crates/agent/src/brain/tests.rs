@@ -204,7 +204,7 @@ struct Device {
     now: Timestamp,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     /// A newer document is published and arrives, perhaps; with its releases, perhaps.
     Publish {

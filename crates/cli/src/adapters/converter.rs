@@ -99,8 +99,8 @@ mod tests {
 
     fn converted(dtypes: &[&str]) -> Result<Conversion, ToolError> {
         let mut rows = Dataset::with_columns((0..32).map(|n| format!("x{n}")).collect());
-        for n in 0..60_u8 {
-            let row: Vec<f32> = (0..32_u8).map(|k| f32::from((n * 7 + k * 13) % 17)).collect();
+        for n in 0..60_u16 {
+            let row: Vec<f32> = (0..32_u16).map(|k| f32::from((n * 7 + k * 13) % 17)).collect();
             rows.push(&row, if row[0] < 8.0 { "low" } else { "high" }).unwrap();
         }
         let onnx = EmbeddedTrainer.train(&rows, "mlp", &json!({"epochs": 5}), 1, &mut |_| {}).unwrap().onnx;

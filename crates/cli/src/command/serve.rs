@@ -1,15 +1,31 @@
 //! `edgeward serve`: one model behind the device's endpoint, without a control plane.
 
-use edgeward_agent::ServeConfig;
+use edgeward_agent::{ServeConfig, bind_bare};
 use edgeward_core::ModelName;
+use serde::Serialize;
 
 use crate::args::ServeArgs;
-use crate::output::{Explain, Failure, Outcome};
+use crate::output::{Explain, Failure, Outcome, Output};
 use crate::process::{block_on, interrupted};
 
-pub(crate) fn run(args: ServeArgs) -> Outcome {
+/// What it says once it listens.
+#[derive(Serialize)]
+struct Listening {
+    address: String,
+}
+
+pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
     let name = args.name.map(ModelName::new).transpose();
     let name = name.map_err(|error| Failure::usage(format!("--name: {error}")))?;
-    let config = ServeConfig { path: args.source, name, listen: args.listen };
-    block_on(edgeward_agent::serve(config, interrupted()))?.explain("agent", "serving the model")
+    block_on(serve(ServeConfig { path: args.source, name, listen: args.listen }, out))?
+}
+
+async fn serve(config: ServeConfig, out: Output) -> Outcome {
+    let doing = "serving the model";
+    let bound = bind_bare(&config).await.explain("agent", doing)?;
+    let listening = Listening { address: format!("http://{}", bound.address()) };
+    out.document(&listening, |listening| {
+        format!("serving at {0} (Open Inference Protocol v2; see {0}/v1/status)", listening.address)
+    })?;
+    bound.serve(interrupted()).await.explain("agent", doing)
 }

@@ -7,7 +7,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::pools::Pools;
@@ -25,6 +26,8 @@ pub(crate) const SERVER: &str = "server";
 /// The first run's name among the processes.
 pub(crate) const FIRST_RUN: &str = "first-run";
 
+/// The join token is for its owner only.
+const SECRET_MODE: u32 = 0o600;
 const POLL_MS: u64 = 250;
 const UPLOAD_MS: u64 = 500;
 
@@ -87,7 +90,9 @@ impl Layout {
     }
 
     pub(crate) fn keep_join_token(&self, token: &str) -> Outcome {
-        fs::write(self.join_token(), token).explain("file", "keeping the join token")
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(SECRET_MODE).open(self.join_token());
+        file.and_then(|mut file| file.write_all(token.as_bytes())).explain("file", "keeping the join token")
     }
 
     /// Where a process writes what it prints.

@@ -253,7 +253,7 @@ mod tests {
             restarts: 0,
             retrains: 1,
             false_alarms: 0,
-            seconds_total: 3.14159,
+            seconds_total: 3.25,
         }
     }
 

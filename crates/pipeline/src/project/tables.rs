@@ -209,8 +209,8 @@ pub struct MonitorTable {
     pub requests_per_second: f64,
     /// Labels in the window of the accuracy that is shown.
     pub accuracy_window: usize,
-    /// Whether devices send labelled inputs back, so that retraining can learn from them.
-    pub capture: bool,
+    /// After an alert of one kind, a device stays silent about that kind for this long.
+    pub hold_off: Span,
 }
 
 impl Default for MonitorTable {
@@ -220,7 +220,7 @@ impl Default for MonitorTable {
             false_alarms_per_device_year: budget.false_alarms_per_device_year,
             requests_per_second: budget.samples_per_second,
             accuracy_window: MonitorConfig::default().accuracy_window,
-            capture: true,
+            hold_off: Span::seconds(3600),
         }
     }
 }

@@ -1,3 +1,5 @@
+//! The project file: what is accepted, and what each mistake is answered with.
+
 use std::time::Duration;
 
 use edgeward_core::alert::AlertKind;

@@ -75,9 +75,10 @@ pub(crate) fn overview(seen: &Snapshot) -> Markup {
         a.skip href="#main" { "Skip to content" }
         header.top {
             (wordmark())
-            p.live id="live" role="status" { span.dot aria-hidden="true" {} span { "Live" } }
+            p.pulse id="live" role="status" { span.dot aria-hidden="true" {} span { "Live" } }
         }
         main id="main" {
+            h1.hidden { "Overview" }
             (section(Part::Loop, seen))
             div.columns {
                 div.column { (section(Part::Fleet, seen)) (section(Part::Drift, seen)) }
@@ -231,13 +232,13 @@ fn device_rows(seen: &Snapshot, device: &Device) -> Markup {
             tr { th scope="row" { (name) } td colspan="5" .quiet { "waiting for a model" } td.n { (last) } }
         }
         @for (model, report) in models {
-            tr { th scope="row" { (name) } (model_cells(seen, model, report)) td.n { (last) } }
+            tr { th scope="row" { (name) } (model_cells(seen, device, model, report)) td.n { (last) } }
         }
     }
 }
 
-fn model_cells(seen: &Snapshot, model: &ModelName, report: &ModelReport) -> Markup {
-    let low = report.accuracy.is_some_and(|accuracy| accuracy < 0.9);
+fn model_cells(seen: &Snapshot, device: &Device, model: &ModelName, report: &ModelReport) -> Markup {
+    let alarmed = seen.open_alerts().any(|alert| alert.device == device.id && alert.model == *model);
     html! {
         td {
             @match report.active {
@@ -252,7 +253,7 @@ fn model_cells(seen: &Snapshot, model: &ModelName, report: &ModelReport) -> Mark
         }
         td.n { (grouped(report.requests))
             @if report.requests_failed > 0 { span.bad { " " (grouped(report.requests_failed)) " failed" } } }
-        td.n class=(if low { "warn" } else { "" }) {
+        td.n.warn[alarmed] {
             @match report.accuracy { Some(accuracy) => (percent(accuracy)), None => "–" }
         }
         td { (evidence(report)) }

@@ -155,7 +155,7 @@ pub(crate) fn plot(seen: &Snapshot) -> Markup {
     };
     html! {
         figure.plot {
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(summary(drift)) {
+            div.scroll tabindex="0" role="region" aria-label="Plot" { svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(summary(drift)) {
                 (accuracy_panel(drift, axis))
                 (psi_panel(drift, axis))
                 @for mark in marks(seen, axis) {
@@ -164,7 +164,7 @@ pub(crate) fn plot(seen: &Snapshot) -> Markup {
                 }
                 text.axis x=(LEFT) y=(HEIGHT - 8.0) { (clock(axis.from)) }
                 text.axis x=(RIGHT) y=(HEIGHT - 8.0) text-anchor="end" { (clock(axis.to)) " UTC" }
-            }
+            } }
             figcaption {
                 span.key.alert { "alert" } span.key.deploy { "rollout" }
                 span.note { "Index above " (PSI_CHANGED) ": the stream has changed." }
@@ -212,7 +212,7 @@ fn psi_panel(drift: &Drift, axis: Axis) -> Markup {
     let ends = lines.iter().map(|line| line.points.last().map_or(PSI.bottom, |(_, psi)| y(*psi))).collect();
     let labels = spread(ends, PSI);
     html! {
-        text.panel x=(LEFT) y=(PSI.top - 6.0) { "Population stability index, the streams that moved most" }
+        text.panel x=(LEFT) y=(PSI.top - 6.0) { "Population stability index beyond chance, the streams that moved most" }
         (grid(y(0.0), "0"))
         (grid(y(peak), &format!("{peak:.1}")))
         line.limit x1=(LEFT) x2=(RIGHT) y1=(one(y(PSI_CHANGED))) y2=(one(y(PSI_CHANGED))) {}

@@ -15,7 +15,7 @@ use edgeward_core::{DeviceId, Digest, PredictionId, RunId, Timestamp};
 use edgeward_trust::{Believer, Checkpoint, Role, Root};
 use uuid::Uuid;
 
-use super::support::{Plant, START, alert, config, model, project, report};
+use super::support::{Plant, START, WEIGHTS, alert, config, model, project, report};
 
 fn refused<T>(result: Result<T, ClientError>) -> (u16, Problem) {
     match result.err() {
@@ -117,7 +117,7 @@ fn a_version_reaches_the_devices_signed() {
     let (device, client) = plant.enrol("robot");
     assert!(matches!(client.desired(None).unwrap(), Desired::None));
     operator.register_project(&project()).unwrap();
-    let version = plant.make_version(&operator, "run-1", b"weights");
+    let version = plant.make_version(&operator, "run-1", WEIGHTS);
     assert_eq!(version.version, 1);
 
     let root = Root::parse(&std::fs::read(plant.dir.path().join("keys/root.json")).unwrap()).unwrap();
@@ -160,7 +160,7 @@ fn what_no_device_would_run_is_not_registered() {
     let operator = plant.operator();
     operator.register_project(&project()).unwrap();
     let run = RunId::new("run-1").unwrap();
-    let (bundle, good) = plant.upload(&operator, &run, b"weights");
+    let (bundle, good) = plant.upload(&operator, &run, WEIGHTS);
     assert_eq!(refused(operator.register_version(&model(), &good)).0, 404, "the run is not announced");
     let (project, cause) = (project().name, "test".to_owned());
     operator.announce_run(&RunAnnouncement { run: run.clone(), project, cause }).unwrap();
@@ -313,10 +313,15 @@ fn watchers_get_every_entry_and_resume_where_they_left() {
         )
     };
     let ids = |reader: &mut dyn Read, n: usize| -> Vec<String> {
-        // One byte at a time: nothing of the next event may be taken away.
-        let mut bytes = reader.bytes().map_while(Result::ok);
-        let mut line = || bytes.by_ref().take_while(|byte| *byte != b'\n').collect::<Vec<u8>>();
-        let lines = std::iter::repeat_with(|| String::from_utf8(line()).unwrap());
+        let mut line = || {
+            // One byte at a time: nothing of the next event may be taken away.
+            let (mut line, mut byte) = (Vec::new(), [0]);
+            while reader.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+                line.push(byte[0]);
+            }
+            String::from_utf8(line).unwrap()
+        };
+        let lines = std::iter::repeat_with(&mut line);
         lines.filter_map(|line| line.strip_prefix("id: ").map(str::to_owned)).take(n).collect()
     };
     plant.enrol("robot-2");

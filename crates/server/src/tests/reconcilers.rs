@@ -14,7 +14,7 @@ use edgeward_core::event::{ModelVersion, Project, RolloutOutcome, RunOutcome, Ru
 use edgeward_core::slot::Refused;
 use edgeward_core::trigger::{Trigger, TriggerPolicy};
 use edgeward_core::{Desired, DeviceId, Digest, Envelope, Event, PredictionId, RunId};
-use edgeward_store::{NewReport, NewSample, RolloutRow, RunRow, StoreError, View, Writer};
+use edgeward_store::{Checkpoint, NewReport, NewSample, RolloutRow, RunRow, StoreError, View, Writer};
 use uuid::Uuid;
 
 use super::support::{Plant, START, alert, model, project, registration, report};
@@ -71,8 +71,9 @@ impl Plant {
     }
 
     fn desired(&self) -> Option<Desired> {
-        let latest: Option<(u64, Envelope)> = self.look(|view| view.latest_desired());
-        latest.map(|(_, envelope)| serde_json::from_slice(&envelope.payload.0).unwrap())
+        let latest: Option<Envelope> =
+            self.look(|view| Ok(view.latest_desired()?.map(|(_, envelope)| envelope)));
+        latest.map(|envelope| serde_json::from_slice(&envelope.payload.0).unwrap())
     }
 
     fn rollouts(&self) -> Vec<RolloutRow> {
@@ -86,6 +87,10 @@ impl Plant {
     fn roll(&self) -> Result<(), ReconcileError> {
         self.runtime.block_on(rollouts::reconcile(&self.app))
     }
+}
+
+fn latest_checkpoint(view: &View<'_>) -> Result<Option<Checkpoint>, StoreError> {
+    view.latest_checkpoint()
 }
 
 fn bundle(version: u64) -> Digest {
@@ -400,16 +405,16 @@ fn checkpoints_follow_the_ledger_across_crashes() {
     plant.append(&[enrolled("d1")]);
     let reconcile = |plant: &Plant| plant.runtime.block_on(checkpoints::reconcile(&plant.app));
     reconcile(&plant).unwrap();
-    let first = plant.look(|view| view.latest_checkpoint()).unwrap();
+    let first = plant.look(latest_checkpoint).unwrap();
     assert_eq!(first.size, 1);
     plant.append(&[enrolled("d2")]);
     reconcile(&plant).unwrap();
-    assert_eq!(plant.look(|view| view.latest_checkpoint()).unwrap(), first, "one entry waits for company");
+    assert_eq!(plant.look(latest_checkpoint).unwrap(), first, "one entry waits for company");
     plant.pass(Duration::from_secs(10));
     let plant = plant.crash();
     reconcile(&plant).unwrap();
     reconcile(&plant).unwrap();
-    let second = plant.look(|view| view.latest_checkpoint()).unwrap();
+    let second = plant.look(latest_checkpoint).unwrap();
     assert_eq!(second.size, 2);
     let leaves = plant.look(|view| view.entries(0, 10));
     let leaves: Vec<Digest> = leaves.iter().map(|raw| edgeward_trust::tree::leaf_hash(&raw.bytes)).collect();

@@ -34,6 +34,9 @@ pub(crate) const START: i64 = 1_700_000_000_000;
 /// So long that the timer never wakes a reconciler within a test.
 const NEVER: Duration = Duration::from_secs(3600);
 
+/// How to stop the server, and what it ends with.
+type Running = (oneshot::Sender<()>, JoinHandle<Result<(), ServerError>>);
+
 /// A server, or only its parts, with a clock that stands still until it is told.
 pub(crate) struct Plant {
     pub(crate) dir: Arc<TempDir>,
@@ -41,7 +44,7 @@ pub(crate) struct Plant {
     pub(crate) app: Arc<App>,
     pub(crate) url: String,
     clock: Arc<AtomicI64>,
-    running: Option<(oneshot::Sender<()>, JoinHandle<Result<(), ServerError>>)>,
+    running: Option<Running>,
     /// Held while nothing serves, so that the folder stays locked.
     _idle: Option<Bound>,
 }
@@ -125,11 +128,11 @@ impl Plant {
     }
 
     /// Uploads, announces, registers and finishes: what a pipeline that passed does.
-    pub(crate) fn make_version(&self, operator: &Client, run: &str, content: &[u8]) -> Version {
+    pub(crate) fn make_version(&self, operator: &Client, run: &str, files: Files<'_>) -> Version {
         let run = RunId::new(run).unwrap();
         let (project, cause) = (project().name, "by hand".to_owned());
         operator.announce_run(&RunAnnouncement { run: run.clone(), project, cause }).unwrap();
-        let (bundle, registration) = self.upload(operator, &run, content);
+        let (bundle, registration) = self.upload(operator, &run, files);
         let version = operator.register_version(&model(), &registration).unwrap();
         operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle } }).unwrap();
         version
@@ -139,17 +142,25 @@ impl Plant {
         &self,
         operator: &Client,
         run: &RunId,
-        content: &[u8],
+        files: Files<'_>,
     ) -> (Digest, VersionRegistration) {
-        let manifest = manifest(content);
+        let manifest = manifest(files);
         let bytes = manifest.to_bytes().unwrap();
         let bundle = Digest::of(&bytes);
-        operator.upload_blob(&Digest::of(content), content).unwrap();
+        for (_, content) in files {
+            operator.upload_blob(&Digest::of(content), content).unwrap();
+        }
         operator.upload_blob(&bundle, &bytes).unwrap();
         let registration = registration(&self.release_key(), run, bundle, bytes.len() as u64);
         (bundle, registration)
     }
 }
+
+/// Paths in a bundle with what they hold; the first is the model.
+pub(crate) type Files<'a> = &'a [(&'a str, &'a [u8])];
+
+/// The smallest bundle.
+pub(crate) const WEIGHTS: Files<'static> = &[("model.onnx", b"weights")];
 
 pub(crate) fn model() -> ModelName {
     ModelName::new("digits").unwrap()
@@ -169,13 +180,16 @@ pub(crate) fn project() -> Project {
     }
 }
 
-fn manifest(content: &[u8]) -> Manifest {
-    let path = BundlePath::new("model.onnx").unwrap();
-    let entry = FileEntry { size_bytes: content.len() as u64, digest: Digest::of(content) };
+fn manifest(files: Files<'_>) -> Manifest {
+    let entry = |(path, content): &(&str, &[u8])| {
+        let entry = FileEntry { size_bytes: content.len() as u64, digest: Digest::of(content) };
+        (BundlePath::new(*path).unwrap(), entry)
+    };
+    let path = BundlePath::new(files[0].0).unwrap();
     Manifest {
         schema: MANIFEST_SCHEMA.to_owned(),
         model: model(),
-        files: BTreeMap::from([(path.clone(), entry)]),
+        files: files.iter().map(entry).collect(),
         variants: vec![Variant { engine: "rten".into(), dtype: "f32".into(), path }],
     }
 }
