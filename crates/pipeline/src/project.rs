@@ -207,4 +207,6 @@ impl ProjectFile {
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use edgeward_api::operator::Rollout;
 use edgeward_core::RolloutId;
+use edgeward_core::event::RolloutOutcome;
 
 use super::remote::{ago, now, refused};
 use crate::args::{Remote, RolloutCommand};
@@ -30,21 +31,27 @@ fn abort(rollout: &str, remote: &Remote, out: Output) -> Outcome {
     let rollout = remote.client()?.abort_rollout(&id).map_err(|error| {
         refused(&format!("taking rollout {id} back"), &error).hint("see `edgeward rollout ls`")
     })?;
-    out.document(&rollout, |rollout| format!("rollout {} is taken back", rollout.id))
+    out.document(&rollout, |rollout| match rollout.outcome {
+        Some(RolloutOutcome::RolledBack) => format!("rollout {} is taken back", rollout.id),
+        _ => format!("rollout {} had ended before: {}; deploy another version", rollout.id, state(rollout)),
+    })
 }
 
-fn row(rollout: &Rollout) -> Vec<String> {
-    let state = match (&rollout.outcome, rollout.wave) {
+fn state(rollout: &Rollout) -> String {
+    match (&rollout.outcome, rollout.wave) {
         (Some(outcome), _) => describe::rollout_outcome(*outcome).to_owned(),
         (None, Some(wave)) => format!("wave {}", wave + 1),
         (None, None) => "starting".to_owned(),
-    };
+    }
+}
+
+fn row(rollout: &Rollout) -> Vec<String> {
     vec![
         rollout.id.to_string(),
         rollout.model.to_string(),
         rollout.version.to_string(),
         ago(rollout.started_at_ms, now()),
-        state,
+        state(rollout),
         rollout.reasons.join("; "),
     ]
 }

@@ -19,7 +19,7 @@ const LIKENESS_MIN: f64 = 0.7;
 type Fields = &'static [&'static str];
 
 /// Every table of the file by its header, with its keys.
-fn tables() -> [(&'static str, Fields); 12] {
+pub(super) fn tables() -> [(&'static str, Fields); 12] {
     [
         ("[project]", fields::<ProjectTable>()),
         ("[data]", fields::<DataTable>()),

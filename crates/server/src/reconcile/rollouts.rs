@@ -183,8 +183,12 @@ fn plan(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Result<Plan, Store
     Ok(rollout::plan(&row.policy, &observed, now))
 }
 
-/// Alerts that speak against the rollout's bundle. Those from an earlier rollout of the same bundle do not count.
+/// Alerts that speak against the rollout's bundle. Those from an earlier rollout of the same bundle do not count; none
+/// does against a first model, since there is nothing better to go back to.
 fn alerts_about(view: &View<'_>, row: &RolloutRow) -> Result<Vec<Alert>, StoreError> {
+    if row.from.is_none() {
+        return Ok(Vec::new());
+    }
     let rollouts = view.rollouts(Some(&row.model), ROWS_PAGE_MAX)?;
     let is_first = !rollouts.iter().any(|other| other.bundle == row.bundle && other.id != row.id);
     let mut alerts = view.alerts(Some(&row.model), ROWS_PAGE_MAX)?;

@@ -219,11 +219,24 @@ fn an_alert_about_the_new_bundle_takes_it_back() {
     let plant = Plant::still();
     fleet(&plant, project());
     plant.append(&plant.version(1, "run-1"));
+    plant.append(&[Event::AliasMoved { model: model(), alias: "champion".into(), version: 1 }]);
+    plant.append(&plant.version(2, "run-2"));
+    plant.roll().unwrap();
+    plant.append(&[Event::AlertRaised(alert("a1", &DeviceId::new("d2").unwrap(), bundle(2)))]);
+    plant.roll().unwrap();
+    assert_eq!(plant.rollouts()[0].outcome, Some(RolloutOutcome::RolledBack));
+    assert_eq!(plant.desired().unwrap().models[&model()].stable, Some(bundle(1)));
+}
+
+#[test]
+fn an_alert_about_the_first_model_leaves_it_where_it_is() {
+    let plant = Plant::still();
+    fleet(&plant, project());
+    plant.append(&plant.version(1, "run-1"));
     plant.roll().unwrap();
     plant.append(&[Event::AlertRaised(alert("a1", &DeviceId::new("d2").unwrap(), bundle(1)))]);
     plant.roll().unwrap();
-    assert_eq!(plant.rollouts()[0].outcome, Some(RolloutOutcome::RolledBack));
-    assert!(plant.desired().unwrap().models.is_empty(), "there is nothing to go back to");
+    assert_eq!(plant.rollouts()[0].outcome, None, "there is nothing better to go back to");
 }
 
 #[test]
