@@ -55,18 +55,40 @@ pub(super) trait Kernel: Send + Sync {
     fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, KernelError>;
 }
 
-/// Whether the node is computed here.
+/// Whether the node is computed here, whatever it reads.
 pub(super) fn is_native(node: &NodeProto) -> bool {
     let known = ["TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "LabelEncoder"];
     node.domain == DOMAIN && known.contains(&node.op_type.as_str())
 }
 
-/// The kernel of a node that [`is_native`]; `input` is the type of its input, where that is known.
+/// Whether the node only hands on its input: exporters end graphs with such nodes, which are not worth an engine's run.
+pub(super) fn hands_on(node: &NodeProto) -> bool {
+    node.domain.is_empty() && node.op_type == "Identity"
+}
+
+/// `Identity` of a value that a kernel made.
+struct HandOn(DataType);
+
+impl Kernel for HandOn {
+    fn datatypes(&self) -> Vec<DataType> {
+        vec![self.0]
+    }
+
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, KernelError> {
+        Ok(inputs.iter().map(|&input| input.clone()).collect())
+    }
+}
+
+/// The kernel of a node that [`is_native`] or [`hands_on`] what one made; `input` is the type of its input, where that is known.
 pub(super) fn kernel(node: &NodeProto, input: Option<DataType>) -> Result<Box<dyn Kernel>, KernelError> {
     if node.input.len() != 1 || node.input[0].is_empty() {
         return Err(KernelError::invalid(format!("takes one input but has {}", node.input.len())));
     }
     match node.op_type.as_str() {
+        "Identity" => {
+            let unknown = || KernelError::invalid("hands on a value of unknown type");
+            Ok(Box::new(HandOn(input.ok_or_else(unknown)?)))
+        }
         "LabelEncoder" => Ok(Box::new(labels::LabelEncoder::new(node, input)?)),
         _ => trees::kernel(node, input),
     }

@@ -12,6 +12,7 @@
 
 mod plan;
 mod segment;
+mod ties;
 mod values;
 
 use std::borrow::Cow;
@@ -64,11 +65,13 @@ impl Engine for RtenEngine {
         NAME
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
-        let (model, outline) = Outline::read(onnx)?;
+    fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+        let (mut model, outline) = Outline::read(bytes)?;
+        let settled = ties::settle(&mut model).then(|| onnx::encode(&model));
+        let bytes = settled.as_deref().unwrap_or(bytes);
         let pool = self.pool(options.threads);
         let specs = (&outline.inputs[..], &outline.outputs[..]);
-        let plan = Plan::new(&model, onnx, specs, &outline.operators, pool.as_ref())?;
+        let plan = Plan::new(&model, bytes, specs, &outline.operators, pool.as_ref())?;
         let Outline { inputs, outputs, .. } = outline;
         Ok(Arc::new(RtenRunnable { inputs, outputs, plan }))
     }

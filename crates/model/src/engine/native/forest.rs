@@ -5,8 +5,10 @@
 //! write set membership. A walk ends because every step leads away from the root, so it takes at most as many steps as
 //! there are nodes.
 //!
-//! Rows go through the trees in blocks, tree by tree, so that a tree is read from memory once per block; of one row, the
-//! leaves are always added in the order of the trees, so a row's sum does not depend on the rows beside it.
+//! Rows go through the trees in blocks, tree by tree, so that a tree is read from memory once per block, and several
+//! walks are made in step, so that they wait for memory together: of one tree with several rows, or of several trees with
+//! one row. A leaf leads to itself, so a walk that has arrived may go on with the others. Of one row, the leaves are always
+//! added in the order of the trees, so a row's sum does not depend on the rows beside it.
 
 use std::borrow::Cow;
 
@@ -25,10 +27,14 @@ pub(super) const OUTPUTS_MAX: usize = 1 << 16;
 /// Rows that go through a tree together.
 const BLOCK_ROWS: usize = 64;
 
+/// Walks that are made in step.
+const LANES: usize = 8;
+
 const FEATURE_MASK: u32 = FEATURES_MAX as u32 - 1;
 const MODE_SHIFT: u32 = 24;
+const MODE_MASK: u32 = 7;
 const MISSING_TRUE: u32 = 1 << 30;
-const LEAF: u32 = u32::MAX;
+const LEAF: u32 = 1 << 31;
 const UNPLACED: u32 = u32::MAX;
 
 /// How a value is compared with a threshold.
@@ -118,7 +124,7 @@ struct Node<T> {
     threshold: T,
     /// Feature, mode and where missing values go; [`LEAF`].
     test: u32,
-    /// Where to go if the test fails and if it holds. Of a leaf: the range of its weights.
+    /// Where to go if the test fails and if it holds.
     next: [u32; 2],
 }
 
@@ -127,6 +133,8 @@ pub(super) struct Forest<T> {
     nodes: Vec<Node<T>>,
     roots: Vec<u32>,
     weights: Vec<(u32, T)>,
+    /// Where each node's weights begin, and the last one's end.
+    ranges: Vec<u32>,
     rule: Rule,
     features: usize,
     outputs: usize,
@@ -159,13 +167,13 @@ impl<T: Number> Forest<T> {
     pub(super) fn new(draft: &Draft) -> Result<Self, KernelError> {
         check_limits(draft)?;
         let (order, place) = lay_out(draft)?;
-        let (weights, ranges) = sort_weights::<T>(draft)?;
+        let (weights, ranges) = sort_weights::<T>(draft, &order)?;
         let mut forest =
-            Self { nodes: Vec::with_capacity(order.len()), weights, ..Self::empty(draft.outputs) };
-        for &index in &order {
+            Self { nodes: Vec::with_capacity(order.len()), weights, ranges, ..Self::empty(draft.outputs) };
+        for (at, &index) in order.iter().enumerate() {
             let node = match &draft.nodes[index] {
                 Some(branch) => forest.branch(branch, &place)?,
-                None => forest.leaf(ranges[index], ranges[index + 1]),
+                None => forest.leaf(at as u32),
             };
             forest.nodes.push(node);
         }
@@ -174,8 +182,8 @@ impl<T: Number> Forest<T> {
     }
 
     fn empty(outputs: usize) -> Self {
-        let (nodes, roots, weights) = (Vec::new(), Vec::new(), Vec::new());
-        Self { nodes, roots, weights, rule: Rule::Leq, features: 0, outputs }
+        let (nodes, roots, weights, ranges) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { nodes, roots, weights, ranges, rule: Rule::Leq, features: 0, outputs }
     }
 
     fn branch(&mut self, branch: &Branch, place: &[u32]) -> Result<Node<T>, KernelError> {
@@ -197,10 +205,15 @@ impl<T: Number> Forest<T> {
         Ok(Node { threshold: T::of(branch.threshold), test, next })
     }
 
-    fn leaf(&self, start: u32, end: u32) -> Node<T> {
+    fn leaf(&self, at: u32) -> Node<T> {
         // With one output ONNX Runtime takes a leaf's first weight and leaves the others out.
-        let threshold = self.weights[start as usize..end as usize].first().map_or(T::default(), |w| w.1);
-        Node { threshold, test: LEAF, next: [start, end] }
+        let threshold = self.weights_of(at).first().map_or(T::default(), |weight| weight.1);
+        Node { threshold, test: LEAF, next: [at; 2] }
+    }
+
+    fn weights_of(&self, leaf: u32) -> &[(u32, T)] {
+        let leaf = leaf as usize;
+        &self.weights[self.ranges[leaf] as usize..self.ranges[leaf + 1] as usize]
     }
 
     /// Numbers a row must have at least.
@@ -239,7 +252,7 @@ impl<T: Number> Forest<T> {
         match self.rule {
             Rule::Leq => self.walk(values, width, add, |node, value| value <= node.threshold),
             Rule::LeqOrMissing => self.walk(values, width, add, |node, value| {
-                value <= node.threshold || (node.test & MISSING_TRUE != 0 && value.is_missing())
+                (value <= node.threshold) | ((node.test & MISSING_TRUE != 0) & value.is_missing())
             }),
             Rule::Any => self.walk(values, width, add, Node::holds),
         }
@@ -252,44 +265,68 @@ impl<T: Number> Forest<T> {
         add: impl Fn(&mut T, bool, T) + Copy,
         holds: impl Fn(&Node<T>, T) -> bool + Copy,
     ) -> Totals<T> {
-        let rows = values.len() / width.max(1);
-        let outputs = self.outputs;
-        let mut totals =
-            Totals { values: vec![T::default(); rows * outputs], seen: vec![false; rows * outputs] };
-        let blocks = values.chunks(BLOCK_ROWS * width.max(1));
+        let (width, outputs) = (width.max(1), self.outputs);
+        let count = values.len() / width * outputs;
+        let mut totals = Totals { values: vec![T::default(); count], seen: vec![false; count] };
         let sums = totals.values.chunks_mut(BLOCK_ROWS * outputs);
         let seen = totals.seen.chunks_mut(BLOCK_ROWS * outputs);
-        for ((block, sums), seen) in blocks.zip(sums).zip(seen) {
+        for ((block, sums), seen) in values.chunks(BLOCK_ROWS * width).zip(sums).zip(seen) {
+            let row = |at: usize| &block[at * width..(at + 1) * width];
+            let mut add_leaf = |at: usize, leaf: u32| {
+                let range = at * outputs..(at + 1) * outputs;
+                self.add(leaf, &mut sums[range.clone()], &mut seen[range], add);
+            };
+            let rows = block.len() / width;
+            let grouped = rows - rows % LANES;
             for &root in &self.roots {
-                let rows = block.chunks_exact(width.max(1));
-                let sums = sums.chunks_exact_mut(outputs).zip(seen.chunks_exact_mut(outputs));
-                for (row, (sums, seen)) in rows.zip(sums) {
-                    self.add(self.leaf_of(root, row, holds), sums, seen, add);
+                for first in (0..grouped).step_by(LANES) {
+                    let lanes = std::array::from_fn(|lane| row(first + lane));
+                    let leaves = self.leaves_of([root; LANES], lanes, holds);
+                    (0..LANES).for_each(|lane| add_leaf(first + lane, leaves[lane]));
+                }
+            }
+            for at in grouped..rows {
+                for roots in self.roots.chunks(LANES) {
+                    let lanes = std::array::from_fn(|lane| roots.get(lane).copied().unwrap_or(roots[0]));
+                    let leaves = self.leaves_of(lanes, [row(at); LANES], holds);
+                    (0..roots.len()).for_each(|lane| add_leaf(at, leaves[lane]));
                 }
             }
         }
         totals
     }
 
+    /// The leaves that walks from these nodes with these rows end at.
     #[inline]
-    fn leaf_of(&self, root: u32, row: &[T], holds: impl Fn(&Node<T>, T) -> bool) -> &Node<T> {
-        let mut node = &self.nodes[root as usize];
-        while node.test != LEAF {
-            let value = row[(node.test & FEATURE_MASK) as usize];
-            // An indexed load rather than a branch: which way a test goes cannot be predicted.
-            node = &self.nodes[node.next[usize::from(holds(node, value))] as usize];
+    fn leaves_of(
+        &self,
+        mut at: [u32; LANES],
+        rows: [&[T]; LANES],
+        holds: impl Fn(&Node<T>, T) -> bool,
+    ) -> [u32; LANES] {
+        loop {
+            let mut arrived = LEAF;
+            for (at, row) in at.iter_mut().zip(rows) {
+                let node = &self.nodes[*at as usize];
+                arrived &= node.test;
+                // An indexed load rather than a branch: which way a test goes cannot be predicted.
+                let value = row[(node.test & FEATURE_MASK) as usize];
+                *at = node.next[usize::from(holds(node, value))];
+            }
+            if arrived != 0 {
+                return at;
+            }
         }
-        node
     }
 
     #[inline]
-    fn add(&self, leaf: &Node<T>, sums: &mut [T], seen: &mut [bool], add: impl Fn(&mut T, bool, T)) {
+    fn add(&self, leaf: u32, sums: &mut [T], seen: &mut [bool], add: impl Fn(&mut T, bool, T)) {
         if let ([sum], [seen]) = (&mut *sums, &mut *seen) {
-            add(sum, *seen, leaf.threshold);
+            add(sum, *seen, self.nodes[leaf as usize].threshold);
             *seen = true;
             return;
         }
-        for &(output, weight) in &self.weights[leaf.next[0] as usize..leaf.next[1] as usize] {
+        for &(output, weight) in self.weights_of(leaf) {
             let output = output as usize;
             add(&mut sums[output], seen[output], weight);
             seen[output] = true;
@@ -299,7 +336,7 @@ impl<T: Number> Forest<T> {
 
 impl<T: Number> Node<T> {
     fn holds(&self, value: T) -> bool {
-        let holds = match (self.test & !MISSING_TRUE) >> MODE_SHIFT {
+        let holds = match (self.test >> MODE_SHIFT) & MODE_MASK {
             0 => value <= self.threshold,
             1 => value < self.threshold,
             2 => value >= self.threshold,
@@ -364,25 +401,21 @@ fn lay_out(draft: &Draft) -> Result<(Vec<usize>, Vec<u32>), KernelError> {
 /// Output and value of each weight, and where each node's begin.
 type SortedWeights<T> = (Vec<(u32, T)>, Vec<u32>);
 
-/// The weights sorted by leaf, in the given order within one, and where each node's begin.
-fn sort_weights<T: Number>(draft: &Draft) -> Result<SortedWeights<T>, KernelError> {
-    let mut starts = vec![0_u32; draft.nodes.len() + 1];
-    for weight in &draft.weights {
-        starts[weight.node + 1] += 1;
-    }
-    for index in 1..starts.len() {
-        starts[index] += starts[index - 1];
-    }
-    let mut next = starts.clone();
-    let mut sorted = vec![(0, T::default()); draft.weights.len()];
+/// The weights in the nodes' order, in the given order within a node. Those of nodes that no walk meets are left out.
+fn sort_weights<T: Number>(draft: &Draft, order: &[usize]) -> Result<SortedWeights<T>, KernelError> {
+    let mut of_node: Vec<Vec<(u32, T)>> = vec![Vec::new(); draft.nodes.len()];
     for weight in &draft.weights {
         let output = u32::try_from(weight.output).ok().filter(|&output| (output as usize) < draft.outputs);
         let refuse = || {
             let (output, outputs) = (weight.output, draft.outputs);
             KernelError::invalid(format!("has a weight for output {output} of {outputs}"))
         };
-        sorted[next[weight.node] as usize] = (output.ok_or_else(refuse)?, T::of(weight.value));
-        next[weight.node] += 1;
+        of_node[weight.node].push((output.ok_or_else(refuse)?, T::of(weight.value)));
     }
-    Ok((sorted, starts))
+    let (mut weights, mut starts) = (Vec::with_capacity(draft.weights.len()), vec![0]);
+    for &node in order {
+        weights.append(&mut of_node[node]);
+        starts.push(weights.len() as u32);
+    }
+    Ok((weights, starts))
 }

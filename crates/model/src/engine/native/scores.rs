@@ -166,14 +166,13 @@ impl Classes {
     /// The class, and how the score of one class becomes two.
     fn decide(&self, positive: f32) -> (Class, Spread) {
         if !self.single_weight {
-            let spread = if self.base_values.is_empty() { Spread::Negative } else { Spread::Alone };
+            let spread = if self.base_values.is_empty() { Spread::Opposite } else { Spread::Alone };
             return (Class::Number(usize::from(positive > 0.0)), spread);
         }
         if self.all_positive {
             return (Class::Index(usize::from(positive > 0.5)), Spread::Complement);
         }
-        let wins = positive > 0.0;
-        (Class::Index(usize::from(wins)), if wins { Spread::Positive } else { Spread::Negative })
+        (Class::Index(usize::from(positive > 0.0)), Spread::Opposite)
     }
 
     fn spread(&self, scores: &mut [f32], spread: Spread) {
@@ -183,8 +182,7 @@ impl Classes {
             (_, Spread::Complement) => [1.0 - score, score],
             (_, Spread::Alone) => [score, 0.0],
             (Transform::Logistic, _) => [logistic(-score), logistic(score)],
-            (Transform::Softmax, _) | (_, Spread::Positive) => [-score, score],
-            (_, Spread::Negative) => [score, -score],
+            (_, Spread::Opposite) => [-score, score],
         };
         scores.copy_from_slice(&pair);
     }
@@ -201,10 +199,8 @@ pub(super) fn forget_unseen(scores: &mut [f32], seen: &[bool]) {
 enum Spread {
     /// Weights that are shares: the other class has the rest.
     Complement,
-    /// Weights of both signs, and the second class wins.
-    Positive,
-    /// Weights of both signs, and the first class wins.
-    Negative,
+    /// Weights of both signs: the other class has the opposite.
+    Opposite,
     /// The second score is not computed.
     Alone,
 }

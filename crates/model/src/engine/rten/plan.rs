@@ -128,7 +128,9 @@ fn stages(graph: &GraphProto) -> Result<BTreeMap<usize, Vec<&NodeProto>>, Engine
     let mut made_at: HashMap<&str, usize> = HashMap::new();
     let mut stages: BTreeMap<usize, Vec<&NodeProto>> = BTreeMap::new();
     for node in order.into_iter().map(|index| &graph.node[index]) {
-        let native = usize::from(native::is_native(node));
+        let by_kernel = |value: &String| made_at.get(value.as_str()).is_some_and(|made| made % 2 == 1);
+        let handed_on = native::hands_on(node) && node.input.iter().all(by_kernel);
+        let native = usize::from(native::is_native(node) || handed_on);
         // A plain node may stand in the stage of the plain nodes it reads from; any other pair needs two stages.
         let after = |&made: &usize| match (made % 2, native) {
             (0, 0) => made,
