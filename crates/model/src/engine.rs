@@ -9,6 +9,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod native;
 #[cfg(feature = "onnxruntime")]
 pub mod onnxruntime;
 mod outline;

@@ -51,10 +51,7 @@ fn plan_of(plan: &ConversionPlan) -> Result<ConvertPlan, UnknownDtype> {
 }
 
 fn dtype_of(text: &str) -> Result<Dtype, UnknownDtype> {
-    Dtype::ALL
-        .into_iter()
-        .find(|dtype| dtype.as_str() == text)
-        .ok_or_else(|| UnknownDtype(text.to_owned()))
+    Dtype::ALL.into_iter().find(|dtype| dtype.as_str() == text).ok_or_else(|| UnknownDtype(text.to_owned()))
 }
 
 fn variant(built: BuiltVariant) -> ConvertedVariant {

@@ -22,7 +22,7 @@ use ort::{Error as OrtError, ErrorCode};
 
 use self::library::Library;
 use self::provider::Provider;
-use super::outline::{Limits, Outline, contain};
+use super::outline::{Limits, Outline, contain, count_inputs};
 use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX};
 use crate::signature::TensorSpec;
 use crate::tensor::Tensor;
@@ -188,7 +188,7 @@ impl Runnable for OnnxRuntimeRunnable {
     }
 
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        self.outline.count_inputs(NAME, inputs.len())?;
+        count_inputs(NAME, &self.outline.inputs, inputs)?;
         contain(NAME, "running the model", || self.run_session(inputs))?
     }
 }

@@ -1,11 +1,12 @@
 //! What is kept of an ONNX file beside an engine's own form of it, and what every engine refuses before it looks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{EngineError, EngineErrorKind, node_name};
 use crate::onnx::{self, ModelProto, ValueInfoProto};
 use crate::signature::TensorSpec;
-use crate::tensor::DataType;
+use crate::tensor::{DataType, Tensor};
 
 /// The first bytes of `rten`'s own file format, which no engine takes: only ONNX is signed.
 const RTEN_MAGIC: &[u8] = b"RTEN";
@@ -25,12 +26,18 @@ pub(super) struct Limits {
 pub(super) struct Outline {
     pub(super) inputs: Vec<TensorSpec>,
     pub(super) outputs: Vec<TensorSpec>,
-    pub(super) operators: HashMap<String, String>,
+    pub(super) operators: Arc<HashMap<String, String>>,
 }
 
 impl Outline {
     /// Reads and checks untrusted bytes.
+    #[cfg(feature = "onnxruntime")]
     pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Self, EngineError> {
+        Self::read_model(bytes, limits).map(|(_, outline)| outline)
+    }
+
+    /// Reads and checks untrusted bytes; the model is kept.
+    pub(super) fn read_model(bytes: &[u8], limits: Limits) -> Result<(ModelProto, Self), EngineError> {
         let error = |kind, why: String| EngineError::new(limits.engine, kind, why);
         if bytes.starts_with(RTEN_MAGIC) {
             let why = "the bytes are an .rten file, not an ONNX model; load the ONNX model it was made from";
@@ -41,10 +48,11 @@ impl Outline {
         let model = onnx::decode(bytes).map_err(not_onnx)?;
         let invalid = |why: String| error(EngineErrorKind::InvalidGraph, why);
         onnx::graph::check(&model).map_err(|cause| invalid(cause.to_string()))?;
-        Self::of(&model, limits).map_err(|why| match why {
+        let outline = Self::of(&model, limits).map_err(|why| match why {
             Refusal::Graph(why) => invalid(why),
             Refusal::Type(why) => error(EngineErrorKind::UnsupportedType, why),
-        })
+        })?;
+        Ok((model, outline))
     }
 
     fn of(model: &ModelProto, limits: Limits) -> Result<Self, Refusal> {
@@ -61,23 +69,27 @@ impl Outline {
             );
             return Err(Refusal::Graph(why));
         }
-        let operators =
-            graph.node.iter().map(|node| (node_name(node).to_owned(), node.op_type.clone())).collect();
+        let operators = Arc::new(
+            graph.node.iter().map(|node| (node_name(node).to_owned(), node.op_type.clone())).collect(),
+        );
         let inputs = onnx::inputs(graph).map(|value| input_spec(value, limits)).collect::<Result<_, _>>()?;
         let outputs =
             graph.output.iter().map(|value| output_spec(value, limits)).collect::<Result<_, _>>()?;
         Ok(Self { inputs, outputs, operators })
     }
+}
 
-    /// Refuses another number of inputs than the model's.
-    pub(super) fn count_inputs(&self, engine: &'static str, given: usize) -> Result<(), EngineError> {
-        let takes = self.inputs.len();
-        if given == takes {
-            return Ok(());
-        }
-        let why = format!("the model takes {takes} inputs but {given} were given");
-        Err(EngineError::new(engine, EngineErrorKind::InvalidInput, why))
+/// Refuses another number of inputs than the model's.
+pub(super) fn count_inputs(
+    engine: &'static str,
+    takes: &[TensorSpec],
+    given: &[Tensor],
+) -> Result<(), EngineError> {
+    if given.len() == takes.len() {
+        return Ok(());
     }
+    let why = format!("the model takes {} inputs but {} were given", takes.len(), given.len());
+    Err(EngineError::new(engine, EngineErrorKind::InvalidInput, why))
 }
 
 enum Refusal {
@@ -108,11 +120,7 @@ fn passable(spec: TensorSpec, limits: Limits) -> Result<TensorSpec, Refusal> {
 }
 
 /// Refuses a tensor that an input does not admit.
-pub(super) fn admit(
-    engine: &'static str,
-    spec: &TensorSpec,
-    tensor: &crate::tensor::Tensor,
-) -> Result<(), EngineError> {
+pub(super) fn admit(engine: &'static str, spec: &TensorSpec, tensor: &Tensor) -> Result<(), EngineError> {
     if spec.admits(tensor) {
         return Ok(());
     }
