@@ -1,5 +1,7 @@
 //! From one model to the variants a plan asks for, each held to its bounds on its own engine.
 
+use std::sync::Arc;
+
 use edgeward_core::Digest;
 use edgeward_model::onnx::{self, GraphError, ModelProto};
 use edgeward_model::{Engine, EngineError, LoadOptions, Runnable, Signature, Tensor};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::import::{ImportError, Imported, import};
 use crate::optimise::{OptimiseReport, optimise};
 use crate::parity::{self, Bounds, Parity, Verdict};
-use crate::quantise::{self, QuantiseReport};
+use crate::quantise::{self, Int8Options, Judgement, QuantiseReport};
 
 /// The numeric type of a variant's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,15 +20,24 @@ pub enum Dtype {
     F32,
     /// int8 weights, float activations.
     W8,
+    /// float16 weights, float activations.
+    F16,
+    /// int8 weights and activations, calibrated on the sample rows.
+    Int8,
 }
 
 impl Dtype {
+    /// All, in the order of their size as stored.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::W8, Self::Int8];
+
     /// The name manifests use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::W8 => "w8",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
         }
     }
 }
@@ -50,6 +61,9 @@ pub struct ConvertPlan {
     /// How far a form with quantised weights may be from the original. Float forms are held to [`Bounds::exact`].
     #[serde(default)]
     pub bounds: Bounds,
+    /// How forms with int8 activations are made.
+    #[serde(default)]
+    pub int8: Int8Options,
 }
 
 /// What a form was compared with.
@@ -161,7 +175,8 @@ pub fn convert(
         refused: Vec::new(),
     };
     let signature = signature.unwrap_or(&imported.signature);
-    let job = Job { imported: &imported, optimised: &optimised, bounds: plan.bounds, signature, samples };
+    let (imported, optimised) = (&imported, &optimised);
+    let job = Job { imported, optimised, bounds: plan.bounds, int8: &plan.int8, signature, samples };
     for spec in &plan.variants {
         let engine = engines.iter().find(|engine| engine.name() == spec.engine);
         let built =
@@ -198,21 +213,18 @@ struct Job<'a> {
     imported: &'a Imported,
     optimised: &'a ModelProto,
     bounds: Bounds,
+    int8: &'a Int8Options,
     signature: &'a Signature,
     samples: &'a [Vec<Tensor>],
 }
 
 impl Job<'_> {
     fn build(&self, engine: &dyn Engine, dtype: Dtype) -> Result<BuiltVariant, Refusal> {
-        let (onnx, quantise, bounds) = match dtype {
-            Dtype::F32 => (onnx::encode(self.optimised), None, Bounds::exact()),
-            Dtype::W8 => {
-                let (model, report) =
-                    quantise::weights_int8(self.optimised).map_err(|error| error.to_string())?;
-                (onnx::encode(&model), Some(report), self.bounds)
-            }
-        };
-        let (reference, parity) = self.measure(engine, &onnx)?;
+        let (model, quantise) = self.form(engine, dtype)?;
+        let onnx = onnx::encode(&model);
+        let (reference, original) = self.reference(engine)?;
+        let parity = self.measure(engine, &*original, &onnx)?;
+        let bounds = if dtype == Dtype::F32 { Bounds::exact() } else { self.bounds };
         if let Verdict::Outside { reason } = bounds.judge(&parity) {
             return Err(Refusal { reason, parity: Some(parity) });
         }
@@ -229,26 +241,50 @@ impl Job<'_> {
         })
     }
 
-    fn measure(&self, engine: &dyn Engine, onnx: &[u8]) -> Result<(Reference, Parity), Refusal> {
-        let converted = load(engine, onnx).map_err(|error| error.to_string())?;
-        let (reference, original) = match load(engine, &self.imported.onnx) {
-            Ok(original) => (Reference::Original, original),
-            Err(_) => {
-                let optimised =
-                    load(engine, &onnx::encode(self.optimised)).map_err(|error| error.to_string())?;
-                (Reference::Optimised, optimised)
+    fn form(
+        &self,
+        engine: &dyn Engine,
+        dtype: Dtype,
+    ) -> Result<(ModelProto, Option<QuantiseReport>), Refusal> {
+        let (model, report) = match dtype {
+            Dtype::F32 => return Ok((self.optimised.clone(), None)),
+            Dtype::W8 => quantise::weights_int8(self.optimised),
+            Dtype::F16 => quantise::weights_f16(self.optimised),
+            Dtype::Int8 => {
+                let (_, original) = self.reference(engine)?;
+                let mut judge = |model: &ModelProto| {
+                    let parity = self.measure(engine, &*original, &onnx::encode(model))?;
+                    let within = self.bounds.judge(&parity) == Verdict::Within;
+                    let flipped = parity.top1_agreement.map_or(0.0, |agreement| 1.0 - agreement);
+                    Ok(Judgement { within, distance: parity.rel_difference_max + flipped })
+                };
+                quantise::static_int8(self.optimised, engine, self.samples, self.int8, &mut judge)
             }
-        };
-        let parity = parity::measure(&*original, &*converted, self.signature, self.samples);
-        let parity = parity.map_err(|error| match std::error::Error::source(&error) {
+        }
+        .map_err(|error| error.to_string())?;
+        Ok((model, Some(report)))
+    }
+
+    /// What forms are compared with on `engine`.
+    fn reference(&self, engine: &dyn Engine) -> Result<(Reference, Arc<dyn Runnable>), Refusal> {
+        if let Ok(original) = load(engine, &self.imported.onnx) {
+            return Ok((Reference::Original, original));
+        }
+        let optimised = load(engine, &onnx::encode(self.optimised)).map_err(|error| error.to_string())?;
+        Ok((Reference::Optimised, optimised))
+    }
+
+    fn measure(&self, engine: &dyn Engine, original: &dyn Runnable, onnx: &[u8]) -> Result<Parity, String> {
+        let converted = load(engine, onnx).map_err(|error| error.to_string())?;
+        let parity = parity::measure(original, &*converted, self.signature, self.samples);
+        parity.map_err(|error| match std::error::Error::source(&error) {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
-        })?;
-        Ok((reference, parity))
+        })
     }
 }
 
-fn load(engine: &dyn Engine, onnx: &[u8]) -> Result<std::sync::Arc<dyn Runnable>, EngineError> {
+fn load(engine: &dyn Engine, onnx: &[u8]) -> Result<Arc<dyn Runnable>, EngineError> {
     engine.load(onnx, &LoadOptions::with_threads(1))
 }
 
@@ -261,7 +297,11 @@ mod tests {
 
     fn plan(dtypes: &[(&str, Dtype)]) -> ConvertPlan {
         let spec = |&(engine, dtype): &(&str, Dtype)| VariantSpec { engine: engine.to_owned(), dtype };
-        ConvertPlan { variants: dtypes.iter().map(spec).collect(), bounds: Bounds::default() }
+        ConvertPlan {
+            variants: dtypes.iter().map(spec).collect(),
+            bounds: Bounds::default(),
+            int8: Int8Options::default(),
+        }
     }
 
     fn samples() -> Vec<Vec<Tensor>> {

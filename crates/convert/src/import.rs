@@ -14,6 +14,7 @@ use edgeward_model::session::derive_signature;
 use edgeward_model::{Engine, LoadOptions, SessionError, Signature};
 use serde::Serialize;
 
+use crate::lower::{LowerError, lower, unzip};
 use crate::optimise::optimise;
 
 /// Oldest operator set accepted: the first with today's broadcasting and type rules.
@@ -25,9 +26,9 @@ pub const OPSET_MAX: i64 = 25;
 /// A model that was read and found sound.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// The model, all constants inside.
+    /// The model, all constants inside, with plain operators in place of those of `ai.onnx.ml` ([`lower`](crate::lower())).
     pub model: ModelProto,
-    /// Its encoding.
+    /// The encoding of the model as it came, constants inside and lists of maps made matrices: what answers are held to.
     pub onnx: Vec<u8>,
     /// The best guess of what its tensors mean.
     pub signature: Signature,
@@ -79,6 +80,9 @@ pub enum ImportError {
         /// Why it cannot be had.
         reason: String,
     },
+    /// An operator of `ai.onnx.ml` without a plain form.
+    #[error("the model's operators cannot be made plain: {0}")]
+    Lower(#[from] LowerError),
     /// Inputs or outputs that cannot be passed.
     #[error("the model's inputs or outputs cannot be used")]
     Signature(#[source] Box<SessionError>),
@@ -92,7 +96,7 @@ pub enum ImportError {
 /// # Errors
 /// The first rule broken, or (if any engine is given) that none loads it.
 pub fn import(bytes: &[u8], engines: &[&dyn Engine]) -> Result<Imported, ImportError> {
-    check(onnx::decode(bytes)?, engines)
+    check(&onnx::decode(bytes)?, engines)
 }
 
 /// As [`import`], for a file whose constants may stand in other files of its folder.
@@ -106,7 +110,7 @@ pub fn import_file(path: &Path, engines: &[&dyn Engine]) -> Result<Imported, Imp
     if let Some(graph) = &mut model.graph {
         external::inline(graph, folder)?;
     }
-    check(model, engines)
+    check(&model, engines)
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, ImportError> {
@@ -116,15 +120,17 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, ImportError> {
     read.map(|_| bytes).map_err(|source| ImportError::Read { path: path.to_owned(), source })
 }
 
-fn check(model: ModelProto, engines: &[&dyn Engine]) -> Result<Imported, ImportError> {
+fn check(model: &ModelProto, engines: &[&dyn Engine]) -> Result<Imported, ImportError> {
     let opset = model.opset_version();
     if !(OPSET_MIN..=OPSET_MAX).contains(&opset) {
         return Err(ImportError::Opset { found: opset });
     }
-    onnx::graph::check(&model)?;
-    external::refuse(&model)?;
+    onnx::graph::check(model)?;
+    external::refuse(model)?;
+    let given = unzip(model);
+    let model = lower(&given)?;
     let signature = derive_signature(&model).map_err(|source| ImportError::Signature(Box::new(source)))?;
-    let onnx = onnx::encode(&model);
+    let onnx = onnx::encode(&given);
     let engines: Vec<EngineVerdict> = engines.iter().map(|engine| ask(*engine, &model, &onnx)).collect();
     if !engines.is_empty() && engines.iter().all(|verdict| verdict.refusal.is_some()) {
         let reasons: Vec<&str> = engines.iter().filter_map(|verdict| verdict.refusal.as_deref()).collect();

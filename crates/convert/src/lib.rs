@@ -1,18 +1,19 @@
 //! From a trained model to the forms devices run. Used where models are made, never linked on a device.
 //!
 //! - [`import`](mod@import): is this file a model that can run, and where?
+//! - [`lower`](mod@lower): scikit-learn's operators as plain ones.
 //! - [`optimise`](mod@optimise): the same answers from a smaller graph.
-//! - [`quantise`]: int8 weights, 3 to 4 times smaller.
+//! - [`quantise`]: fewer bits: smaller files, and faster ones where the engine computes in int8.
 //! - [`parity`]: does a form answer as the original does, on the engine it is for?
 //! - [`convert`](fn@convert): all of these by a plan; what fails its bounds is refused with the reason.
 //!
 //! The same input always gives the same bytes.
 //!
-//! Deliberately missing: training formats other than ONNX (export to it), static quantisation with calibration, and
-//! vendors' own converters.
+//! Deliberately missing: training formats other than ONNX (export to it) and vendors' own converters.
 
 mod convert;
 pub mod import;
+pub mod lower;
 pub mod optimise;
 pub mod parity;
 pub mod quantise;
@@ -22,5 +23,7 @@ pub use convert::{
     convert,
 };
 pub use import::{ImportError, Imported, import, import_file};
+pub use lower::{LowerError, lower};
 pub use optimise::{OptimiseReport, optimise};
 pub use parity::{Bounds, Parity, ParityError, Verdict};
+pub use quantise::{Calibration, Int8Options};

@@ -1,16 +1,27 @@
-//! int8 weights: 3 to 4 times smaller files, no calibration data needed.
+//! Fewer bits: int8 weights (here), int8 activations too ([`static_int8`]), float16 weights ([`weights_f16`]).
 //!
-//! The weights of `Gemm`, `MatMul` and `Conv` are stored as int8 with one FP32 scale per output channel and turned back
+//! int8 weights give 3 to 4 times smaller files and need no calibration data. The weights of `Gemm`, `MatMul` and `Conv` are stored as int8 with one FP32 scale per output channel and turned back
 //! into floats by `DequantizeLinear` (opset >= 13). Symmetric: `q = round(w / s)` with `s = max |w| / 127` over the
 //! channel, so the error of a weight is at most `s / 2`. Activations stay float, so engines that compute int8 slowly
 //! (or wrongly) have nothing to compute; the gain is size and download, not speed.
-//!
-//! Deliberately missing: int8 activations. They need calibration data and an engine that gains from them.
+
+mod activations;
+mod calibrate;
+mod half;
+mod layers;
+mod prepare;
+mod range;
+mod rewrite;
+mod scheme;
 
 use std::collections::{BTreeMap, HashSet};
 
+pub use activations::{CALLS_MAX, Int8Options, Judge, Judgement, static_int8};
+pub use half::weights_f16;
+pub use range::Calibration;
+
 use edgeward_model::onnx::graph::{reads, subgraphs};
-use edgeward_model::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use edgeward_model::onnx::{AttributeProto, GraphError, GraphProto, ModelProto, NodeProto, TensorProto};
 use edgeward_model::{DataType, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -30,14 +41,37 @@ pub struct QuantiseReport {
     pub quantised: Vec<String>,
     /// Weights that stay float, by name, with the reason.
     pub kept: BTreeMap<String, String>,
+    /// How the ranges of activations were chosen, where those are int8; then the names above are those of layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// Models that were judged to find the layers that stay float.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub evaluations: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Why nothing was quantised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuantiseError {
     /// The operator set is too old.
-    #[error("int8 weights need opset {OPSET_MIN}, the model has {0}; export it with a newer one")]
+    #[error("int8 needs opset {OPSET_MIN}, the model has {0}; export it with a newer one")]
     Opset(i64),
+    /// The graph is not sound.
+    #[error("the model's graph cannot run: {0}")]
+    Graph(#[from] GraphError),
+    /// The engine does not run the model with its activations exposed.
+    #[error("calibrating: {0}")]
+    Calibrate(String),
+    /// A constant cannot be quantised.
+    #[error("quantising: {0}")]
+    Rewrite(String),
+    /// The quantised model cannot be judged.
+    #[error("judging the quantised model: {0}")]
+    Judge(String),
     /// No weight qualifies.
     #[error("the model has no weight to quantise: {0}")]
     Nothing(String),
@@ -62,15 +96,17 @@ pub fn weights_int8(model: &ModelProto) -> Result<(ModelProto, QuantiseReport), 
         }
     }
     if report.quantised.is_empty() {
-        let kept: Vec<String> = report.kept.iter().map(|(name, why)| format!("'{name}': {why}")).collect();
-        let why = if kept.is_empty() {
-            "no Gemm, MatMul or Conv has constant weights".to_owned()
-        } else {
-            kept.join("; ")
-        };
-        return Err(QuantiseError::Nothing(why));
+        return Err(QuantiseError::nothing(&report.kept));
     }
     Ok((model, report))
+}
+
+impl QuantiseError {
+    fn nothing(kept: &BTreeMap<String, String>) -> Self {
+        let kept: Vec<String> = kept.iter().map(|(name, why)| format!("'{name}': {why}")).collect();
+        let none = "no Gemm, MatMul or Conv has constant weights".to_owned();
+        Self::Nothing(if kept.is_empty() { none } else { kept.join("; ") })
+    }
 }
 
 /// Constant weights with the axis of their output channels, in the order of the initialisers.
@@ -112,10 +148,11 @@ fn weight_of<'a>(graph: &GraphProto, node: &'a NodeProto) -> Option<(&'a str, us
 
 fn quantise(graph: &mut GraphProto, name: &str, axis: usize) -> Result<(), String> {
     let tensor = float_weight(graph, name)?;
-    let (quantised, scales) = channels_int8(&tensor, axis)?;
+    let (quantised, scales) = channels_int8(&tensor, axis, INT8_MAX, &|_| 0.0)?;
     let zeros = Tensor::new([scales.len()], vec![0_i8; scales.len()]);
     let scales = Tensor::new([scales.len()], scales);
-    let names = fresh_names(graph, name);
+    let mut fresh = Fresh::new(graph);
+    let names = ["int8", "scale", "zero", "float"].map(|suffix| fresh.name(&format!("{name}.{suffix}")));
     let constants = [Ok(quantised), scales, zeros];
     let mut encoded = Vec::with_capacity(constants.len());
     for (name, constant) in names.iter().zip(constants) {
@@ -159,8 +196,13 @@ fn float_weight(graph: &GraphProto, name: &str) -> Result<Tensor, String> {
     }
 }
 
-/// The int8 values and one scale per index of `axis`.
-fn channels_int8(tensor: &Tensor, axis: usize) -> Result<(Tensor, Vec<f32>), String> {
+/// The values up to `quantised_max` and one scale per index of `axis`, each at least `least(index)`.
+fn channels_int8(
+    tensor: &Tensor,
+    axis: usize,
+    quantised_max: f32,
+    least: &dyn Fn(usize) -> f32,
+) -> Result<(Tensor, Vec<f32>), String> {
     let values = tensor.as_f32().ok_or("is not FP32")?;
     if values.iter().any(|value| !value.is_finite()) {
         return Err("holds a value that is not finite".to_owned());
@@ -175,124 +217,43 @@ fn channels_int8(tensor: &Tensor, axis: usize) -> Result<(Tensor, Vec<f32>), Str
         *channel = channel.max(value.abs());
     }
     // A channel of zeros, or of numbers too small to divide, has scale 1 and becomes zeros.
-    let scale =
-        |greatest: f32| if greatest / INT8_MAX >= f32::MIN_POSITIVE { greatest / INT8_MAX } else { 1.0 };
-    let scales: Vec<f32> = greatest.into_iter().map(scale).collect();
+    let scale = |(channel, greatest): (usize, f32)| {
+        let scale = (greatest / quantised_max).max(least(channel));
+        if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
+    };
+    let scales: Vec<f32> = greatest.into_iter().enumerate().map(scale).collect();
     let int8 = |(index, value): (usize, &f32)| {
-        (value / scales[channel_of(index)]).round().clamp(-INT8_MAX, INT8_MAX) as i8
+        (value / scales[channel_of(index)]).round().clamp(-quantised_max, quantised_max) as i8
     };
     let quantised: Vec<i8> = values.iter().enumerate().map(int8).collect();
     let quantised = Tensor::new(shape, quantised).map_err(|error| error.to_string())?;
     Ok((quantised, scales))
 }
 
-/// Four unused names: int8 values, scales, zero points, and the floats made of them.
-fn fresh_names(graph: &GraphProto, name: &str) -> [String; 4] {
-    let used: HashSet<&str> = graph
-        .initializer
-        .iter()
-        .map(|tensor| tensor.name.as_str())
-        .chain(graph.node.iter().flat_map(|node| node.input.iter().chain(&node.output)).map(String::as_str))
-        .chain(graph.input.iter().map(|input| input.name.as_str()))
-        .collect();
-    ["int8", "scale", "zero", "float"].map(|suffix| {
-        let mut fresh = format!("{name}.{suffix}");
-        while used.contains(fresh.as_str()) {
-            fresh.push('_');
+/// Names that a graph does not use yet.
+struct Fresh {
+    used: HashSet<String>,
+}
+
+impl Fresh {
+    fn new(graph: &GraphProto) -> Self {
+        let constants = graph.initializer.iter().map(|tensor| &tensor.name);
+        let values = graph.node.iter().flat_map(|node| node.input.iter().chain(&node.output));
+        let inputs = graph.input.iter().map(|input| &input.name);
+        Self { used: constants.chain(values).chain(inputs).cloned().collect() }
+    }
+
+    /// `wanted`, or the nearest unused name; it is used from then on.
+    fn name(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
+        while !self.used.insert(name.clone()) {
+            name.push('_');
         }
-        fresh
-    })
+        name
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use edgeward_model::engine::conformance::fixture::noise;
-    use edgeward_model::onnx::{self, ValueInfoProto};
-    use edgeward_model::{Dim, Engine as _, LoadOptions, RtenEngine};
-    use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
-
-    use super::*;
-
-    const WIDTH: usize = 64;
-
-    fn constant(name: &str, shape: &[usize], seed: u64) -> TensorProto {
-        TensorProto::from_tensor(name, &Tensor::new(shape, noise(shape.iter().product(), seed)).unwrap())
-    }
-
-    /// Gemm (either way round), then MatMul, 64 wide each.
-    fn network(transposed: bool) -> ModelProto {
-        let value =
-            |name| ValueInfoProto::tensor(name, DataType::Fp32, &[Dim::symbol("batch"), Dim::Fixed(WIDTH)]);
-        let gemm = NodeProto::new("Gemm", "gemm", &["x", "w1", "b1"], &["h"]);
-        ModelProto::new(GraphProto {
-            node: vec![
-                gemm.with(AttributeProto::int("transB", i64::from(transposed))),
-                NodeProto::new("MatMul", "matmul", &["h", "w2"], &["y"]),
-            ],
-            initializer: vec![
-                constant("w1", &[WIDTH, WIDTH], 1),
-                constant("b1", &[WIDTH], 2),
-                constant("w2", &[WIDTH, WIDTH], 3),
-            ],
-            input: vec![value("x")],
-            output: vec![value("y")],
-            ..GraphProto::new("network")
-        })
-    }
-
-    fn run(model: &ModelProto) -> Vec<f32> {
-        let model = RtenEngine::new().load(&onnx::encode(model), &LoadOptions::with_threads(1)).unwrap();
-        let input = Tensor::from_rows(3, WIDTH, noise(3 * WIDTH, 4)).unwrap();
-        model.run(&[input]).unwrap()[0].as_f32().unwrap().to_vec()
-    }
-
-    #[test]
-    fn files_shrink_and_answers_stay_near() {
-        for transposed in [false, true] {
-            let model = network(transposed);
-            let (small, report) = weights_int8(&model).unwrap();
-            assert_eq!(report.quantised, ["w1", "w2"]);
-            onnx::graph::check(&small).unwrap();
-            let ratio = onnx::encode(&model).len() as f64 / onnx::encode(&small).len() as f64;
-            assert!(ratio > 3.0, "{ratio}");
-            let (expected, found) = (run(&model), run(&small));
-            let scale = expected.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
-            let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst > 0.0 && worst < 0.02 * scale, "{worst} of {scale}");
-        }
-    }
-
-    #[test]
-    fn what_stays_float_says_why() {
-        let mut shared = network(false);
-        let graph = shared.graph.as_mut().unwrap();
-        graph.node[0].input[2] = "w2".into();
-        graph.initializer[0] = constant("w1", &[1, WIDTH], 1);
-        let error = weights_int8(&shared).unwrap_err().to_string();
-        assert!(error.contains("'w1': has 64 elements, fewer than 128"), "{error}");
-        assert!(error.contains("'w2': is also read by node 'gemm' (Gemm)"), "{error}");
-        let mut old = network(false);
-        old.opset_import[0].version = 12;
-        assert_eq!(weights_int8(&old), Err(QuantiseError::Opset(12)));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(3), failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn the_error_of_a_weight_is_at_most_half_a_step(
-            values in proptest::collection::vec(-1e6_f32..1e6, 24),
-            axis in 0_usize..3,
-        ) {
-            let tensor = Tensor::new([2, 3, 4], values.clone()).unwrap();
-            let (quantised, scales) = channels_int8(&tensor, axis).unwrap();
-            let inner: usize = tensor.shape()[axis + 1..].iter().product();
-            for (index, value) in values.iter().enumerate() {
-                let scale = scales[index / inner % tensor.shape()[axis]];
-                let back = quantised.number(index).unwrap() as f32 * scale;
-                prop_assert!((back - value).abs() <= scale * 0.501, "{value} became {back}");
-            }
-        }
-    }
-}
+mod tests;
+#[cfg(test)]
+mod weights_tests;

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use edgeward_convert::{Bounds, ConvertPlan, Dtype, Reference, VariantSpec, convert, import_file};
+use edgeward_convert::{
+    Bounds, ConvertPlan, Dtype, Int8Options, Reference, VariantSpec, convert, import_file,
+};
 use edgeward_model::onnx::{self, TensorProto};
 use edgeward_model::{Engine, Golden, LoadOptions, RtenEngine, Tensor};
 
@@ -25,7 +27,7 @@ fn samples() -> Vec<Vec<Tensor>> {
 
 fn plan(bounds: Bounds) -> ConvertPlan {
     let spec = |dtype| VariantSpec { engine: "rten".to_owned(), dtype };
-    ConvertPlan { variants: vec![spec(Dtype::F32), spec(Dtype::W8)], bounds }
+    ConvertPlan { variants: vec![spec(Dtype::F32), spec(Dtype::W8)], bounds, int8: Int8Options::default() }
 }
 
 #[test]

@@ -9,6 +9,10 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod native;
+#[cfg(feature = "onnxruntime")]
+pub mod onnxruntime;
+mod outline;
 mod rten;
 
 use std::error::Error;
@@ -17,6 +21,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "onnxruntime")]
+pub use onnxruntime::OnnxRuntimeEngine;
 pub use rten::RtenEngine;
 
 use crate::onnx::{MODEL_BYTES_MAX, NodeProto};
@@ -45,6 +51,11 @@ impl LoadOptions {
 pub trait Engine: Send + Sync {
     /// Short name, as manifests use it: `rten`.
     fn name(&self) -> &'static str;
+
+    /// Name of the hardware backend it computes on, where it has several: `cpu`, `cuda`.
+    fn provider(&self) -> &str {
+        "cpu"
+    }
 
     /// Loads a model from untrusted bytes. Constants must be inside the bytes.
     ///
@@ -94,6 +105,10 @@ pub enum EngineErrorKind {
     InvalidInput,
     /// An operator failed while running.
     OperatorFailed,
+    /// The engine's library is missing, is no such library, or is of a version that cannot be used.
+    Library,
+    /// The engine's library has no such execution provider, or the provider does not start here.
+    Provider,
     /// The engine panicked. The model is not to be trusted on this engine.
     Panicked,
 }

@@ -285,7 +285,11 @@ fn name_all(specs: &[TensorSpec], tensors: Vec<Tensor>) -> Vec<NamedTensor> {
     specs.iter().zip(tensors).map(|(spec, tensor)| NamedTensor::new(&spec.name, tensor)).collect()
 }
 
-fn ordered(case: usize, specs: &[TensorSpec], given: &[NamedTensor]) -> Result<Vec<Tensor>, GoldenError> {
+pub(crate) fn ordered(
+    case: usize,
+    specs: &[TensorSpec],
+    given: &[NamedTensor],
+) -> Result<Vec<Tensor>, GoldenError> {
     let find = |spec: &TensorSpec| {
         let found = given.iter().find(|tensor| tensor.name == spec.name);
         found

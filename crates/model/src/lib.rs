@@ -4,6 +4,7 @@
 //! - [`signature`]: what those tensors are called and mean.
 //! - [`onnx`]: model files as data; builders for writers.
 //! - [`engine`]: what loads a model file and runs it.
+//! - [`choose`](mod@choose): of several forms of a model, the fastest that is right here.
 //! - [`golden`]: does it still give the answers it gave where it was made?
 //! - [`bundle`]: a model and all that belongs to it, on disk.
 //! - [`session`]: a loaded model with its signature, ready to answer.
@@ -11,6 +12,7 @@
 //! Deliberately missing: async, clocks, the environment, the network. Files are reached only by path arguments.
 
 pub mod bundle;
+pub mod choose;
 pub mod engine;
 pub mod golden;
 pub mod onnx;
@@ -19,6 +21,7 @@ pub mod signature;
 pub mod tensor;
 
 pub use bundle::{Bundle, BundleError, BundleWriter};
+pub use choose::{Candidate, Choice, ChoiceRow, TimingBudget, choose};
 pub use engine::{Engine, EngineError, EngineErrorKind, LoadOptions, RtenEngine, Runnable};
 pub use golden::{Golden, GoldenError, GoldenReport, Tolerance};
 pub use session::{Outputs, Session, SessionError};

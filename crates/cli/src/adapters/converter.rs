@@ -2,7 +2,9 @@
 
 use edgeward_api::operator::GateVerdict;
 use edgeward_convert::Bounds;
-use edgeward_convert::{BuiltVariant, ConvertPlan, ConvertReport, Dtype, RefusedVariant, VariantSpec};
+use edgeward_convert::{
+    BuiltVariant, ConvertPlan, ConvertReport, Dtype, Int8Options, RefusedVariant, VariantSpec,
+};
 use edgeward_model::{Engine, Signature, Tensor};
 use edgeward_pipeline::convert::{Conversion, ConversionPlan, ConvertedVariant, Converter};
 use edgeward_pipeline::project::ParityTable;
@@ -15,7 +17,7 @@ pub(crate) struct EmbeddedConverter<'a> {
 
 /// A variant of a type that the converter does not make.
 #[derive(Debug, thiserror::Error)]
-#[error("[[convert.variant]] dtype = \"{0}\": use \"f32\" or \"w8\"")]
+#[error("[[convert.variant]] dtype = \"{0}\": use \"f32\", \"f16\", \"w8\" or \"int8\"")]
 struct UnknownDtype(String);
 
 impl Converter for EmbeddedConverter<'_> {
@@ -45,14 +47,11 @@ fn plan_of(plan: &ConversionPlan) -> Result<ConvertPlan, UnknownDtype> {
     let variants = plan.variants.iter().map(|variant| spec(&variant.engine, &variant.dtype));
     let ParityTable { abs_difference_max, rel_difference_max, top1_agreement_min } = plan.parity;
     let bounds = Bounds { abs_difference_max, rel_difference_max, top1_agreement_min };
-    Ok(ConvertPlan { variants: variants.collect::<Result<_, _>>()?, bounds })
+    Ok(ConvertPlan { variants: variants.collect::<Result<_, _>>()?, bounds, int8: Int8Options::default() })
 }
 
 fn dtype_of(text: &str) -> Result<Dtype, UnknownDtype> {
-    [Dtype::F32, Dtype::W8]
-        .into_iter()
-        .find(|dtype| dtype.as_str() == text)
-        .ok_or_else(|| UnknownDtype(text.to_owned()))
+    Dtype::ALL.into_iter().find(|dtype| dtype.as_str() == text).ok_or_else(|| UnknownDtype(text.to_owned()))
 }
 
 fn variant(built: BuiltVariant) -> ConvertedVariant {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use edgeward_convert::{Bounds, BuiltVariant, ConvertPlan, ConvertReport, Dtype, VariantSpec};
+use edgeward_convert::{Bounds, BuiltVariant, ConvertPlan, ConvertReport, Dtype, Int8Options, VariantSpec};
 use edgeward_model::bundle::path;
 use edgeward_model::{Engine as _, RtenEngine};
 use serde::Serialize;
@@ -45,7 +45,7 @@ fn plan(args: &ConvertArgs, engine: &str) -> ConvertPlan {
     let asked = args.quantize.map(|Quantize::W8| Dtype::W8);
     let dtypes = std::iter::once(Dtype::F32).chain(asked);
     let variants = dtypes.map(|dtype| VariantSpec { engine: engine.to_owned(), dtype }).collect();
-    ConvertPlan { variants, bounds: Bounds::default() }
+    ConvertPlan { variants, bounds: Bounds::default(), int8: Int8Options::default() }
 }
 
 fn write(args: &ConvertArgs, built: &BuiltVariant) -> Result<PathBuf, Failure> {

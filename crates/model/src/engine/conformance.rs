@@ -20,6 +20,7 @@ const CASES: &[Case] = &[
     ("declared specs are reported", specs_are_reported),
     ("a classifier gives the right numbers", classifier_is_right),
     ("INT64 outputs are INT64", labels_are_int64),
+    ("the first of equal scores wins", first_of_equals_wins),
     ("rows do not touch one another", rows_are_independent),
     ("a run repeats bit for bit", runs_repeat),
     ("threads share a model", threads_share),
@@ -105,6 +106,15 @@ fn labels_are_int64(engine: &dyn Engine) -> Result<(), String> {
     expect(outputs[0].as_i64() == Some(&expected), || {
         format!("found {:?}, expected {expected:?}", outputs[0])
     })
+}
+
+fn first_of_equals_wins(engine: &dyn Engine) -> Result<(), String> {
+    let model = load(engine, &fixture::extremes())?;
+    let input = Tensor::from_rows(2, 4, vec![1.0, 5.0, 5.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+    let outputs = run(&*model, &[input.map_err(|error| error.to_string())?])?;
+    let found: Vec<_> = outputs.iter().map(Tensor::as_i64).collect();
+    expect(found == [Some(&[1, 0][..]), Some(&[0, 0])], || format!("found {found:?}"))?;
+    expect(outputs[1].shape() == [2, 1], || format!("shape {:?}", outputs[1].shape()))
 }
 
 fn rows_are_independent(engine: &dyn Engine) -> Result<(), String> {

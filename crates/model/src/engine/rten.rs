@@ -4,31 +4,35 @@
 //! to the declared datatype on the way out. An `INT64` input outside 32 bits is refused rather than cut; `FP64` inputs
 //! lose precision. Graphs deeper than 4,096 nodes in a row are refused because `rten` plans by recursion.
 //!
+//! Trees and tables of texts (`ai.onnx.ml`) are computed by kernels of this crate: a graph that has any is split into
+//! steps ([`plan`]), and values go from one to the next. `BYTES` pass through those kernels only.
+//!
 //! Engines made by [`RtenEngine::new`] share nothing; models loaded by one engine with the same number of threads share
 //! one pool, so that a shadow beside a model adds no threads.
 
-use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod plan;
+mod segment;
+mod ties;
+mod values;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rten::{
-    LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunError, RunErrorKind, RunOptions, ThreadPool,
-    Value, ValueOrView, ValueView,
-};
-use rten_tensor::{AsView as _, Layout as _};
+use rten::ThreadPool;
 
-use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX, node_name};
-use crate::onnx::{self, ModelProto, ValueInfoProto};
+use self::plan::{Plan, Step, Work};
+use self::values::declared;
+use super::outline::{self, Limits, Outline};
+use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX};
+use crate::onnx;
 use crate::signature::TensorSpec;
-use crate::tensor::{DataType, Tensor, TensorData};
+use crate::tensor::Tensor;
 
 const NAME: &str = "rten";
 
-/// Most nodes that may wait for one another in a row.
-const DEPTH_MAX: usize = 4096;
-
-/// The first bytes of `rten`'s own file format, which is refused here: only ONNX is signed.
-const RTEN_MAGIC: &[u8] = b"RTEN";
+/// `BYTES` pass through the kernels of this crate.
+const LIMITS: Limits = Limits { engine: NAME, depth_max: 4096, bytes: true };
 
 /// The `rten` engine.
 #[derive(Default)]
@@ -57,12 +61,15 @@ impl Engine for RtenEngine {
         NAME
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
-        let outline = Outline::read(onnx)?;
-        let load = || ModelOptions::with_all_ops().load(onnx.to_vec());
-        let model = contain("loading", load)?.map_err(|cause| outline.load_error(&cause))?;
+    fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+        let (mut model, outline) = Outline::read_model(bytes, LIMITS)?;
+        let settled = ties::settle(&mut model).then(|| onnx::encode(&model));
+        let bytes = settled.as_deref().unwrap_or(bytes);
         let pool = self.pool(options.threads);
-        Ok(Arc::new(RtenRunnable::new(model, outline, pool)?))
+        let specs = (&outline.inputs[..], &outline.outputs[..]);
+        let plan = Plan::new(&model, bytes, specs, &outline.operators, pool.as_ref())?;
+        let Outline { inputs, outputs, .. } = outline;
+        Ok(Arc::new(RtenRunnable { inputs, outputs, plan }))
     }
 }
 
@@ -72,231 +79,60 @@ fn error(kind: EngineErrorKind, message: impl Into<String>) -> EngineError {
 
 /// Runs `work`; a panic becomes an error.
 fn contain<T>(what: &str, work: impl FnOnce() -> T) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        error(EngineErrorKind::Panicked, format!("the engine panicked while {what} the model: {text}"))
-    })
-}
-
-/// What is kept of the ONNX file beside the engine's own form.
-struct Outline {
-    inputs: Vec<TensorSpec>,
-    outputs: Vec<TensorSpec>,
-    operators: HashMap<String, String>,
-}
-
-impl Outline {
-    fn read(bytes: &[u8]) -> Result<Self, EngineError> {
-        let not_onnx = |why: &str| error(EngineErrorKind::NotOnnx, why);
-        if bytes.starts_with(RTEN_MAGIC) {
-            return Err(not_onnx(
-                "the bytes are an .rten file, not an ONNX model; load the ONNX model it was made from",
-            ));
-        }
-        let model = onnx::decode(bytes).map_err(|cause| not_onnx(&cause.to_string()).caused_by(cause))?;
-        let invalid = |why: String| error(EngineErrorKind::InvalidGraph, why);
-        onnx::graph::check(&model).map_err(|cause| invalid(cause.to_string()))?;
-        Self::of(&model).map_err(|why| match why {
-            Refusal::Graph(why) => invalid(why),
-            Refusal::Type(why) => error(EngineErrorKind::UnsupportedType, why),
-        })
-    }
-
-    fn of(model: &ModelProto) -> Result<Self, Refusal> {
-        let graph =
-            model.graph.as_ref().ok_or_else(|| Refusal::Graph("the model has no graph".to_owned()))?;
-        let depth = onnx::graph::depth(graph);
-        if depth > DEPTH_MAX {
-            return Err(Refusal::Graph(format!("{depth} nodes in a row are more than {DEPTH_MAX}")));
-        }
-        if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.is_external()) {
-            let name = &tensor.name;
-            let why = format!(
-                "constant '{name}' is stored in another file; save the model with its weights inside"
-            );
-            return Err(Refusal::Graph(why));
-        }
-        let operators =
-            graph.node.iter().map(|node| (node_name(node).to_owned(), node.op_type.clone())).collect();
-        let inputs = onnx::inputs(graph).map(input_spec).collect::<Result<_, _>>()?;
-        let outputs = graph.output.iter().map(output_spec).collect::<Result<_, _>>()?;
-        Ok(Self { inputs, outputs, operators })
-    }
-
-    fn load_error(&self, cause: &LoadError) -> EngineError {
-        let kind = match cause.kind() {
-            LoadErrorKind::OperatorInvalid => EngineErrorKind::UnsupportedOperator,
-            LoadErrorKind::ParseError | LoadErrorKind::UnknownFileType => EngineErrorKind::NotOnnx,
-            _ => EngineErrorKind::InvalidGraph,
-        };
-        let node = cause.node().map(str::to_owned);
-        let operator = node.as_ref().and_then(|node| self.operators.get(node).cloned());
-        let message = std::error::Error::source(cause).map_or_else(|| cause.to_string(), ToString::to_string);
-        error(kind, message).at(node, operator)
-    }
-
-    fn run_error(&self, cause: &RunError) -> EngineError {
-        let kind = match cause.kind() {
-            RunErrorKind::InvalidInput => EngineErrorKind::InvalidInput,
-            RunErrorKind::OperatorError => EngineErrorKind::OperatorFailed,
-            _ => EngineErrorKind::InvalidGraph,
-        };
-        let node = cause.node_path().last().copied().flatten().map(str::to_owned);
-        let operator = node.as_ref().and_then(|node| self.operators.get(node).cloned());
-        error(kind, cause.to_string()).at(node, operator)
-    }
-}
-
-enum Refusal {
-    Graph(String),
-    Type(String),
-}
-
-fn input_spec(value: &ValueInfoProto) -> Result<TensorSpec, Refusal> {
-    let (datatype, shape) = value.declared().map_err(|cause| Refusal::Type(cause.to_string()))?;
-    let name = &value.name;
-    let shape = shape.ok_or_else(|| {
-        Refusal::Type(format!(
-            "input '{name}' declares no shape; export the model with the rank of its inputs"
-        ))
-    })?;
-    no_bytes(TensorSpec::new(name, datatype, shape))
-}
-
-fn output_spec(value: &ValueInfoProto) -> Result<TensorSpec, Refusal> {
-    no_bytes(value.spec().map_err(|cause| Refusal::Type(cause.to_string()))?)
-}
-
-fn no_bytes(spec: TensorSpec) -> Result<TensorSpec, Refusal> {
-    if spec.datatype == DataType::Bytes {
-        return Err(Refusal::Type(format!("'{}' is BYTES, which the engine cannot pass", spec.name)));
-    }
-    Ok(spec)
+    outline::contain(NAME, &format!("{what} the model"), work)
 }
 
 struct RtenRunnable {
-    model: Model,
-    outline: Outline,
-    input_ids: Vec<NodeId>,
-    output_ids: Vec<NodeId>,
-    options: RunOptions,
-}
-
-impl RtenRunnable {
-    fn new(model: Model, outline: Outline, pool: Option<Arc<ThreadPool>>) -> Result<Self, EngineError> {
-        let id = |spec: &TensorSpec| model.node_id(&spec.name).map_err(|cause| outline.run_error(&cause));
-        let input_ids = outline.inputs.iter().map(id).collect::<Result<_, _>>()?;
-        let output_ids = outline.outputs.iter().map(id).collect::<Result<_, _>>()?;
-        let options = RunOptions::default().with_thread_pool(pool);
-        Ok(Self { model, outline, input_ids, output_ids, options })
-    }
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    plan: Plan,
 }
 
 impl Runnable for RtenRunnable {
     fn inputs(&self) -> &[TensorSpec] {
-        &self.outline.inputs
+        &self.inputs
     }
 
     fn outputs(&self) -> &[TensorSpec] {
-        &self.outline.outputs
+        &self.outputs
     }
 
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        let specs = &self.outline.inputs;
-        if inputs.len() != specs.len() {
-            let why = format!("the model takes {} inputs but {} were given", specs.len(), inputs.len());
-            return Err(error(EngineErrorKind::InvalidInput, why));
+        outline::count_inputs(NAME, &self.inputs, inputs)?;
+        self.inputs.iter().zip(inputs).try_for_each(|(spec, tensor)| outline::admit(NAME, spec, tensor))?;
+        let mut values: Vec<Option<Cow<'_, Tensor>>> = inputs.iter().map(Cow::Borrowed).map(Some).collect();
+        values.resize(self.plan.places, None);
+        for (place, tensor) in &self.plan.constants {
+            values[*place] = Some(Cow::Borrowed(tensor));
         }
-        let values = specs.iter().zip(inputs).map(|(spec, tensor)| to_value(spec, tensor));
-        let values = values.collect::<Result<Vec<_>, _>>()?;
-        let pairs = self.input_ids.iter().copied().zip(values).collect();
-        let run = || self.model.run(pairs, &self.output_ids, Some(self.options.clone()));
-        let outputs = contain("running", run)?.map_err(|cause| self.outline.run_error(&cause))?;
-        self.outline.outputs.iter().zip(outputs).map(|(spec, value)| from_value(spec, value)).collect()
-    }
-}
-
-fn to_value<'a>(spec: &TensorSpec, tensor: &'a Tensor) -> Result<ValueOrView<'a>, EngineError> {
-    let invalid = |why: String| error(EngineErrorKind::InvalidInput, format!("input '{}' {why}", spec.name));
-    if !spec.admits(tensor) {
-        let (found, shape) = (tensor.datatype(), tensor.shape());
-        return Err(invalid(format!(
-            "takes {}{} but got {found}{shape:?}",
-            spec.datatype,
-            spec.shape_text()
-        )));
-    }
-    let shape = tensor.shape();
-    macro_rules! view {
-        ($values:expr) => {
-            ValueView::from_shape(shape, $values.as_slice())
-                .map(ValueOrView::View)
-                .map_err(|cause| invalid(cause.to_string()))
+        for step in &self.plan.steps {
+            let made = run_step(step, &values)?;
+            for (&place, tensor) in step.outputs.iter().zip(made) {
+                values[place] = Some(Cow::Owned(tensor));
+            }
+        }
+        let output = |(spec, &place): (&TensorSpec, &usize)| {
+            let missing =
+                || error(EngineErrorKind::InvalidGraph, format!("'{}' is an output twice", spec.name));
+            declared(spec, values[place].take().ok_or_else(missing)?.into_owned())
         };
-    }
-    macro_rules! owned {
-        ($values:expr) => {
-            Value::from_shape(shape, $values)
-                .map(ValueOrView::Value)
-                .map_err(|cause| invalid(cause.to_string()))
-        };
-    }
-    match tensor.data() {
-        TensorData::F32(values) => view!(values),
-        TensorData::I32(values) => view!(values),
-        TensorData::U8(values) => view!(values),
-        TensorData::I8(values) => view!(values),
-        TensorData::F64(values) => owned!(values.iter().map(|&value| value as f32).collect::<Vec<_>>()),
-        TensorData::Bool(values) => owned!(values.iter().map(|&value| i32::from(value)).collect::<Vec<_>>()),
-        TensorData::I64(values) => owned!(narrow(values).map_err(invalid)?),
-        TensorData::Bytes(_) => Err(invalid("is BYTES, which the engine cannot pass".to_owned())),
+        self.outputs.iter().zip(&self.plan.outputs).map(output).collect()
     }
 }
 
-fn narrow(values: &[i64]) -> Result<Vec<i32>, String> {
-    let narrow = |&value| {
-        i32::try_from(value).map_err(|_| format!("holds {value}; the engine computes INT64 in 32 bits"))
+fn run_step(step: &Step, values: &[Option<Cow<'_, Tensor>>]) -> Result<Vec<Tensor>, EngineError> {
+    let input = |(name, place): &'_ (String, usize)| {
+        let missing = || error(EngineErrorKind::InvalidGraph, format!("'{name}' was not computed"));
+        values[*place].as_deref().ok_or_else(missing)
     };
-    values.iter().map(narrow).collect()
-}
-
-fn from_value(spec: &TensorSpec, value: Value) -> Result<Tensor, EngineError> {
-    let (shape, data) = match value {
-        Value::FloatTensor(tensor) => (tensor.shape().to_vec(), TensorData::F32(tensor.to_vec())),
-        Value::Int32Tensor(tensor) => (tensor.shape().to_vec(), TensorData::I32(tensor.to_vec())),
-        Value::Int8Tensor(tensor) => (tensor.shape().to_vec(), TensorData::I8(tensor.to_vec())),
-        Value::UInt8Tensor(tensor) => (tensor.shape().to_vec(), TensorData::U8(tensor.to_vec())),
-        _ => return Err(output_error(spec, "is not a tensor")),
-    };
-    let data = declared(spec, data)?;
-    Tensor::new(shape, data).map_err(|cause| output_error(spec, &cause.to_string()))
-}
-
-/// The engine's values in the declared datatype.
-fn declared(spec: &TensorSpec, data: TensorData) -> Result<TensorData, EngineError> {
-    Ok(match (spec.datatype, data) {
-        (DataType::Fp64, TensorData::F32(values)) => {
-            TensorData::F64(values.into_iter().map(f64::from).collect())
+    let tensors = step.inputs.iter().map(input).collect::<Result<Vec<&Tensor>, _>>()?;
+    match &step.work {
+        Work::Native(node) => contain("running", || node.run(&tensors))?,
+        Work::Plain(segment) => {
+            let names = step.inputs.iter().map(|(name, _)| name.as_str());
+            segment.run(&names.zip(tensors).collect::<Vec<_>>())
         }
-        (DataType::Int64, TensorData::I32(values)) => {
-            TensorData::I64(values.into_iter().map(i64::from).collect())
-        }
-        (DataType::Bool, TensorData::I32(values)) => {
-            TensorData::Bool(values.into_iter().map(|value| value != 0).collect())
-        }
-        (declared, data) if declared == data.datatype() => data,
-        (declared, data) => {
-            return Err(output_error(
-                spec,
-                &format!("is declared {declared} but computed as {}", data.datatype()),
-            ));
-        }
-    })
-}
-
-fn output_error(spec: &TensorSpec, why: &str) -> EngineError {
-    error(EngineErrorKind::OperatorFailed, format!("output '{}' {why}", spec.name))
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Guessing the signature of a bare ONNX file from its graph.
 //!
 //! Rules, first match wins; `N` is the first dimension:
-//! 1. An integer output of one number per row beside a float output of C >= 2 per row (scikit-learn's form):
+//! 1. An integer or text output of one element per row beside a float output of C >= 2 per row (scikit-learn's form):
 //!    classification; they are `label` and `probabilities`.
 //! 2. One float output of C >= 2 per row: classification. Made by `Softmax`, it is `probabilities`, else `logits`.
 //! 3. One float output of one number per row made by `Sigmoid`: classification with two classes, `probabilities`.
@@ -9,13 +9,14 @@
 //! 5. Anything else: [`Task::Other`].
 //!
 //! Classes are named by the metadata entry [`METADATA_CLASSES`], features by [`METADATA_FEATURE_NAMES`] (JSON arrays of
-//! strings); without it classes are `"0"`, `"1"`, ... An entry of the wrong length is ignored: it is a guess either way,
-//! and a bundle's `signature.json` says it for certain.
+//! strings). Without it classes are named by the labels of the node that makes the label (`ai.onnx.ml` classifiers and
+//! label tables), else `"0"`, `"1"`, ... An entry of the wrong length is ignored: it is a guess either way, and a bundle's
+//! `signature.json` says it for certain.
 
-use crate::onnx::{GraphProto, ModelProto, OnnxError, inputs};
+use crate::onnx::{AttributeProto, GraphProto, ModelProto, OnnxError, inputs};
 use crate::session::SessionError;
 use crate::signature::{Dim, NAMES_MAX, Roles, Signature, Task, TensorSpec};
-use crate::tensor::DataType;
+use crate::tensor::{DataType, Tensor, TensorData};
 
 /// ONNX metadata key for a JSON array of class names.
 pub const METADATA_CLASSES: &str = "edgeward.classes";
@@ -51,7 +52,7 @@ fn guess(model: &ModelProto, graph: &GraphProto, outputs: &[TensorSpec]) -> (Tas
     match (width(scores), label) {
         (Some(width), Some(label)) if width >= 2 && outputs.len() == 2 => {
             let roles = Roles { label: Some(label.name.clone()), probabilities: name(), ..Roles::default() };
-            (classification(model, width), roles)
+            (labelled(model, graph, &label.name, width), roles)
         }
         _ if outputs.len() != 1 => other,
         (Some(width), _) if width >= 2 && made_by == Some("Softmax") => {
@@ -69,7 +70,7 @@ fn guess(model: &ModelProto, graph: &GraphProto, outputs: &[TensorSpec]) -> (Tas
 }
 
 fn is_label(output: &TensorSpec) -> bool {
-    matches!(output.datatype, DataType::Int64 | DataType::Int32) && width(output) == Some(1)
+    matches!(output.datatype, DataType::Int64 | DataType::Int32 | DataType::Bytes) && width(output) == Some(1)
 }
 
 /// Numbers per row, where the shape `[N]` or `[N, C]` says it.
@@ -84,6 +85,51 @@ fn width(output: &TensorSpec) -> Option<usize> {
 fn maker<'a>(graph: &'a GraphProto, output: &str) -> Option<&'a str> {
     let node = graph.node.iter().find(|node| node.output.iter().any(|name| name == output))?;
     Some(&node.op_type)
+}
+
+/// Nodes that are looked through in search of the one with the labels.
+const PASSED_MAX: usize = 8;
+
+/// The classification whose classes the metadata names, else the nodes that make the output `label`.
+fn labelled(model: &ModelProto, graph: &GraphProto, label: &str, classes: usize) -> Task {
+    if names(model, METADATA_CLASSES).is_some() {
+        return classification(model, classes);
+    }
+    match labels(graph, label).filter(|labels| labels.len() == classes) {
+        Some(classes) => Task::Classification { classes },
+        None => classification(model, classes),
+    }
+}
+
+fn labels(graph: &GraphProto, output: &str) -> Option<Vec<String>> {
+    let mut value = output;
+    for _ in 0..PASSED_MAX {
+        let node = graph.node.iter().find(|node| node.output.iter().any(|name| name == value))?;
+        let found = ["classlabels_strings", "values_strings", "classlabels_int64s", "classlabels_ints"]
+            .iter()
+            .find_map(|name| node.attribute(name).map(texts).filter(|texts| !texts.is_empty()));
+        if found.is_some() {
+            return found;
+        }
+        value = node.input.first()?;
+        if matches!(node.op_type.as_str(), "ArrayFeatureExtractor" | "Gather") {
+            let table = graph.constant(value)?.to_tensor().ok()?;
+            return Some((0..table.len()).filter_map(|at| element(&table, at)).collect());
+        }
+    }
+    None
+}
+
+fn texts(attribute: &AttributeProto) -> Vec<String> {
+    let strings = attribute.strings.iter().map(|text| String::from_utf8_lossy(text).into_owned());
+    strings.chain(attribute.ints.iter().map(ToString::to_string)).collect()
+}
+
+fn element(tensor: &Tensor, at: usize) -> Option<String> {
+    match tensor.data() {
+        TensorData::Bytes(texts) => texts.get(at).map(|text| String::from_utf8_lossy(text).into_owned()),
+        _ => tensor.number(at).map(|number| number.to_string()),
+    }
 }
 
 fn classification(model: &ModelProto, classes: usize) -> Task {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use edgeward_core::Dataset;
 use edgeward_model::onnx::{NodeProto, decode};
+use edgeward_model::{Engine as _, LoadOptions, RtenEngine, Tensor};
 
 use crate::fit::{Trained, fit};
 use crate::gbdt::boost::boost;
@@ -114,6 +115,37 @@ fn the_file_says_what_the_forest_says() {
             for (found, expected) in found.iter().zip(expected) {
                 assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} {expected}");
             }
+        }
+    }
+}
+
+#[test]
+fn the_embedded_engine_answers_as_the_forest_does() {
+    for (classes, task) in [
+        (&["a", "b"][..], Task::Classification),
+        (&["1", "2", "5", "9"][..], Task::Classification),
+        (&["-4.5", "10", "1000"][..], Task::Regression),
+    ] {
+        let table = Table::new(&table(classes), task, MissingValues::Accepted).unwrap();
+        let forest = boost(&table, &table.select(&[]), &params(task), &mut |_, _, _| ()).unwrap().forest;
+        let described = crate::export::Described { feature_names: &[], classes: &table.classes, task };
+        let file = super::export::export(&forest, 2, &described);
+        let model = RtenEngine::new().load(&file, &LoadOptions::with_threads(1)).unwrap();
+        let rows = table.features.nrows();
+        let input = Tensor::from_rows(rows, 2, table.features.iter().copied().collect()).unwrap();
+        let outputs = model.run(&[input]).unwrap();
+        let mut expected = forest.forward(&table.features);
+        if task == Task::Classification {
+            softmax_rows(&mut expected);
+            let number = |class: usize| classes[class].parse().unwrap_or(class as i64);
+            let labels: Vec<i64> =
+                expected.rows().into_iter().map(|row| number(argmax(row.iter()))).collect();
+            assert_eq!(outputs[0].as_i64().unwrap(), labels);
+        }
+        let found = outputs.last().unwrap().as_f32().unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} {expected}");
         }
     }
 }

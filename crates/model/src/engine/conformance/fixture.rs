@@ -100,6 +100,22 @@ pub fn regressor() -> ModelProto {
     })
 }
 
+/// `x FP32[batch, 4] -> greatest INT64[batch], least INT64[batch, 1]`: ArgMax and ArgMin.
+#[must_use]
+pub fn extremes() -> ModelProto {
+    let node = |op_type: &str, output: &str, keep: i64| {
+        NodeProto::new(op_type, op_type, &["x"], &[output])
+            .with(AttributeProto::int("axis", 1))
+            .with(AttributeProto::int("keepdims", keep))
+    };
+    ModelProto::new(GraphProto {
+        node: vec![node("ArgMax", "greatest", 0), node("ArgMin", "least", 1)],
+        input: vec![value("x", DataType::Fp32, Some(4))],
+        output: vec![value("greatest", DataType::Int64, None), value("least", DataType::Int64, Some(1))],
+        ..GraphProto::new("extremes")
+    })
+}
+
 /// `x[batch] -> y[batch]`: `x + 1` in `INT64` or `FP64`.
 #[must_use]
 pub fn add_one(datatype: DataType) -> ModelProto {

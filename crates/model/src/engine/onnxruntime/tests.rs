@@ -1,0 +1,174 @@
+//! With a real library: one named by `EDGEWARD_TEST_ONNXRUNTIME`, one inside an installed Python wheel, or (where
+//! nothing may be skipped) one installed for the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::*;
+use crate::engine::conformance::{self, fixture};
+use crate::onnx;
+use crate::tensor::{DataType, TensorData};
+
+const FIND: &str = "import importlib.util, pathlib
+spec = importlib.util.find_spec('onnxruntime')
+found = sorted(pathlib.Path(spec.origin).parent.glob('capi/libonnxruntime.so*')) if spec else []
+print(found[0] if found else '')";
+
+fn find(python: &Path) -> Option<PathBuf> {
+    let output = Command::new(python).args(["-c", FIND]).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    Some(PathBuf::from(path.trim())).filter(|path| path.is_file())
+}
+
+fn install() -> PathBuf {
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("onnxruntime-wheel");
+    let python = target.join("bin/python");
+    // Tests may run as processes of their own: one installs, the others wait and find it.
+    let lock = std::fs::File::create(target.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if let Some(found) = find(&python) {
+        return found;
+    }
+    let run = |program: &Path, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).status().unwrap();
+        assert!(status.success(), "{} {arguments:?}: {status}", program.display());
+    };
+    run(Path::new("python3"), &["-m", "venv", &target.to_string_lossy()]);
+    run(&python, &["-m", "pip", "install", "--quiet", "onnxruntime"]);
+    find(&python).expect("the wheel has a library")
+}
+
+/// The library, or a line that says what was skipped.
+fn library(test: &str) -> Option<PathBuf> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let named = std::env::var_os("EDGEWARD_TEST_ONNXRUNTIME").map(PathBuf::from);
+        let no_skip = std::env::var_os("EDGEWARD_TEST_NO_SKIP").is_some_and(|value| value == "1");
+        named.or_else(|| find(Path::new("python3"))).or_else(|| no_skip.then(install))
+    });
+    if found.is_none() {
+        eprintln!("skipped: {test}: no ONNX Runtime; set EDGEWARD_TEST_ONNXRUNTIME to its library");
+    }
+    found.clone()
+}
+
+fn engine(test: &str) -> Option<OnnxRuntimeEngine> {
+    library(test).map(|library| OnnxRuntimeEngine::open(&library).unwrap())
+}
+
+#[test]
+fn conforms() {
+    if let Some(engine) = engine("conforms") {
+        conformance::assert_conforms(&engine);
+        assert!(engine.build_info().contains("ORT"), "{}", engine.build_info());
+    }
+}
+
+#[test]
+fn what_is_no_library_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("libonnxruntime.so");
+    let refused = |path: &Path| {
+        let error = OnnxRuntimeEngine::open(path).err().expect("it opened");
+        assert_eq!(error.kind(), EngineErrorKind::Library, "{error}");
+        error.to_string()
+    };
+    assert!(refused(&path).contains("opening the library"));
+    for garbage in [&b""[..], b"garbage", b"\x7fELF\x02\x01", &[0x7f; 4096]] {
+        std::fs::write(&path, garbage).unwrap();
+        refused(&path);
+    }
+    refused(folder.path());
+}
+
+#[test]
+fn another_library_is_refused() {
+    let Some(library) = library("another_library_is_refused") else { return };
+    let other = library.with_file_name("libonnxruntime_providers_shared.so");
+    if !other.is_file() {
+        eprintln!("skipped: another_library_is_refused: no {}", other.display());
+        return;
+    }
+    let error = OnnxRuntimeEngine::open(&other).err().expect("it opened");
+    assert!(error.to_string().contains("does not export `OrtGetApiBase`"), "{error}");
+    OnnxRuntimeEngine::open(&library).unwrap();
+}
+
+#[test]
+fn a_library_cut_short_is_refused() {
+    let Some(library) = library("a_library_cut_short_is_refused") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("libonnxruntime.so");
+    let bytes = std::fs::read(library).unwrap();
+    for length in [40, 64, 1000, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let error = OnnxRuntimeEngine::open(&path).err().expect("it opened");
+        assert_eq!(error.kind(), EngineErrorKind::Library, "{error}");
+    }
+}
+
+#[test]
+fn a_second_library_is_refused_and_the_first_goes_on() {
+    let Some(library) = library("a_second_library_is_refused_and_the_first_goes_on") else { return };
+    let engine = OnnxRuntimeEngine::open(&library).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("libonnxruntime.so");
+    std::fs::copy(&library, &copy).unwrap();
+    let error = OnnxRuntimeEngine::open(&copy).err().expect("it opened").to_string();
+    assert!(error.contains("start it anew"), "{error}");
+    OnnxRuntimeEngine::open(&library).unwrap();
+    engine.load(&onnx::encode(&fixture::regressor()), &LoadOptions::default()).unwrap();
+}
+
+#[test]
+fn a_provider_the_library_lacks_is_named() {
+    let Some(library) = library("a_provider_the_library_lacks_is_named") else { return };
+    for provider in ["rocm", "warp-drive"] {
+        let error = OnnxRuntimeEngine::open_with(&library, provider).err().expect("it opened");
+        assert_eq!(error.kind(), EngineErrorKind::Provider);
+        assert!(
+            error.to_string().contains(&format!("no execution provider '{provider}'; it has: cpu")),
+            "{error}"
+        );
+    }
+    assert_eq!(OnnxRuntimeEngine::open_with(&library, "cpu").unwrap().provider(), "cpu");
+}
+
+#[test]
+fn texts_pass_both_ways() {
+    let Some(engine) = engine("texts_pass_both_ways") else { return };
+    let mut model = fixture::add_one(DataType::Bytes);
+    let graph = model.graph.as_mut().unwrap();
+    graph.node = vec![onnx::NodeProto::new("Identity", "same", &["x"], &["y"])];
+    graph.initializer.clear();
+    let model = engine.load(&onnx::encode(&model), &LoadOptions::with_threads(1)).unwrap();
+    let texts = TensorData::Bytes(vec![b"left".to_vec(), "größer".as_bytes().to_vec()]);
+    let given = Tensor::new([2], texts).unwrap();
+    assert_eq!(model.run(std::slice::from_ref(&given)).unwrap(), [given]);
+    let bytes = Tensor::new([1], TensorData::Bytes(vec![vec![0xff]])).unwrap();
+    assert_eq!(model.run(&[bytes]).unwrap_err().kind(), EngineErrorKind::InvalidInput);
+}
+
+#[cfg(target_os = "linux")]
+fn resident_pages() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thousand_loads_leave_memory_flat() {
+    const PAGES_MAX: usize = 4096;
+    let Some(engine) = engine("a_thousand_loads_leave_memory_flat") else { return };
+    let bytes = onnx::encode(&fixture::classifier());
+    let input = [Tensor::from_rows(4, fixture::FEATURES, fixture::noise(16, 1)).unwrap()];
+    let mut after_warming = 0;
+    for cycle in 0..1000 {
+        let model = engine.load(&bytes, &LoadOptions::with_threads(1)).unwrap();
+        model.run(&input).unwrap();
+        after_warming = if cycle == 100 { resident_pages() } else { after_warming };
+    }
+    let grown = resident_pages().saturating_sub(after_warming);
+    assert!(grown < PAGES_MAX, "900 cycles left {grown} pages more");
+}
