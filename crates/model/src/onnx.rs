@@ -10,6 +10,7 @@ mod build;
 pub mod graph;
 pub mod proto;
 mod read;
+mod size;
 
 use std::collections::HashSet;
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto};
+use crate::tensor::ShapeError;
 
 /// Most nodes a model may have, subgraphs included.
 pub const NODES_MAX: usize = 200_000;
@@ -24,6 +25,15 @@ pub enum GraphError {
     /// More than [`NODES_MAX`] nodes.
     #[error("the graph has more than {NODES_MAX} nodes")]
     TooManyNodes,
+    /// A value of more elements than any device holds.
+    #[error("{what} is too large to be held")]
+    TooLarge {
+        /// The value, or the node that makes it.
+        what: String,
+        /// In what way.
+        #[source]
+        source: ShapeError,
+    },
     /// Subgraphs nested deeper than [`SUBGRAPH_DEPTH_MAX`].
     #[error("{node} nests subgraphs deeper than {SUBGRAPH_DEPTH_MAX}")]
     TooDeep {
@@ -81,6 +91,7 @@ pub fn check(model: &ModelProto) -> Result<(), GraphError> {
     if count(graph, 0)? > NODES_MAX {
         return Err(GraphError::TooManyNodes);
     }
+    super::size::check(graph)?;
     check_scope(graph, &HashSet::new())
 }
 
