@@ -247,7 +247,7 @@ pub fn step(policy: &SlotPolicy, state: State, input: Input, now: Timestamp) -> 
         Input::Staged { bundle, outcome } => on_staged(policy, state, bundle, outcome, now),
         Input::Unhealthy { reason } => on_unhealthy(state, &reason),
         Input::Started => on_started(policy, state),
-        Input::Tick => on_tick(state, now),
+        Input::Tick => on_tick(policy, state, now),
     }
 }
 
@@ -396,13 +396,21 @@ fn serve_active(state: State) -> Step {
     }
 }
 
-fn on_tick(mut state: State, now: Timestamp) -> Step {
+/// A deadline farther away than it was ever set means that the clock was set back: it is then drawn near again, for
+/// otherwise nothing would happen until the clock has caught up.
+fn on_tick(policy: &SlotPolicy, mut state: State, now: Timestamp) -> Step {
     match state.phase {
         Phase::Probation { until_ms, .. } if now >= until_ms => {
             state.phase = Phase::Idle;
             Step::stay(state).because("probation passed: committed")
         }
-        Phase::Staging { slot, bundle, failures, retry_at_ms: Some(at) } if now >= at => {
+        Phase::Probation { until_ms, starts } if until_ms > now + policy.probation_ms => {
+            state.phase = Phase::Probation { until_ms: now + policy.probation_ms, starts };
+            Step::stay(state).because("the clock was set back: probation begins anew")
+        }
+        Phase::Staging { slot, bundle, failures, retry_at_ms: Some(at) }
+            if now >= at || at > now + policy.retry_ms_max =>
+        {
             state.phase = Phase::Staging { slot, bundle, failures, retry_at_ms: None };
             Step::stay(state).then(Effect::Stage { slot, bundle })
         }

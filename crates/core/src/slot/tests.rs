@@ -80,6 +80,18 @@ fn a_failed_fetch_is_tried_again_later_and_later() {
 }
 
 #[test]
+fn a_clock_set_back_stops_neither_a_retry_nor_a_probation() {
+    let late = 1_000_000_000;
+    let unreachable = Input::Staged { bundle: bundle(2), outcome: StageOutcome::Unreachable("net".into()) };
+    let waiting = feed(running_one(), [(late, wanted(2)), (late, unreachable)]).state;
+    assert_eq!(feed(waiting, [(0, Input::Tick)]).effects.len(), 1);
+    let probation = feed(running_one(), [(late, wanted(2)), (late, ready(2))]).state;
+    let again = feed(probation, [(0, Input::Tick)]).state;
+    assert_eq!(again.phase, Phase::Probation { until_ms: Timestamp(100), starts: 0 });
+    assert_eq!(feed(again, [(100, Input::Tick)]).state.phase, Phase::Idle);
+}
+
+#[test]
 fn a_healthy_device_never_falls_back_however_often_it_restarts() {
     let committed = feed(running_one(), [(10, wanted(2)), (20, ready(2)), (120, Input::Tick)]).state;
     let restarts = (0..10_000).map(|i| (200 + i, Input::Started));
