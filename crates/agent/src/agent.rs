@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::future::Future;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
@@ -13,6 +14,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::Client;
+use edgeward_api::connections::{Connection, Gate, Patience};
 use edgeward_core::{DeviceId, ModelName, Timestamp};
 use edgeward_model::{Bundle, LoadOptions, RtenEngine, onnx};
 use edgeward_sdk::Loaded;
@@ -35,6 +37,9 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const ENROL_RETRY: Duration = Duration::from_secs(1);
 const ENROL_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Most connections to the endpoint at once; further ones wait for a place.
+pub const CONNECTIONS_MAX: usize = 512;
 
 /// An agent or endpoint that has its address but does not serve yet.
 pub struct Bound {
@@ -142,10 +147,9 @@ impl Bound {
             let _ = stopped.await;
         };
         let router = self.endpoint.router();
+        let door = Door(Gate::new(self.listener, CONNECTIONS_MAX, Patience::default()));
         let server =
-            tokio::spawn(
-                async move { axum::serve(self.listener, router).with_graceful_shutdown(stopped).await },
-            );
+            tokio::spawn(async move { axum::serve(door, router).with_graceful_shutdown(stopped).await });
         tracing::info!("serving at {}", url(self.address));
         shutdown.await;
         drop(stop);
@@ -159,6 +163,22 @@ impl Bound {
             Ok(Ok(Err(source))) => Err(AgentError::Endpoint(source)),
             _ => Ok(()),
         }
+    }
+}
+
+/// The way in, for `axum`.
+struct Door(Gate);
+
+impl axum::serve::Listener for Door {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }
 
@@ -285,12 +305,15 @@ fn load_bare(config: &ServeConfig) -> Result<(ModelName, Loaded), AgentError> {
 }
 
 fn read_model(path: &Path) -> std::io::Result<Vec<u8>> {
-    let size = fs::metadata(path)?.len();
-    if size > onnx::MODEL_BYTES_MAX as u64 {
-        let why = format!("{size} bytes, over the limit of {}", onnx::MODEL_BYTES_MAX);
+    let limit = onnx::MODEL_BYTES_MAX as u64;
+    let mut bytes = Vec::new();
+    // A size that the file system tells is no bound: a pipe or a device has none.
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let why = format!("the file is over the limit of {limit} bytes");
         return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
     }
-    fs::read(path)
+    Ok(bytes)
 }
 
 /// The file's name as a model's name, or `model` if it has none that fits.

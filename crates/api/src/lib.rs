@@ -2,12 +2,14 @@
 //!
 //! Documents ([`device`], [`operator`], [`problem`]), the paths they travel on ([`routes`]), the limits both sides
 //! keep ([`limits`]), and a blocking HTTP client ([`client`]) that speaks them. With the feature `openapi` every
-//! document also has a JSON schema.
+//! document also has a JSON schema; with the feature `connections` there is a gate for those who listen.
 //!
 //! Deliberately missing: the server's handlers, retry policies (the caller's loop decides), and anything that verifies
 //! signatures: an [`edgeward_core::Envelope`] is passed on as it came.
 
 pub mod client;
+#[cfg(feature = "connections")]
+pub mod connections;
 pub mod device;
 pub mod limits;
 pub mod operator;

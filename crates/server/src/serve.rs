@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::Problem;
+use edgeward_api::connections::{Connection, Gate, Patience};
 use edgeward_core::Timestamp;
 use edgeward_store::{BlobError, Blobs, Store, StoreError};
 use tokio::net::TcpListener;
@@ -23,6 +24,9 @@ use crate::setup::{self, Setup, SetupError};
 
 /// Time that requests under way get when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Most connections at once; further ones wait for a place. Devices keep one each between two polls.
+const CONNECTIONS_MAX: usize = 4096;
 
 /// How to run a control plane.
 #[derive(Clone, Debug)]
@@ -217,7 +221,8 @@ impl Bound {
         let app = Arc::clone(&self.app);
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&app), self.tick, app.closing.subscribe()));
         let ending = Arc::clone(&app);
-        let graceful = axum::serve(self.listener, router(&app)).with_graceful_shutdown(async move {
+        let door = Door(Gate::new(self.listener, CONNECTIONS_MAX, Patience::default()));
+        let graceful = axum::serve(door, router(&app)).with_graceful_shutdown(async move {
             shutdown.await;
             tracing::info!("ending");
             ending.closing.send_replace(true);
@@ -236,5 +241,21 @@ impl Bound {
         let _ = reconciler.await;
         runs::stop(&app).await;
         served
+    }
+}
+
+/// The way in, for `axum`.
+struct Door(Gate);
+
+impl axum::serve::Listener for Door {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }

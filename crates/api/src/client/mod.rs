@@ -79,6 +79,8 @@ impl Client {
     pub fn new(base: &str, credential: Option<String>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            // A control plane is where it was said to be; an answer that points elsewhere is no answer.
+            .max_redirects(0)
             .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
             .timeout_global(Some(Duration::from_secs(ANSWER_TIMEOUT_S)))
             .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
