@@ -88,11 +88,12 @@ pub enum AgentError {
         path: PathBuf,
     },
     /// The address cannot be listened on.
-    #[error("listening on {address}: {}; give --listen a free address, or port 0 for any free port", source)]
+    #[error("listening on {address} (give --listen a free address, or port 0 for any free port)")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
+        #[source]
         source: io::Error,
     },
     /// The device has no identity and cannot get one.

@@ -2,7 +2,8 @@
 //!
 //! A request passes, in order: the time limit, the cap on requests in flight, the body limit, the protocol's checks, the
 //! model. Models run on blocking threads, so that a slow one never keeps the endpoint from answering health checks.
-//! Every error is `{"error": "..."}` with a text that says what to send instead.
+//! Every error is `{"error": "..."}` with a text that says what to send instead. What a web page of another origin sends
+//! is refused: otherwise any page open in a browser on the machine could feed labels to the next training.
 //!
 //! Deliberately missing: the protocol's binary tensor extension, gRPC, and a credential: the endpoint is for the machine
 //! it runs on, so listen on a loopback address.
@@ -18,7 +19,7 @@ use std::time::Duration;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -123,6 +124,7 @@ impl Endpoint {
             .fallback(unknown_route)
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .layer(middleware::from_fn(no_foreign_page))
             .layer(middleware::from_fn(in_time))
             .with_state(self)
     }
@@ -190,6 +192,29 @@ async fn in_time(request: Request, next: Next) -> Response {
         Refusal::new(StatusCode::REQUEST_TIMEOUT, error).into_response()
     };
     tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| late())
+}
+
+async fn no_foreign_page(request: Request, next: Next) -> Response {
+    if is_from_foreign_page(request.headers()) {
+        let error = "a web page of another origin may not call this; call it from a program";
+        return Refusal::new(StatusCode::FORBIDDEN, error).into_response();
+    }
+    next.run(request).await
+}
+
+/// Browsers say with every POST, and programs never, which page sends it. A page of the endpoint's own origin would have
+/// an address for a host: a name may have been made to point at this machine (DNS rebinding).
+fn is_from_foreign_page(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    let host = text(header::HOST).unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let is_address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    let is_own = origin.strip_prefix("http://").is_some_and(|rest| rest.eq_ignore_ascii_case(host));
+    !(is_own && (is_address || name.eq_ignore_ascii_case("localhost")))
 }
 
 async fn unknown_route(request: Request) -> Refusal {

@@ -28,6 +28,10 @@ use crate::slots::{Prepared, SLOT_BYTES_MAX, Slots, create_folder};
 
 const COPY_BUFFER_BYTES: usize = 64 << 10;
 
+/// Trials of one bundle that may be cut off by the end of the process before the bundle is blamed: a loss of power is
+/// no fault of the bundle, a model that takes all memory is.
+pub const TRIALS_CUT_OFF_MAX: u32 = 3;
+
 /// Where blobs come from.
 pub trait BlobSource {
     /// A reader over the blob from `offset` on; false if it starts at zero all the same.
@@ -135,9 +139,21 @@ impl Staging<'_> {
         }
         self.slots.remove_partial(&prepared)?;
         let bundle = open_verified(&prepared.folder, release.bundle, self.engine.name())?;
-        let loaded = load(&bundle, self.engine, &self.options)?;
-        loaded.check_golden(&bundle).map_err(|error| FetchError::Unusable(chain(&error)))?;
-        Ok(Arc::new(loaded))
+        self.try_out(model, slot, &bundle).map(Arc::new)
+    }
+
+    /// Loads the bundle and runs its golden test, but not for ever again when that ends the process.
+    fn try_out(&self, model: &ModelName, slot: SlotId, bundle: &Bundle) -> Result<Loaded, FetchError> {
+        let cut_off = self.slots.begin_trial(model, slot, bundle.digest())?;
+        let tried = match cut_off >= TRIALS_CUT_OFF_MAX {
+            true => Err(FetchError::Unusable(format!("the agent ended {cut_off} times while testing it"))),
+            false => load(bundle, self.engine, &self.options).and_then(|loaded| {
+                loaded.check_golden(bundle).map_err(|error| FetchError::Unusable(chain(&error)))?;
+                Ok(loaded)
+            }),
+        };
+        self.slots.end_trial(model, slot);
+        tried
     }
 
     fn fetch_manifest(

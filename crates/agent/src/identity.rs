@@ -75,6 +75,12 @@ pub enum IdentityError {
         /// What it said.
         reason: String,
     },
+    /// Something else answers there.
+    #[error("what answers at {server} is no control plane; check --server")]
+    NoControlPlane {
+        /// The address.
+        server: String,
+    },
     /// No answer; worth another try.
     #[error("the control plane at {server} does not answer; is it running?")]
     Unreachable {
@@ -104,6 +110,9 @@ impl Identity {
     pub fn enrol(server: &str, name: &DeviceId, join_token: &str) -> Result<Self, IdentityError> {
         let request = EnrolRequest { join_token: join_token.trim().to_owned(), name: name.clone() };
         let answer = Client::new(server, None).enrol(&request).map_err(|error| match error {
+            ClientError::Refused { status: 404 | 405, .. } | ClientError::Malformed { .. } => {
+                IdentityError::NoControlPlane { server: server.to_owned() }
+            }
             ClientError::Refused { status, problem, .. } if status < 500 && status != 429 => {
                 IdentityError::Refused { server: server.to_owned(), reason: problem.error }
             }

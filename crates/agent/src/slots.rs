@@ -1,8 +1,9 @@
 //! The two folders of each model, and the only code that writes into them.
 //!
 //! `models/<model>/{a,b}/` hold bundles. Beside them, `<slot>.bundle` says which bundle a folder is meant for, so that
-//! an interrupted download goes on; `<slot>.part/` holds what is not whole yet. Nothing here is believed: whoever uses a
-//! folder verifies every byte against the bundle's digest first.
+//! an interrupted download goes on; `<slot>.part/` holds what is not whole yet; `<slot>.trial` stands while a bundle is
+//! tried, so that one that takes the whole process down is known after the restart. Nothing here is believed: whoever
+//! uses a folder verifies every byte against the bundle's digest first.
 
 use std::fs;
 use std::io;
@@ -73,6 +74,34 @@ impl Slots {
     /// The disk refuses.
     pub fn remove_partial(&self, prepared: &Prepared) -> Result<(), DurableError> {
         remove_folder(&prepared.partial)
+    }
+
+    /// Notes that `bundle` is about to be loaded and tested; returns how often that was begun before and never ended,
+    /// because the process ended in the middle.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn begin_trial(&self, model: &ModelName, slot: SlotId, bundle: Digest) -> Result<u32, DurableError> {
+        let path = self.trial_path(model, slot);
+        let noted = read_if_present(&path, MARKER_BYTES_MAX).ok().flatten().unwrap_or_default();
+        let before = str::from_utf8(&noted).ok().and_then(|text| {
+            let (name, count) = text.split_once(' ')?;
+            (name == bundle.to_string()).then(|| count.parse().ok()).flatten()
+        });
+        let before: u32 = before.unwrap_or(0);
+        let note = format!("{bundle} {}", before.saturating_add(1));
+        replace(&path, note.as_bytes(), Access::Default)?;
+        Ok(before)
+    }
+
+    /// Notes that the trial came to an end, whatever it showed.
+    pub fn end_trial(&self, model: &ModelName, slot: SlotId) {
+        // A note that stays counts as one trial that was cut off, and several of those are needed to matter.
+        let _ = fs::remove_file(self.trial_path(model, slot));
+    }
+
+    fn trial_path(&self, model: &ModelName, slot: SlotId) -> PathBuf {
+        self.model_folder(model).join(format!("{}.trial", slot.as_str()))
     }
 
     /// What the monitor of `bundle` had learnt when it was last saved.

@@ -219,3 +219,21 @@ fn metrics_and_status_say_what_runs() {
     assert_eq!(status["models"]["digits"]["requests"], json!(1));
     assert_eq!((&status["device"], &status["journal_predictions"]), (&json!("robot-1"), &json!(1)));
 }
+
+#[test]
+fn a_page_of_another_origin_is_refused() {
+    let check = |host: &str, origin: Option<&str>, expected: bool| {
+        let pairs = [(header::HOST, Some(host)), (header::ORIGIN, origin)];
+        let headers = pairs.into_iter().filter_map(|(name, value)| Some((name, value?.parse().unwrap())));
+        assert_eq!(is_from_foreign_page(&headers.collect()), expected, "{host} {origin:?}");
+    };
+    check("127.0.0.1:8600", None, false);
+    check("robot.local:8600", None, false);
+    check("127.0.0.1:8600", Some("http://127.0.0.1:8600"), false);
+    check("[::1]:8600", Some("http://[::1]:8600"), false);
+    check("localhost:8600", Some("http://LOCALHOST:8600"), false);
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:3000", "http://127.0.0.1:8600.evil"] {
+        check("127.0.0.1:8600", Some(origin), true);
+    }
+    check("evil.example:8600", Some("http://evil.example:8600"), true);
+}

@@ -197,3 +197,26 @@ fn staging_stops_when_nobody_wants_it() {
     let error = bench.stage_unless(&AtomicBool::new(true)).err().unwrap();
     assert!(matches!(error, FetchError::Cancelled));
 }
+
+#[test]
+fn a_bundle_that_keeps_ending_the_process_is_refused() {
+    let bench = Bench::new();
+    bench.slots.prepare(&model(), SlotId::A, bench.bundle.digest()).unwrap();
+    // What a process leaves that ends between the beginning and the end of a trial.
+    for earlier in 0..TRIALS_CUT_OFF_MAX {
+        let begun = bench.slots.begin_trial(&model(), SlotId::A, bench.bundle.digest());
+        assert_eq!(begun.unwrap(), earlier);
+    }
+    bench.refused("ended 3 times while testing it");
+    bench.stage().expect("the count begins anew once a trial ended");
+}
+
+#[test]
+fn a_trial_that_was_cut_off_once_is_made_again() {
+    let bench = Bench::new();
+    bench.slots.prepare(&model(), SlotId::A, bench.bundle.digest()).unwrap();
+    bench.slots.begin_trial(&model(), SlotId::A, bench.bundle.digest()).unwrap();
+    bench.stage().unwrap();
+    assert_eq!(bench.slots.begin_trial(&model(), SlotId::A, bench.bundle.digest()).unwrap(), 0);
+    assert_eq!(bench.slots.begin_trial(&model(), SlotId::A, Digest::of(b"another")).unwrap(), 0);
+}
