@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -14,6 +15,9 @@ use edgeward_core::Digest;
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
+
+/// How long a whole JSON body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body.
 pub(crate) struct Document<T>(pub(crate) T);
@@ -26,7 +30,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
             return Err(Failure::media_type("the body must be JSON")
                 .hint("Send it with the header Content-Type: application/json."));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        let read = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
+        let bytes = read.await.map_err(|_| too_slow())?.map_err(|rejection| {
             match rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 true => Failure::too_large(format!("the body is over the limit of {JSON_BYTES_MAX} bytes")),
                 false => Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the body could not be read"),
@@ -34,6 +39,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
         })?;
         parse(&bytes).map(Self)
     }
+}
+
+fn too_slow() -> Failure {
+    let error = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+    Failure::new(StatusCode::REQUEST_TIMEOUT, "too_slow", error)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {

@@ -124,15 +124,34 @@ pub(crate) async fn start_rollout(
             Some(number) => decision.version(&model, number)?,
             None => decision.versions(&model, 1)?.pop(),
         };
-        let version = version.ok_or_else(|| {
-            Failure::not_found(format!("{model} has no such version"))
-                .hint("GET /v1/models lists the versions.")
-        })?;
+        let Some(version) = version else {
+            return Err(no_version(decision, &model, request.version)?);
+        };
         let id = start(decision, &version, &request.cause)?;
         let row = decision.rollout(&id)?;
         row.map(listing::rollout).ok_or_else(|| Failure::not_found("the rollout is gone again"))
     });
     Ok(Json(rollout.await?))
+}
+
+/// Why there is nothing to roll out, with what there is instead.
+fn no_version(
+    decision: &Decision<'_, '_>,
+    model: &ModelName,
+    asked: Option<u64>,
+) -> Result<Failure, Failure> {
+    let newest = decision.versions(model, 1)?.pop().map(|version| version.version);
+    if let (Some(asked), Some(newest)) = (asked, newest) {
+        let failure = Failure::not_found(format!("{model} has no version {asked}"));
+        return Ok(failure.hint(format!("The newest version is {newest}.")));
+    }
+    let models = decision.models()?;
+    let names: Vec<&str> = models.iter().map(|known| known.name.as_str()).collect();
+    let failure = Failure::not_found(format!("there is no model {model}"));
+    Ok(match names.as_slice() {
+        [] => failure.hint("No model is registered yet: 'edgeward run --server' registers one."),
+        names => failure.hint(format!("Known models: {}.", names.join(", "))),
+    })
 }
 
 /// How far a model's streams have moved, over the whole fleet.

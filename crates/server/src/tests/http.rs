@@ -68,12 +68,24 @@ fn every_refusal_is_a_problem() {
         ("GET", "/v1/blobs/abc", json, "", 422, "invalid"),
         ("GET", "/v1/events?limit=many", json, "", 422, "invalid"),
         ("GET", "/v1/models/absent/drift", json, "", 404, "not_found"),
+        ("POST", "/v1/models/absent/rollouts", json, r#"{"cause":"c"}"#, 404, "not_found"),
     ] {
         let (found, problem) = send(&plant, method, path, media_type, body.as_bytes().to_vec());
         let problem = problem.unwrap_or_else(|| panic!("{method} {path}: no problem, {found}"));
         assert_eq!((found, problem.kind.as_str()), (status, kind), "{method} {path}");
         assert!(!problem.error.is_empty());
     }
+    plant.stop();
+}
+
+#[test]
+fn an_unknown_model_is_named_with_what_there_is_instead() {
+    let plant = Plant::serving(|_| {});
+    let body = br#"{"cause":"c"}"#.to_vec();
+    let (_, problem) = send(&plant, "POST", "/v1/models/absent/rollouts", "application/json", body);
+    let problem = problem.unwrap();
+    assert!(problem.error.contains("no model absent"), "{problem:?}");
+    assert!(problem.hints[0].contains("No model is registered yet"), "{problem:?}");
     plant.stop();
 }
 
