@@ -98,13 +98,13 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct Remote {
     /// The control plane
-    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700")]
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700", value_parser = parse_url)]
     pub(crate) server: String,
     /// The operator token
     #[arg(long, env = "EDGEWARD_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// A file with the operator token
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    /// A file with the operator token; goes before --token and its variable
+    #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 }
 
@@ -160,7 +160,7 @@ pub(crate) struct ServerArgs {
 #[derive(Args)]
 pub(crate) struct AgentArgs {
     /// The control plane
-    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700")]
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700", value_parser = parse_url)]
     pub(crate) server: String,
     /// The token to join with; needed once
     #[arg(long, value_name = "TOKEN")]
@@ -205,7 +205,7 @@ pub(crate) struct ServeArgs {
 #[derive(Args)]
 pub(crate) struct StatusArgs {
     /// The device's endpoint
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600", value_parser = parse_url)]
     pub(crate) endpoint: String,
 }
 
@@ -217,7 +217,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) project: PathBuf,
     /// The control plane to register with; without it the run stays local
-    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER")]
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", value_parser = parse_url)]
     pub(crate) server: Option<String>,
     /// A run that the control plane asked for; a new one if not given
     #[arg(long, value_name = "ID")]
@@ -234,8 +234,8 @@ pub(crate) struct RunArgs {
     /// The operator token
     #[arg(long, env = "EDGEWARD_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// A file with the operator token
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    /// A file with the operator token; goes before --token and its variable
+    #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 }
 
@@ -377,6 +377,17 @@ pub(crate) enum Shell {
     Fish,
 }
 
+/// `http://HOST[:PORT][/PATH]`, or `https`.
+fn parse_url(text: &str) -> Result<String, String> {
+    let uri: Option<ureq::http::Uri> = text.parse().ok();
+    let is_web =
+        uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    match is_web {
+        true => Ok(text.to_owned()),
+        false => Err("an address looks like http://127.0.0.1:7700".to_owned()),
+    }
+}
+
 #[cfg(feature = "control")]
 const RATE_PER_S_MAX: f64 = 1000.0;
 
@@ -444,6 +455,22 @@ mod tests {
         for bad in ["", "h", "0s", "1", "1.5h", "-1s", "1 h", "99999999999999999999d"] {
             assert_eq!(ms(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_has_a_scheme_and_a_host() {
+        for good in ["http://127.0.0.1:7700", "https://plant.example/edgeward/", "http://[::1]:7700"] {
+            assert_eq!(parse_url(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "notaurl", "127.0.0.1:7700", "ftp://plant", "http://", "http://a b"] {
+            assert!(parse_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_file_may_stand_beside_a_token_from_the_environment() {
+        let words = ["edgeward", "model", "ls", "--token", "stale", "--token-file", "operator.token"];
+        assert!(Cli::try_parse_from(words).is_ok());
     }
 
     #[test]

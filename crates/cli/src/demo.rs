@@ -34,12 +34,16 @@ use crate::command::audit;
 use crate::output::{self, Explain, Failure, Outcome, Output, on_terminal};
 use crate::process;
 
+/// What a demo may write, with its logs.
+const SPACE_BYTES_MIN: u64 = 64 << 20;
+
 /// Tells the story and prints what was measured.
 pub(crate) fn run(args: &DemoArgs, out: Output) -> Outcome {
     let StoryName::Robots = args.story;
     let stop = Stop::default();
     watch_signals(&stop).explain("system", "watching for signals")?;
     let mut folder = Folder::open(args)?;
+    check_space(folder.path())?;
     let result = tell(args, out, folder.path(), &stop);
     folder.keep_if(result.is_err() && !stop.is_raised());
     let summary = result?;
@@ -144,6 +148,18 @@ fn watch_signals(stop: &Stop) -> std::io::Result<()> {
         stop.raise();
     })?;
     Ok(())
+}
+
+/// A full disk would end the story in the middle, in one of many ways.
+fn check_space(dir: &Path) -> Outcome {
+    let Ok(disk) = rustix::fs::statvfs(dir) else { return Ok(()) };
+    let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free_bytes >= SPACE_BYTES_MIN {
+        return Ok(());
+    }
+    let (free, needed) = (free_bytes >> 20, SPACE_BYTES_MIN >> 20);
+    Err(Failure::new("disk_full", format!("{}: {free} MiB are free, the demo needs {needed}", dir.display()))
+        .hint("name a folder on another disk with --data, or set TMPDIR"))
 }
 
 /// The demo's folder: temporary unless a person named one or asked to keep it.

@@ -98,11 +98,16 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let asked_for_json = std::env::args_os().any(|word| word == "--json");
     if error.use_stderr() && asked_for_json {
         let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        return Failure::usage(first).hint("see edgeward --help").report(true);
+        return Failure::usage(usage_error(&text)).hint("see edgeward --help").report(true);
     }
     let _ = error.print();
     ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 })
+}
+
+/// What the parser says before its hints, on one line: a missing argument is named on a line of its own.
+fn usage_error(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
+    lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
 }
 
 /// Where a command's result goes.
@@ -125,6 +130,15 @@ impl Output {
 
     /// One document: JSON on one line, or what `words` makes of it.
     pub(crate) fn document<T: Serialize>(self, document: &T, words: impl FnOnce(&T) -> String) -> Outcome {
+        self.row(document, words).map(|_| ())
+    }
+
+    /// One document of many; whether anybody still reads them.
+    pub(crate) fn row<T: Serialize>(
+        self,
+        document: &T,
+        words: impl FnOnce(&T) -> String,
+    ) -> Result<bool, Failure> {
         match self.json {
             true => {
                 let text = serde_json::to_string(document).explain("output", "writing JSON")?;
@@ -135,13 +149,12 @@ impl Output {
     }
 }
 
-/// Writes one line to stdout. A reader that went away is no failure.
-pub(crate) fn line(text: &str) -> Outcome {
+/// Writes one line to stdout. A reader that went away is no failure; then the answer is false.
+pub(crate) fn line(text: &str) -> Result<bool, Failure> {
     match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new("output", format!("writing to stdout: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new("output", format!("writing to stdout: {error}"))),
     }
 }
 
@@ -199,6 +212,12 @@ mod tests {
     fn a_failure_in_json_has_kind_error_and_hints() {
         let json = serde_json::to_value(Failure::new("gate", "no").hint("look")).unwrap();
         assert_eq!(json, serde_json::json!({"kind": "gate", "error": "no", "hints": ["look"]}));
+    }
+
+    #[test]
+    fn a_usage_error_names_what_is_missing() {
+        let text = "error: the following arguments were not provided:\n  <MODEL>\n\nUsage: edgeward deploy <MODEL>\n";
+        assert_eq!(usage_error(text), "the following arguments were not provided: <MODEL>");
     }
 
     #[test]

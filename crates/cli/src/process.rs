@@ -11,6 +11,7 @@ use crate::output::{Explain, Failure, Outcome};
 /// Sets up the log and, for a child of the demo, its tie to the parent.
 pub(crate) fn prepare(cli: &Cli) -> Outcome {
     start_log(&cli.log)?;
+    allow_many_files();
     match cli.parent {
         Some(parent) => tie_to_parent(parent),
         None => Ok(()),
@@ -24,9 +25,26 @@ fn start_log(filter: &str) -> Outcome {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        // It would tell of a failed write with `eprintln!`, which panics for the same reason: a full disk under a log
+        // file would end threads that answer requests.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }
+
+/// Takes the open files that the system grants: many systems start a process with room for 1,024 and grant far more, and
+/// every connection is one.
+#[cfg(unix)]
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What was granted before has to do.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+#[cfg(not(unix))]
+const fn allow_many_files() {}
 
 /// Asks the system to stop this process when `parent` ends, however that ends.
 #[cfg(target_os = "linux")]

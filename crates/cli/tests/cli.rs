@@ -41,6 +41,7 @@ fn wrong_usage_exits_with_2_and_names_the_flag() {
         &["--release-key", "hint:"],
     );
     check(&["device", "ls", "--log", "[["], 2, &["--log"]);
+    check(&["agent", "--server", "plant:7700"], 2, &["plant:7700", "http://"]);
     check(&[], 2, &["Usage"]);
 }
 
@@ -169,4 +170,27 @@ fn a_model_file_is_served_on_its_own() {
     server.wait().unwrap();
     assert_eq!(ready.unwrap(), 200);
     assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_ends_no_request() {
+    use std::io::{BufRead as _, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_edgeward"))
+        .args(["server", "--json", "--log", "debug", "--listen", "127.0.0.1:0", "--data"])
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let answer = ureq::get(format!("{}/health", listening["address"].as_str().unwrap())).call();
+    let status = answer.map(|answer| answer.status().as_u16());
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(status.unwrap(), 200);
 }

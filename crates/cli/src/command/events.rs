@@ -24,7 +24,9 @@ pub(crate) fn run(args: &EventsArgs, out: Output) -> Outcome {
             Err(error) => return Err(refused("reading the ledger", &error)),
         };
         for entry in &page {
-            out.document(entry, words)?;
+            if !out.row(entry, words)? {
+                return Ok(());
+            }
             next = entry.seq + 1;
         }
         match (page.is_empty(), args.follow) {

@@ -20,8 +20,9 @@ pub(crate) fn run(command: &ListCommand, out: Output) -> Outcome {
 fn row(model: &Model, version: &Version) -> Vec<String> {
     let aliases = model.aliases.iter().filter(|(_, at)| **at == version.version);
     let aliases: Vec<&str> = aliases.map(|(alias, _)| alias.as_str()).collect();
-    let metrics: Vec<String> =
-        version.metrics.iter().map(|(name, value)| format!("{name}={value:.3}")).collect();
+    // `recall.7` and `train.epochs` are parts of a whole: `--json` has them.
+    let whole = version.metrics.iter().filter(|(name, _)| !name.contains('.'));
+    let metrics: Vec<String> = whole.map(|(name, value)| format!("{name}={value:.3}")).collect();
     vec![
         model.name.to_string(),
         version.version.to_string(),

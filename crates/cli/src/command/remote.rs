@@ -18,15 +18,15 @@ impl Remote {
     }
 }
 
-/// The token itself, or the one in the file.
+/// The token in the file, or else the token itself, which may come from an environment set up for something else.
 pub(crate) fn credential(token: Option<&str>, file: Option<&Path>) -> Result<Option<String>, Failure> {
     match (token, file) {
-        (Some(token), _) => Ok(Some(token.trim().to_owned())),
-        (None, Some(file)) => {
+        (_, Some(file)) => {
             let text =
                 fs::read_to_string(file).explain("file", format_args!("reading {}", file.display()))?;
             Ok(Some(text.trim().to_owned()))
         }
+        (Some(token), None) => Ok(Some(token.trim().to_owned())),
         (None, None) => Ok(None),
     }
 }
@@ -88,6 +88,8 @@ mod tests {
         let file = dir.path().join("token");
         fs::write(&file, "secret\n").unwrap();
         assert_eq!(credential(None, Some(&file)).unwrap().as_deref(), Some("secret"));
+        assert_eq!(credential(Some("stale"), Some(&file)).unwrap().as_deref(), Some("secret"));
+        assert_eq!(credential(Some(" good\n"), None).unwrap().as_deref(), Some("good"));
         let failure = credential(None, Some(&dir.path().join("none"))).unwrap_err();
         assert!(failure.error.contains("none"), "{}", failure.error);
     }

@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const RESTART_DELAY: Duration = Duration::from_millis(300);
 /// Starts after the first before a child is given up.
 const RESTARTS_MAX: u32 = 20;
+/// Times that something done once is started again after it was killed.
+const KILLS_MAX: u32 = 3;
 /// How long a child may take to end when asked.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a log that an error quotes.
@@ -45,7 +47,7 @@ pub(crate) struct Spec {
 pub(crate) enum Life {
     /// It should live as long as the demo: started again when it dies.
     Service,
-    /// It does one thing and ends.
+    /// It does one thing and ends: started again only when it was killed.
     Once,
 }
 
@@ -194,7 +196,8 @@ impl Managed {
 
     fn died(&mut self, pid: u32, status: ExitStatus) -> Option<String> {
         let name = &self.spec.name;
-        if self.spec.life == Life::Once {
+        let was_killed = status.code().is_none();
+        if self.spec.life == Life::Once && !(was_killed && self.restarts < KILLS_MAX) {
             self.ended = Some(if status.success() { Ended::Well } else { Ended::Badly });
             return None;
         }
@@ -230,11 +233,17 @@ fn spawn(spec: &Spec) -> io::Result<Child> {
     command.spawn()
 }
 
-/// The end of a log file, for an error.
+/// The last whole lines of a log file, for an error; the same line in a row only once.
 pub(crate) fn log_tail(log: &Path) -> String {
     let Ok(bytes) = fs::read(log) else { return String::new() };
     let from = bytes.len().saturating_sub(usize::try_from(LOG_TAIL_BYTES).unwrap_or(0));
-    String::from_utf8_lossy(&bytes[from..]).trim().to_owned()
+    let text = String::from_utf8_lossy(&bytes[from..]);
+    let mut lines: Vec<&str> = text.trim().lines().collect();
+    if from > 0 && lines.len() > 1 {
+        lines.remove(0);
+    }
+    lines.dedup();
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -310,6 +319,25 @@ mod tests {
         assert_eq!(wait(|| supervisor.find("bad")?.ended), Ended::Badly);
         assert_eq!(log_tail(&dir.path().join("bad.log")), "trouble");
         assert_eq!(supervisor.restarts(), 0);
+    }
+
+    #[test]
+    fn something_done_once_that_was_killed_is_done_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let supervisor = Supervisor::new(|_| {}).unwrap();
+        let flag = dir.path().join("second");
+        let script = format!("test -e {0} && exit 0; touch {0}; kill -9 $$", flag.display());
+        supervisor.start(shell("run", &script, dir.path(), Life::Once));
+        assert_eq!(wait(|| supervisor.find("run")?.ended), Ended::Well);
+        assert_eq!(supervisor.restarts(), 1);
+    }
+
+    #[test]
+    fn a_log_is_quoted_by_whole_lines_and_without_repetition() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        fs::write(&log, "error: the disk is full\n".repeat(100)).unwrap();
+        assert_eq!(log_tail(&log), "error: the disk is full");
     }
 
     #[test]
