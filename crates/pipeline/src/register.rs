@@ -96,6 +96,17 @@ impl Registry<'_> {
         call("recording the end of the run", || self.client.finish_run(self.run, &end))
     }
 
+    /// Says that the run failed, unless the control plane knows of its end or does not know it at all.
+    ///
+    /// # Errors
+    /// The control plane does not answer.
+    pub fn end_if_open(&self, reason: &str) -> Result<(), RegisterError> {
+        match self.finish(&RunOutcome::Failed { reason: reason.to_owned() }) {
+            Err(RegisterError::Call { source: ClientError::Refused { status: 404 | 409, .. }, .. }) => Ok(()),
+            ended => ended,
+        }
+    }
+
     /// Uploads what is missing of `bundle` and registers it as a version; its number.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ use crate::runner::local::JobError;
 use crate::snapshot::SnapshotError;
 use crate::source::SourceError;
 use crate::train::{ToolError, TrainError, Trainer};
-use crate::workdir::{WorkDir, WorkError};
+use crate::workdir::{WorkDir, WorkError, write_atomically};
 
 /// What does the heavy work.
 pub struct Tools<'a> {
@@ -177,6 +177,8 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
     let work = WorkDir::open(&context.work_dir, || (context.progress)(Progress::Waiting))?;
     let registry = context.server.map(|client| Registry { client, project, run: &context.run });
     if let (Some(registry), Announcement::Announce) = (&registry, context.announcement) {
+        end_lost_run(registry, &work)?;
+        write_atomically(&work.announced(), context.run.as_str().as_bytes())?;
         registry.announce(&context.cause)?;
     }
     let index = FileIndex::open(work.index());
@@ -194,7 +196,22 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
     if let (Some(registry), Err(error)) = (&registry, &result) {
         report_failure(registry, context.announcement, error);
     }
+    if result.is_ok() {
+        // What stays says that a run that has ended has ended.
+        let _ = std::fs::remove_file(work.announced());
+    }
     result
+}
+
+/// Ends the run that worked here before and could not say how it ended: this process holds the lock, so that one is
+/// gone. Otherwise no run of the project could begin any more.
+fn end_lost_run(registry: &Registry<'_>, work: &WorkDir) -> Result<(), RunError> {
+    let noted = std::fs::read_to_string(work.announced()).unwrap_or_default();
+    let Ok(lost) = RunId::new(noted.trim()) else { return Ok(()) };
+    if lost == *registry.run {
+        return Ok(());
+    }
+    Ok(Registry { run: &lost, ..*registry }.end_if_open("its process ended before it did")?)
 }
 
 /// A run that the control plane owns stays open if it may succeed later; nobody would ever close one that it does not.

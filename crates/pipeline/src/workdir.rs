@@ -5,6 +5,7 @@
 //! | `lock` | held while a run works |
 //! | `index.json` | digests of files already hashed, by path and stamp |
 //! | `cache/<key>/` | finished stages |
+//! | `announced` | the run that works here, as the control plane was told, until it was told of the end |
 //! | `runs/<run>.json` | what a run was pinned to when it began |
 //! | `captured/<digest>.json` | samples from devices, as a run found them |
 //! | `logs/<run>-train.log` | what a training command wrote |
@@ -117,6 +118,12 @@ impl WorkDir {
     #[must_use]
     pub fn run_pin(&self, run: &RunId) -> PathBuf {
         self.root.join("runs").join(format!("{run}.json"))
+    }
+
+    /// The run that the control plane was told of and not yet of its end.
+    #[must_use]
+    pub fn announced(&self) -> PathBuf {
+        self.root.join("announced")
     }
 
     /// Digests of files already hashed.

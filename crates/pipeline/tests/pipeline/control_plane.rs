@@ -40,6 +40,18 @@ fn refusals_and_failures_are_recorded() {
     assert!(told.versions.is_empty());
 }
 
+#[test]
+fn a_run_that_was_killed_is_ended_by_the_next_one_in_its_place() {
+    let (bench, control) = (Bench::new(LOGISTIC), Control::start());
+    bench.write("work/announced", "run-killed");
+    bench.run_as("run-2", Some(&control.client)).unwrap();
+    bench.run_as("run-3", Some(&control.client)).unwrap();
+    let told = control.told.lock().unwrap();
+    let results: Vec<&Value> = told.ends.iter().map(|end| &end["outcome"]["result"]).collect();
+    assert_eq!(results, ["failed", "passed", "passed"]);
+    assert!(told.ends[0]["outcome"]["reason"].as_str().unwrap().contains("its process ended"));
+}
+
 /// A captured sample with these values.
 fn sample(n: usize, line: &str) -> Value {
     use base64::Engine as _;

@@ -96,7 +96,7 @@ fn begin(decision: &Decision<'_, '_>, asked: &RunAnnouncement, runner: Runner) -
     }
     if let Some(other) = decision.run_under_way(&asked.project)? {
         return Err(Failure::conflict(format!("run {} of {} is under way", other.id, asked.project))
-            .hint("Wait until it has ended."));
+            .hint("Wait until it has ended. If its process is gone, run again in the same --work folder."));
     }
     let (run, project, cause) = (asked.run.clone(), asked.project.clone(), asked.cause.clone());
     decision.append(Event::RunRequested { run, project, cause, runner })?;

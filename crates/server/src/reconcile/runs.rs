@@ -2,7 +2,8 @@
 //!
 //! A run that is not finished and has no child here gets one: after a request, after the child died, after the server
 //! came back. A child of a server that was killed may still be alive then; the pipeline locks its work folder, so the
-//! second one waits for the first, and the end of a run is recorded once whoever reports it.
+//! second one waits for the first, and the end of a run is recorded once whoever reports it. A run that someone else
+//! carries out and never ends is given up after [`CALLER_TIME_MAX`], for it keeps the project's other runs waiting.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use edgeward_core::event::{Project, RunOutcome, Runner};
 use edgeward_core::{Event, RunId};
-use edgeward_store::View;
+use edgeward_store::{RunRow, View};
 use tokio::process::{Child, Command};
 
 use super::ReconcileError;
@@ -21,6 +22,8 @@ use crate::app::App;
 
 /// Deaths of a run's child before the run counts as failed.
 const DEATHS_MAX: u32 = 3;
+/// How long a run that someone else carries out may take.
+const CALLER_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A log larger than this is begun anew.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 /// How much of a log's end explains a failure.
@@ -61,6 +64,7 @@ impl Children {
 
 /// Gives every unfinished run of the control plane a child, or gives it up.
 pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
+    give_up_callers(app).await?;
     let mut children = app.children.lock().await;
     // Children report the end of their run before they end, so what is read after reaping is the truth about them.
     children.reap();
@@ -94,15 +98,38 @@ fn unfinished(view: &View<'_>) -> Result<Vec<(RunId, Project)>, ReconcileError> 
     Ok(unfinished)
 }
 
+/// Ends runs of callers that nobody has heard of for too long.
+async fn give_up_callers(app: &App) -> Result<(), ReconcileError> {
+    let now = app.now();
+    let is_lost =
+        move |run: &RunRow| run.runner == Runner::Caller && now.since(run.requested_at_ms) > CALLER_TIME_MAX;
+    let lost = app.read(move |view| {
+        let mut lost = Vec::new();
+        for project in view.projects()? {
+            lost.extend(view.run_under_way(&project.name)?.filter(is_lost).map(|run| run.id));
+        }
+        Ok::<_, ReconcileError>(lost)
+    });
+    for run in lost.await? {
+        let hours = CALLER_TIME_MAX.as_secs() / 3600;
+        fail(app, &run, format!("whoever began it did not say within {hours} h how it ended")).await?;
+    }
+    Ok(())
+}
+
 async fn give_up(app: &App, run: &RunId, how: &str) -> Result<(), ReconcileError> {
     let tail = tail(log_path(app, run)).unwrap_or_default();
     let reason =
         format!("its process ended {DEATHS_MAX} times without a result, the last time: {how}. {tail}");
+    fail(app, run, reason.trim_end().to_owned()).await
+}
+
+async fn fail(app: &App, run: &RunId, reason: String) -> Result<(), ReconcileError> {
     tracing::error!(%run, reason, "run failed");
     let run = run.clone();
     app.decide(move |decision| {
         if let Some(known) = decision.run(&run)?.filter(|known| known.outcome.is_none()) {
-            let outcome = RunOutcome::Failed { reason: reason.trim_end().to_owned() };
+            let outcome = RunOutcome::Failed { reason };
             decision.append(Event::RunFinished { run, project: known.project, outcome })?;
         }
         Ok(())

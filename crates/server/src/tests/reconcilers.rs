@@ -379,6 +379,22 @@ fn a_run_whose_process_keeps_dying_fails_with_its_last_words() {
 }
 
 #[test]
+fn a_callers_run_that_never_ends_does_not_keep_others_waiting_for_ever() {
+    let plant = Plant::still();
+    let (run, cause, runner) = (RunId::new("run-1").unwrap(), "test".to_owned(), Runner::Caller);
+    plant.append(&[
+        Event::ProjectRegistered(project()),
+        Event::RunRequested { run, project: project().name, cause, runner },
+    ]);
+    plant.pass(Duration::from_secs(23 * 3600));
+    plant.runtime.block_on(runs::reconcile(&plant.app)).unwrap();
+    assert_eq!(plant.runs()[0].outcome, None);
+    plant.pass(Duration::from_secs(2 * 3600));
+    plant.runtime.block_on(runs::reconcile(&plant.app)).unwrap();
+    assert!(matches!(plant.runs()[0].outcome, Some(RunOutcome::Failed { .. })));
+}
+
+#[test]
 fn a_runner_that_is_not_there_fails_the_run() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let plant = Plant::open(dir, START, |config| config.runner_program = PathBuf::from("/nonexistent"));
