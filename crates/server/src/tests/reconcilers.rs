@@ -193,14 +193,20 @@ fn a_crash_between_an_event_and_its_document_is_healed() {
     assert_eq!(plant.desired().unwrap(), after);
 }
 
-#[test]
-fn a_bad_version_is_taken_back_and_not_tried_again() {
+/// Version 1 is the champion, and version 2 begins to roll out.
+fn second_version_under_way() -> Plant {
     let plant = Plant::still();
     fleet(&plant, project());
     plant.append(&plant.version(1, "run-1"));
     plant.append(&[Event::AliasMoved { model: model(), alias: "champion".into(), version: 1 }]);
     plant.append(&plant.version(2, "run-2"));
     plant.roll().unwrap();
+    plant
+}
+
+#[test]
+fn a_bad_version_is_taken_back_and_not_tried_again() {
+    let plant = second_version_under_way();
     assert_eq!(plant.rollouts()[0].from, Some(bundle(1)));
     plant.says("d1", 2, Some(bundle(1)), Some(bundle(2)));
     plant.roll().unwrap();
@@ -216,12 +222,7 @@ fn a_bad_version_is_taken_back_and_not_tried_again() {
 
 #[test]
 fn an_alert_about_the_new_bundle_takes_it_back() {
-    let plant = Plant::still();
-    fleet(&plant, project());
-    plant.append(&plant.version(1, "run-1"));
-    plant.append(&[Event::AliasMoved { model: model(), alias: "champion".into(), version: 1 }]);
-    plant.append(&plant.version(2, "run-2"));
-    plant.roll().unwrap();
+    let plant = second_version_under_way();
     plant.append(&[Event::AlertRaised(alert("a1", &DeviceId::new("d2").unwrap(), bundle(2)))]);
     plant.roll().unwrap();
     assert_eq!(plant.rollouts()[0].outcome, Some(RolloutOutcome::RolledBack));
