@@ -4,11 +4,8 @@
 //! 2^11 ranges around its centre, so that moments merge exactly too. An approximate sketch would not: its
 //! merge is noise. Deliberately missing: wall-clock windows (the caller swaps profiles) and p-values.
 
-use serde::{Deserialize, Serialize};
-
 use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
-use crate::measure;
 use crate::reference::{MAX_CLASSES, MAX_STREAMS, Numeric, Reference, Stream};
 use crate::sample::Sample;
 
@@ -135,6 +132,12 @@ impl StreamProfile {
         self.offender
     }
 
+    /// Whether it counts numbers.
+    #[must_use]
+    pub const fn is_numeric(&self) -> bool {
+        self.numeric
+    }
+
     fn finite(&self) -> u64 {
         let (low, high) = self.infinite();
         if self.numeric { self.counts().iter().sum::<u64>() - self.missing() - low - high } else { 0 }
@@ -227,31 +230,6 @@ pub struct Profile {
     streams: Vec<StreamProfile>,
 }
 
-/// Effect sizes of one stream: how far what was seen is from the reference.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StreamDrift {
-    /// Name of the stream.
-    pub stream: String,
-    /// Observations.
-    pub n: u64,
-    /// Observations without a value.
-    pub missing: u64,
-    /// Finite observations outside the support.
-    pub outside: u64,
-    /// Mean now, of numeric streams.
-    pub mean: Option<f64>,
-    /// Mean of the reference, of numeric streams.
-    pub reference_mean: Option<f64>,
-    /// Population stability index.
-    pub psi: Option<f64>,
-    /// Jensen-Shannon distance.
-    pub jensen_shannon: Option<f64>,
-    /// Kolmogorov-Smirnov distance, of numeric streams.
-    pub kolmogorov_smirnov: Option<f64>,
-    /// Wasserstein distance in the stream's unit, of numeric streams.
-    pub wasserstein: Option<f64>,
-}
-
 impl Profile {
     /// An empty profile.
     #[must_use]
@@ -327,7 +305,7 @@ impl Profile {
         (self.streams.iter().map(hot).sum(), self.streams.iter().map(all).sum())
     }
 
-    fn check(&self, reference: &Reference) -> Result<(), ProfileError> {
+    pub(crate) fn check(&self, reference: &Reference) -> Result<(), ProfileError> {
         if self.fingerprint != reference.fingerprint {
             return Err(ProfileError::OtherReference {
                 expected: self.fingerprint,
@@ -364,34 +342,6 @@ impl Profile {
         merged.n += other.n;
         merged.streams.iter_mut().zip(&other.streams).for_each(|(a, b)| a.merge(b));
         Ok(merged)
-    }
-
-    /// Effect size of every stream.
-    ///
-    /// # Errors
-    /// `reference` is not the one this profile was made for.
-    pub fn drift(&self, reference: &Reference) -> Result<Vec<StreamDrift>, ProfileError> {
-        self.check(reference)?;
-        Ok(self.streams.iter().zip(&reference.streams).map(|(s, r)| self.stream_drift(s, r)).collect())
-    }
-
-    fn stream_drift(&self, seen: &StreamProfile, stream: &Stream) -> StreamDrift {
-        let (reference, current) = (&stream.counts, &seen.counts());
-        let numeric = stream.numeric();
-        let ordered = |measure: Option<f64>| numeric.and(measure);
-        StreamDrift {
-            stream: stream.name.clone(),
-            n: self.n,
-            missing: seen.missing(),
-            outside: seen.outside().0 + seen.outside().1,
-            mean: seen.moments().map(|(mean, _)| mean),
-            reference_mean: numeric.map(|n| n.mean),
-            psi: measure::psi(reference, current),
-            jensen_shannon: measure::jensen_shannon(reference, current),
-            kolmogorov_smirnov: ordered(measure::kolmogorov_smirnov(reference, current)),
-            wasserstein: ordered(measure::wasserstein(reference, current, &stream.positions()))
-                .filter(|w| w.is_finite()),
-        }
     }
 
     /// The stored form, version 1.
