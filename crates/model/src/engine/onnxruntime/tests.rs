@@ -1,65 +1,21 @@
-//! With a real library: one named by `EDGEWARD_TEST_ONNXRUNTIME`, one inside an installed Python wheel, or (where
-//! nothing may be skipped) one installed for the tests.
+//! With a real library: one named by `EDGEWARD_TEST_ONNXRUNTIME`, or that of a Python wheel installed for the tests.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::Path;
 
 use super::*;
 use crate::engine::conformance::{self, fixture};
 use crate::onnx;
 use crate::tensor::{DataType, TensorData};
 
-const FIND: &str = "import importlib.util, pathlib
-spec = importlib.util.find_spec('onnxruntime')
-found = sorted(pathlib.Path(spec.origin).parent.glob('capi/libonnxruntime.so*')) if spec else []
-print(found[0] if found else '')";
+use edgeward_testkit_python::onnxruntime_library as library;
 
-fn find(python: &Path) -> Option<PathBuf> {
-    let output = Command::new(python).args(["-c", FIND]).output().ok()?;
-    let path = String::from_utf8(output.stdout).ok()?;
-    Some(PathBuf::from(path.trim())).filter(|path| path.is_file())
-}
-
-fn install() -> PathBuf {
-    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("onnxruntime-wheel");
-    let python = target.join("bin/python");
-    // Tests may run as processes of their own: one installs, the others wait and find it.
-    let lock = std::fs::File::create(target.with_extension("lock")).unwrap();
-    lock.lock().unwrap();
-    if let Some(found) = find(&python) {
-        return found;
-    }
-    let run = |program: &Path, arguments: &[&str]| {
-        let status = Command::new(program).args(arguments).status().unwrap();
-        assert!(status.success(), "{} {arguments:?}: {status}", program.display());
-    };
-    run(Path::new("python3"), &["-m", "venv", &target.to_string_lossy()]);
-    run(&python, &["-m", "pip", "install", "--quiet", "onnxruntime"]);
-    find(&python).expect("the wheel has a library")
-}
-
-/// The library, or a line that says what was skipped.
-fn library(test: &str) -> Option<PathBuf> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let named = std::env::var_os("EDGEWARD_TEST_ONNXRUNTIME").map(PathBuf::from);
-        let no_skip = std::env::var_os("EDGEWARD_TEST_NO_SKIP").is_some_and(|value| value == "1");
-        named.or_else(|| find(Path::new("python3"))).or_else(|| no_skip.then(install))
-    });
-    if found.is_none() {
-        eprintln!("skipped: {test}: no ONNX Runtime; set EDGEWARD_TEST_ONNXRUNTIME to its library");
-    }
-    found.clone()
-}
-
-fn engine(test: &str) -> Option<OnnxRuntimeEngine> {
-    library(test).map(|library| OnnxRuntimeEngine::open(&library).unwrap())
+fn engine() -> Option<OnnxRuntimeEngine> {
+    library().ok().map(|library| OnnxRuntimeEngine::open(&library).unwrap())
 }
 
 #[test]
 fn conforms() {
-    if let Some(engine) = engine("conforms") {
+    if let Some(engine) = engine() {
         conformance::assert_conforms(&engine);
         assert!(engine.build_info().contains("ORT"), "{}", engine.build_info());
     }
@@ -84,7 +40,7 @@ fn what_is_no_library_is_refused() {
 
 #[test]
 fn another_library_is_refused() {
-    let Some(library) = library("another_library_is_refused") else { return };
+    let Ok(library) = library() else { return };
     let other = library.with_file_name("libonnxruntime_providers_shared.so");
     if !other.is_file() {
         eprintln!("skipped: another_library_is_refused: no {}", other.display());
@@ -97,7 +53,7 @@ fn another_library_is_refused() {
 
 #[test]
 fn a_library_cut_short_is_refused() {
-    let Some(library) = library("a_library_cut_short_is_refused") else { return };
+    let Ok(library) = library() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("libonnxruntime.so");
     let bytes = std::fs::read(library).unwrap();
@@ -110,7 +66,7 @@ fn a_library_cut_short_is_refused() {
 
 #[test]
 fn a_second_library_is_refused_and_the_first_goes_on() {
-    let Some(library) = library("a_second_library_is_refused_and_the_first_goes_on") else { return };
+    let Ok(library) = library() else { return };
     let engine = OnnxRuntimeEngine::open(&library).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("libonnxruntime.so");
@@ -123,7 +79,7 @@ fn a_second_library_is_refused_and_the_first_goes_on() {
 
 #[test]
 fn a_provider_the_library_lacks_is_named() {
-    let Some(library) = library("a_provider_the_library_lacks_is_named") else { return };
+    let Ok(library) = library() else { return };
     for provider in ["rocm", "warp-drive"] {
         let error = OnnxRuntimeEngine::open_with(&library, provider).err().expect("it opened");
         assert_eq!(error.kind(), EngineErrorKind::Provider);
@@ -137,7 +93,7 @@ fn a_provider_the_library_lacks_is_named() {
 
 #[test]
 fn texts_pass_both_ways() {
-    let Some(engine) = engine("texts_pass_both_ways") else { return };
+    let Some(engine) = engine() else { return };
     let mut model = fixture::add_one(DataType::Bytes);
     let graph = model.graph.as_mut().unwrap();
     graph.node = vec![onnx::NodeProto::new("Identity", "same", &["x"], &["y"])];
@@ -160,7 +116,7 @@ fn resident_pages() -> usize {
 #[cfg(target_os = "linux")]
 fn a_thousand_loads_leave_memory_flat() {
     const PAGES_MAX: usize = 4096;
-    let Some(engine) = engine("a_thousand_loads_leave_memory_flat") else { return };
+    let Some(engine) = engine() else { return };
     let bytes = onnx::encode(&fixture::classifier());
     let input = [Tensor::from_rows(4, fixture::FEATURES, fixture::noise(16, 1)).unwrap()];
     let mut after_warming = 0;
