@@ -1,8 +1,9 @@
 //! Statistics on the device: what a stream looked like, whether it still does, and how sure one may be.
 //!
 //! Data flows one way: a [`Sample`] is placed into cells by a [`Reference`] (`bins`), the cells are counted
-//! into a [`Profile`] and fed to a [`Detector`]; labels feed a [`LabelWindow`] and a [`DecayDetector`]; a
-//! support check ([`outlier`]) looks at the raw value. [`Monitor`] wires them and is what an application holds.
+//! into a [`Profile`] and fed to a [`Detector`]; labels feed a [`LabelWindow`], a [`DecayDetector`] and a
+//! [`Performance`]; a support check ([`outlier`]) looks at the raw value. [`Monitor`] wires them and is what an
+//! application holds. [`Profile::drift`] says how far each stream moved, [`Profile::blame`] which features matter.
 //! Every alarm threshold follows from one [`Budget`].
 //!
 //! Contract: bounded memory, no allocation per quiet sample, no panic on any input or any bytes, merging of
@@ -22,6 +23,7 @@ mod bins;
 mod blame;
 mod block;
 mod budget;
+mod calibration;
 pub mod classic;
 mod codec;
 mod confidence;
@@ -29,6 +31,7 @@ mod detector;
 mod effect;
 mod fit;
 pub mod measure;
+mod metrics;
 mod monitor;
 mod normal;
 pub mod outlier;
@@ -48,10 +51,16 @@ pub use backtest::{Backtest, BacktestAlarm, BacktestConfig, BacktestError, backt
 pub use bins::{Bins, MAX_BINS};
 pub use blame::{Blamed, blame};
 pub use budget::{Budget, BudgetError, MAX_ARL, SECONDS_PER_YEAR};
+pub use calibration::{Calibration, NO_CONCEPT_DRIFT};
 pub use codec::DecodeError;
 pub use detector::{Detection, Detector};
 pub use effect::StreamDrift;
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
+pub use metrics::{
+    CALIBRATION_BINS, MAX_LABELS, MAX_SCORED_CLASSES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, SCORE_BINS,
+};
+pub use metrics::{Estimate, Judged, OTHER_SEGMENT, Outcome, Performance, PerformanceReport, Scores};
+pub use metrics::{Segment, SegmentLoss, SegmentedPerformance, TooManyLabels};
 pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
