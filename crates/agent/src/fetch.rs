@@ -4,6 +4,8 @@
 //! A download that broke off goes on where it stopped. What the bytes say decides whether a bundle is refused for good;
 //! no answer, an answer that breaks off and a full disk are worth another try.
 //!
+//! A form that this device cannot use, by what the manifest says it needs, is not fetched.
+//!
 //! Deliberately missing: deltas, and choosing between engines by speed; the first variant for the engine is taken.
 
 use std::collections::BTreeSet;
@@ -17,7 +19,7 @@ use edgeward_api::{Client, ClientError};
 use edgeward_core::digest::Hasher;
 use edgeward_core::manifest::{BundlePath, FileEntry};
 use edgeward_core::slot::{SlotId, StageOutcome};
-use edgeward_core::{Digest, Manifest, ModelName, Release};
+use edgeward_core::{Capabilities, Digest, Manifest, ModelName, Release};
 use edgeward_model::bundle::path;
 use edgeward_model::{Bundle, Engine, LoadOptions};
 use edgeward_sdk::Loaded;
@@ -108,6 +110,8 @@ pub struct Staging<'a> {
     pub slots: &'a Slots,
     /// What they run on.
     pub engine: &'a dyn Engine,
+    /// What this device can run; forms it cannot are not fetched.
+    pub device: &'a Capabilities,
     /// How to load.
     pub options: LoadOptions,
     /// Set when nobody wants the bundle any more.
@@ -127,7 +131,7 @@ impl Staging<'_> {
     ) -> Result<Arc<Loaded>, FetchError> {
         let prepared = self.slots.prepare(model, slot, release.bundle)?;
         let manifest = self.fetch_manifest(model, release, &prepared)?;
-        let needed = needed_files(&manifest, self.engine.name())?;
+        let needed = needed_files(&manifest, self.device)?;
         let total: u64 = needed.iter().map(|path| manifest.files[*path].size_bytes).sum();
         if total > SLOT_BYTES_MAX {
             return Err(FetchError::Unusable(format!(
@@ -138,7 +142,7 @@ impl Staging<'_> {
             self.fetch_file(path.as_str(), &manifest.files[path], &prepared)?;
         }
         self.slots.remove_partial(&prepared)?;
-        let bundle = open_verified(&prepared.folder, release.bundle, self.engine.name())?;
+        let bundle = open_verified(&prepared.folder, release.bundle, self.device)?;
         self.try_out(model, slot, &bundle).map(Arc::new)
     }
 
@@ -262,14 +266,14 @@ impl Staging<'_> {
 ///
 /// # Errors
 /// The files are not those of `bundle`.
-pub fn open_verified(folder: &Path, bundle: Digest, engine: &str) -> Result<Bundle, FetchError> {
+pub fn open_verified(folder: &Path, bundle: Digest, device: &Capabilities) -> Result<Bundle, FetchError> {
     let wrong = |error: &dyn std::error::Error| FetchError::Wrong {
         what: format!("the bundle in {}", folder.display()),
         reason: chain(error),
     };
     let opened = Bundle::open(folder).map_err(|error| wrong(&error))?;
     let needed: BTreeSet<BundlePath> =
-        needed_files(opened.manifest(), engine)?.into_iter().cloned().collect();
+        needed_files(opened.manifest(), device)?.into_iter().cloned().collect();
     Bundle::verify_subset(folder, &bundle, |path| needed.contains(path)).map_err(|error| wrong(&error))
 }
 
@@ -281,16 +285,21 @@ pub fn load(bundle: &Bundle, engine: &dyn Engine, options: &LoadOptions) -> Resu
     Loaded::from_bundle(bundle, engine, options).map_err(|error| FetchError::Unusable(chain(&error)))
 }
 
-/// Everything but the model files this device does not run.
-fn needed_files<'a>(manifest: &'a Manifest, engine: &str) -> Result<Vec<&'a BundlePath>, FetchError> {
-    let chosen = manifest.variants.iter().find(|variant| variant.engine == engine).ok_or_else(|| {
-        let names: Vec<&str> = manifest.variants.iter().map(|variant| variant.engine.as_str()).collect();
-        FetchError::Unusable(format!("it has no variant for '{engine}', only for {}", names.join(", ")))
-    })?;
+/// Everything but the model files this device cannot run. Of those it can, every one: which is fastest only a test tells.
+fn needed_files<'a>(
+    manifest: &'a Manifest,
+    device: &Capabilities,
+) -> Result<Vec<&'a BundlePath>, FetchError> {
+    let selection = device.select(&manifest.variants);
+    if selection.usable.is_empty() {
+        let why = format!("none of its forms is for this device: {}", selection.reasons());
+        return Err(FetchError::Unusable(why));
+    }
+    let is_usable = |path: &BundlePath| selection.usable.iter().any(|variant| variant.path == *path);
     let is_model = |path: &BundlePath| {
         path.as_str() == path::MODEL || manifest.variants.iter().any(|variant| variant.path == *path)
     };
-    Ok(manifest.files.keys().filter(|path| **path == chosen.path || !is_model(path)).collect())
+    Ok(manifest.files.keys().filter(|path| is_usable(path) || !is_model(path)).collect())
 }
 
 fn is_whole(path: &Path, entry: &FileEntry) -> bool {

@@ -20,8 +20,10 @@ pub mod manifest;
 pub mod name;
 pub mod rollout;
 pub mod slot;
+pub mod target;
 pub mod time;
 pub mod trigger;
+pub mod variant;
 
 pub use alert::Alert;
 pub use bucket::Bucket;
@@ -32,4 +34,6 @@ pub use envelope::Envelope;
 pub use event::Event;
 pub use manifest::{Manifest, Release};
 pub use name::{DeviceId, ModelName, PredictionId, ProjectName, RolloutId, RunId};
+pub use target::Capabilities;
 pub use time::Timestamp;
+pub use variant::Variant;

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::canonical::{self, CanonicalError};
+pub use crate::variant::Variant;
 use crate::{Digest, ModelName, RunId, Timestamp};
 
 /// Schema of [`Manifest`].
@@ -44,18 +45,6 @@ pub struct FileEntry {
     pub size_bytes: u64,
     /// Digest of the content.
     pub digest: Digest,
-}
-
-/// One form of the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Variant {
-    /// The engine it was checked on, such as `rten`.
-    pub engine: String,
-    /// The numeric type of its weights, such as `f32` or `w8`.
-    pub dtype: String,
-    /// The model file.
-    pub path: BundlePath,
 }
 
 /// A relative path of plain segments with `/` between them: it cannot leave its folder.
@@ -135,8 +124,22 @@ impl Manifest {
         if self.variants.is_empty() {
             return Err(ManifestError::Variants("the list is empty".to_owned()));
         }
-        match self.variants.iter().find(|variant| !self.files.contains_key(&variant.path)) {
-            Some(variant) => Err(ManifestError::Variants(format!("'{}' is not listed", variant.path))),
+        if let Some(variant) = self.variants.iter().find(|variant| !self.files.contains_key(&variant.path)) {
+            return Err(ManifestError::Variants(format!("'{}' is not listed", variant.path)));
+        }
+        self.variants.iter().try_for_each(Variant::check)?;
+        self.check_names()
+    }
+
+    /// A name that was given must tell its form from every other.
+    fn check_names(&self) -> Result<(), ManifestError> {
+        let mut labels: BTreeMap<String, usize> = BTreeMap::new();
+        for variant in &self.variants {
+            *labels.entry(variant.label()).or_default() += 1;
+        }
+        let twice = |variant: &&Variant| variant.name.is_some() && labels[&variant.label()] > 1;
+        match self.variants.iter().find(twice) {
+            Some(variant) => Err(ManifestError::Variants(format!("'{}' names two of them", variant.label()))),
             None => Ok(()),
         }
     }
@@ -213,7 +216,7 @@ mod tests {
             schema: MANIFEST_SCHEMA.to_owned(),
             model: ModelName::new("digits").unwrap(),
             files: BTreeMap::from([(path.clone(), entry)]),
-            variants: vec![Variant { engine: "rten".into(), dtype: "f32".into(), path }],
+            variants: vec![Variant::new("rten", "f32", path)],
         }
     }
 

@@ -1,8 +1,8 @@
 //! Bundles: a model and all that belongs to it, in a directory named by the digest of its manifest.
 //!
 //! Files, by the names in [`path`]: `manifest.json` (canonical JSON, lists every other file), `model.onnx`,
-//! `variants/<engine>-<dtype>/model.onnx`, `signature.json`, `golden/golden.json` (and `golden/<engine>-<dtype>.json`
-//! where a variant has its own), `reference.profile`, `monitor.json`, `card.md`, `lineage.json`.
+//! `variants/<label>/model.<format>`, `signature.json`, `golden/golden.json` (and `golden/<label>.json` where a variant has
+//! its own; a label is `<engine>-<dtype>` unless the variant has a name), `reference.profile`, `monitor.json`, `card.md`, `lineage.json`.
 //!
 //! [`Bundle::verify`] reads and hashes everything; use it on whatever comes from outside. [`Bundle::open`] reads the
 //! manifest only. Either way every later read of a file checks its digest again, so bytes that changed meanwhile are
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use edgeward_core::canonical::CanonicalError;
 use edgeward_core::manifest::{BundlePath, FileEntry, MANIFEST_BYTES_MAX, ManifestError, Variant};
-use edgeward_core::{Digest, Manifest};
+use edgeward_core::{Capabilities, Digest, Manifest};
 
 pub use writer::BundleWriter;
 
@@ -31,6 +31,8 @@ pub const BUNDLE_FILE_BYTES_MAX: u64 = crate::onnx::MODEL_BYTES_MAX as u64;
 
 /// Names of a bundle's files.
 pub mod path {
+    use edgeward_core::variant::Format;
+
     /// The list of the others.
     pub const MANIFEST: &str = "manifest.json";
     /// The float model.
@@ -48,16 +50,22 @@ pub mod path {
     /// What the model was made from.
     pub const LINEAGE: &str = "lineage.json";
 
-    /// The model file of a variant.
+    /// The ONNX file of a variant without a name of its own.
     #[must_use]
     pub fn variant(engine: &str, dtype: &str) -> String {
         format!("variants/{engine}-{dtype}/model.onnx")
     }
 
-    /// The golden test of a variant.
+    /// The file of a variant with this label.
     #[must_use]
-    pub fn golden(engine: &str, dtype: &str) -> String {
-        format!("golden/{engine}-{dtype}.json")
+    pub fn variant_file(label: &str, format: &Format) -> String {
+        format!("variants/{label}/model.{}", format.extension())
+    }
+
+    /// The golden test of a variant with this label.
+    #[must_use]
+    pub fn golden(label: &str) -> String {
+        format!("golden/{label}.json")
     }
 }
 
@@ -256,16 +264,18 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::read`], or the file is not a golden test.
     pub fn golden(&self, variant: &Variant) -> Result<Golden, BundleError> {
-        let own = path::golden(&variant.engine, &variant.dtype);
+        let own = path::golden(&variant.label());
         let path = if self.lists(&own) { own.as_str() } else { path::GOLDEN };
         Ok(Golden::parse(&self.read(path)?)?)
     }
 
-    /// The first variant for `engine` whose file is on disk; the manifest's order is the maker's preference.
+    /// The first variant that a `device` can use and whose file is on disk; the manifest's order is the maker's
+    /// preference.
     #[must_use]
-    pub fn variant_for(&self, engine: &str) -> Option<&Variant> {
-        let present =
-            |variant: &&Variant| variant.engine == engine && self.dir.join(variant.path.as_str()).is_file();
+    pub fn variant_for(&self, device: &Capabilities) -> Option<&Variant> {
+        let present = |variant: &&Variant| {
+            variant.usable_on(device).is_ok() && self.dir.join(variant.path.as_str()).is_file()
+        };
         self.manifest.variants.iter().find(present)
     }
 

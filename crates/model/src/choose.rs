@@ -112,7 +112,7 @@ pub fn candidates<'a>(
         for &engine in engines.iter().filter(|engine| present && engine.name() == variant.engine) {
             let onnx = bundle.read(variant.path.as_str())?;
             found.push(Candidate {
-                variant: format!("{}-{}", variant.engine, variant.dtype),
+                variant: variant.label(),
                 engine: engine.name().to_owned(),
                 provider: engine.provider().to_owned(),
                 load: Box::new(move || engine.load(&onnx, &options)),

@@ -21,6 +21,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use edgeward_core::Capabilities;
+use edgeward_core::target::EngineCapability;
+use edgeward_core::variant::Format;
+
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxRuntimeEngine;
 pub use rten::RtenEngine;
@@ -57,6 +61,16 @@ pub trait Engine: Send + Sync {
         "cpu"
     }
 
+    /// Its version, where it tells.
+    fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// The formats of model files it reads, by the names that manifests use.
+    fn formats(&self) -> &'static [&'static str] {
+        &[Format::ONNX]
+    }
+
     /// Loads a model from untrusted bytes. Constants must be inside the bytes.
     ///
     /// # Errors
@@ -69,6 +83,24 @@ pub trait Engine: Send + Sync {
     /// The file cannot be read or is larger than [`MODEL_BYTES_MAX`], and as [`Engine::load`].
     fn load_file(&self, path: &Path, options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
         self.load(&read_model(self.name(), path)?, options)
+    }
+}
+
+/// What a device that has these engines can run. What else it has (its chip, SDKs) the caller knows.
+#[must_use]
+pub fn capabilities(engines: &[&dyn Engine]) -> Capabilities {
+    let engines = engines.iter().map(|engine| capability(*engine)).collect();
+    Capabilities { arch: std::env::consts::ARCH.to_owned(), ..Capabilities::of_engines(engines) }
+}
+
+/// What `engine` can run.
+#[must_use]
+pub fn capability(engine: &dyn Engine) -> EngineCapability {
+    EngineCapability {
+        name: engine.name().to_owned(),
+        version: engine.version(),
+        providers: vec![engine.provider().to_owned()],
+        formats: engine.formats().iter().copied().map(Format::new).collect(),
     }
 }
 

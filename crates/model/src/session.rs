@@ -16,7 +16,7 @@ use edgeward_core::manifest::Variant;
 pub use derive::{METADATA_CLASSES, METADATA_FEATURE_NAMES, derive_signature};
 
 use crate::bundle::{Bundle, BundleError};
-use crate::engine::{Engine, EngineError, LoadOptions, Runnable};
+use crate::engine::{Engine, EngineError, LoadOptions, Runnable, capabilities};
 use crate::golden::{Golden, GoldenError, GoldenReport};
 use crate::onnx::{self, OnnxError, ValueInfoError};
 use crate::signature::{InputError, InterpretError, Interpretation, Signature, SignatureError, TensorSpec};
@@ -109,7 +109,8 @@ impl Session {
     /// # Errors
     /// No such variant, a file that is damaged, a model that does not load, or a signature of another model.
     pub fn load(bundle: &Bundle, engine: &dyn Engine, options: &LoadOptions) -> Result<Self, SessionError> {
-        let variant = bundle.variant_for(engine.name()).ok_or_else(|| no_variant(bundle, engine.name()))?;
+        let variant =
+            bundle.variant_for(&capabilities(&[engine])).ok_or_else(|| no_variant(bundle, engine.name()))?;
         Self::load_variant(bundle, variant, engine, options)
     }
 
@@ -136,7 +137,7 @@ impl Session {
         let runnable = engine.load(bytes, options)?;
         let path = edgeward_core::manifest::BundlePath::new(crate::bundle::path::MODEL);
         let path = path.map_err(BundleError::Manifest)?;
-        let variant = Variant { engine: engine.name().to_owned(), dtype: "f32".to_owned(), path };
+        let variant = Variant::new(engine.name(), "f32", path);
         Self::new(runnable, signature, Digest::of(bytes), variant)
     }
 
@@ -215,9 +216,7 @@ impl Session {
 }
 
 fn no_variant(bundle: &Bundle, engine: &'static str) -> SessionError {
-    let variants = bundle.manifest().variants.iter();
-    let names: Vec<String> =
-        variants.map(|variant| format!("{}-{}", variant.engine, variant.dtype)).collect();
+    let names: Vec<String> = bundle.manifest().variants.iter().map(Variant::label).collect();
     SessionError::NoVariant { engine, available: names.join(", ") }
 }
 

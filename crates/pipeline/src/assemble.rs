@@ -70,7 +70,7 @@ pub fn assemble(parts: &Parts<'_>, engine: &dyn Engine, parent: &Path) -> Result
     for (variant, onnx) in parts.forms {
         writer.variant(&variant.engine, &variant.dtype, onnx.clone())?;
         let golden = golden(onnx, &variant.dtype, parts.signature, &rows, engine)?;
-        writer.variant_golden(&variant.engine, &variant.dtype, &golden)?;
+        writer.variant_golden(&format!("{}-{}", variant.engine, variant.dtype), &golden)?;
     }
     let config = parts.project.monitor_config(parts.baseline_accuracy);
     writer

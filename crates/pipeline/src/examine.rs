@@ -109,11 +109,7 @@ pub fn load(
     engine: &dyn Engine,
 ) -> Result<Session, ExamineError> {
     let runnable = engine.load(model, &LoadOptions::default())?;
-    let variant = Variant {
-        engine: engine.name().to_owned(),
-        dtype: dtype.to_owned(),
-        path: BundlePath::new(path::MODEL)?,
-    };
+    let variant = Variant::new(engine.name(), dtype, BundlePath::new(path::MODEL)?);
     Ok(Session::new(Arc::clone(&runnable), signature.clone(), Digest::of(model), variant)?)
 }
 

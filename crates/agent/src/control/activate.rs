@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use edgeward_core::slot::{Installed, SlotId, StageOutcome};
 use edgeward_core::{Digest, ModelName, Release};
+use edgeward_model::engine::capabilities;
 use edgeward_sdk::Loaded;
 
 use super::{Control, Counting, Message, ONE_THREAD, Parts};
@@ -25,10 +26,12 @@ pub(super) fn spawn_staging(
     let (client, slots, engine) = (parts.client.clone(), parts.slots.clone(), Arc::clone(&parts.engine));
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
+        let device = capabilities(&[&*engine]);
         let staging = Staging {
             source: &client,
             slots: &slots,
             engine: &*engine,
+            device: &device,
             options: ONE_THREAD,
             cancelled: &cancelled,
         };
@@ -64,7 +67,8 @@ impl Control {
             return Ok(loaded);
         }
         let folder = self.parts.slots.folder(model, installed.slot);
-        let bundle = open_verified(&folder, installed.bundle, self.parts.engine.name())?;
+        let device = capabilities(&[&*self.parts.engine]);
+        let bundle = open_verified(&folder, installed.bundle, &device)?;
         Ok(Arc::new(load(&bundle, &*self.parts.engine, &ONE_THREAD)?))
     }
 

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use edgeward_api::Problem;
+use edgeward_core::Variant;
 use edgeward_core::manifest::RELEASE_SCHEMA;
+use edgeward_core::variant::Requires;
 use edgeward_core::{RunId, Timestamp};
-use edgeward_model::RtenEngine;
+use edgeward_model::engine::capabilities;
+use edgeward_model::{BundleWriter, RtenEngine};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixtures::{ONE_THREAD, bundle, model};
+use crate::fixtures::{ONE_THREAD, bundle, model, onnx_bytes};
 
 /// Blobs in memory, with the faults of a network.
 #[derive(Default)]
@@ -39,6 +42,11 @@ impl BlobSource for Memory {
     }
 }
 
+/// A device with the embedded engine, in a chip of a known kind.
+fn device() -> Capabilities {
+    Capabilities { soc: Some("SM8550".to_owned()), ..capabilities(&[&RtenEngine::new()]) }
+}
+
 struct Bench {
     _folder: TempDir,
     source: Memory,
@@ -51,6 +59,10 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bundle = bundle(&folder.path().join("made"), "1");
+        Self::of(folder, bundle)
+    }
+
+    fn of(folder: TempDir, bundle: Bundle) -> Self {
         let mut source = Memory::default();
         let manifest = fs::read(bundle.dir().join(path::MANIFEST)).unwrap();
         let release = Release {
@@ -75,7 +87,9 @@ impl Bench {
 
     fn stage_unless(&self, cancelled: &AtomicBool) -> Result<Arc<Loaded>, FetchError> {
         let (source, slots) = (&self.source as &dyn BlobSource, &self.slots);
-        let staging = Staging { source, slots, engine: &RtenEngine::new(), options: ONE_THREAD, cancelled };
+        let (engine, device) = (RtenEngine::new(), device());
+        let staging =
+            Staging { source, slots, engine: &engine, device: &device, options: ONE_THREAD, cancelled };
         staging.stage(&model(), SlotId::A, &self.release)
     }
 
@@ -104,10 +118,52 @@ fn only_what_the_device_runs_is_fetched() {
     let other = bench.digest_of("variants/other-f32/model.onnx");
     assert!(bench.source.asked.borrow().iter().all(|(digest, _)| *digest != other));
     let folder = bench.slots.folder(&model(), SlotId::A);
-    open_verified(&folder, bench.release.bundle, "rten").unwrap();
+    open_verified(&folder, bench.release.bundle, &device()).unwrap();
     bench.source.asked.borrow_mut().clear();
     bench.stage().unwrap();
     assert_eq!(bench.source.asked.borrow().len(), 0, "what is whole is not fetched again");
+}
+
+/// A bundle of the usual model with another form for each of these chips.
+fn compiled_for(chips: &[&str], with_plain: bool) -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let made = bundle(&folder.path().join("made"), "1");
+    let onnx = made.read(path::MODEL).unwrap();
+    let mut writer = BundleWriter::new(model());
+    for soc in chips {
+        let mut form = Variant::new("rten", "f32", BundlePath::new(path::MODEL).unwrap());
+        form.name = Some(format!("for-{soc}"));
+        form.requires = Requires { soc: vec![(*soc).to_owned()], ..Requires::default() };
+        writer.form(form, onnx_bytes(soc)).unwrap();
+    }
+    if with_plain {
+        writer.model(onnx.clone()).unwrap().variant("rten", "f32", onnx).unwrap();
+    }
+    writer.add(path::SIGNATURE, made.read(path::SIGNATURE).unwrap()).unwrap();
+    writer.add(path::GOLDEN, made.read(path::GOLDEN).unwrap()).unwrap();
+    let bundle = writer.write(&folder.path().join("compiled")).unwrap();
+    Bench::of(folder, bundle)
+}
+
+#[test]
+fn a_form_for_another_chip_is_refused_before_it_is_fetched() {
+    let bench = compiled_for(&["SM8650", "SM8550"], true);
+    let loaded = bench.stage().unwrap();
+    let asked: Vec<Digest> = bench.source.asked.borrow().iter().map(|(digest, _)| *digest).collect();
+    let was_asked = |path: &str| asked.contains(&bench.digest_of(path));
+    assert!(!was_asked("variants/for-SM8650/model.onnx"));
+    assert!(
+        was_asked("variants/for-SM8550/model.onnx") && was_asked(path::MODEL),
+        "every usable form is fetched"
+    );
+    assert!(loaded.recorder().is_none());
+}
+
+#[test]
+fn a_bundle_without_a_form_for_the_device_says_why_and_fetches_nothing_more() {
+    let bench = compiled_for(&["SM8650", "QCS6490"], false);
+    bench.refused("for-SM8650: it was compiled for SM8650, this device is SM8550");
+    assert_eq!(*bench.source.asked.borrow(), [(bench.release.bundle, 0)], "only the manifest was fetched");
 }
 
 #[test]
@@ -147,6 +203,7 @@ fn a_bundle_of_another_model_is_refused() {
         source: &bench.source,
         slots: &bench.slots,
         engine: &RtenEngine::new(),
+        device: &device(),
         options: ONE_THREAD,
         cancelled: &AtomicBool::new(false),
     };
@@ -172,9 +229,9 @@ fn bits_that_rot_on_the_disk_are_fetched_again() {
     let mut bytes = fs::read(&file).unwrap();
     bytes[10] ^= 1;
     fs::write(&file, bytes).unwrap();
-    assert!(open_verified(&folder, bench.release.bundle, "rten").is_err());
+    assert!(open_verified(&folder, bench.release.bundle, &device()).is_err());
     bench.stage().unwrap();
-    open_verified(&folder, bench.release.bundle, "rten").unwrap();
+    open_verified(&folder, bench.release.bundle, &device()).unwrap();
 }
 
 #[test]

@@ -10,6 +10,16 @@ use crate::engine::conformance::fixture;
 use crate::onnx;
 use crate::signature::Task;
 
+fn device(engine: &str) -> Capabilities {
+    let capability = edgeward_core::target::EngineCapability {
+        name: engine.to_owned(),
+        version: None,
+        providers: vec!["cpu".to_owned()],
+        formats: vec![edgeward_core::variant::Format::default()],
+    };
+    Capabilities::of_engines(vec![capability])
+}
+
 fn writer() -> BundleWriter {
     let model = onnx::encode(&fixture::classifier());
     let signature = Signature::new(
@@ -47,9 +57,9 @@ fn what_is_written_is_read() {
     assert_eq!(verified.monitor().unwrap(), Some(serde_json::json!({"a": 1})));
     assert_eq!(verified.lineage().unwrap(), None);
     assert_eq!(verified.signature().unwrap().inputs[0].name, "x");
-    let variant = verified.variant_for("rten").unwrap();
+    let variant = verified.variant_for(&device("rten")).unwrap();
     assert_eq!((variant.dtype.as_str(), variant.path.as_str()), ("f32", path::MODEL));
-    assert!(verified.variant_for("ort").is_none());
+    assert!(verified.variant_for(&device("ort")).is_none());
 }
 
 #[test]

@@ -61,14 +61,24 @@ impl BundleWriter {
     /// As [`BundleWriter::add`].
     pub fn variant(&mut self, engine: &str, dtype: &str, onnx: Vec<u8>) -> Result<&mut Self, BundleError> {
         let model = BundlePath::new(path::MODEL)?;
-        let path = if self.files.get(&model) == Some(&onnx) {
+        self.form(Variant::new(engine, dtype, model), onnx)
+    }
+
+    /// Adds a form of the model that says more of itself: a name, a format, what it needs. Its path is set here: that of
+    /// the float model where the bytes are the same, else `variants/<label>/model.<format>`.
+    ///
+    /// # Errors
+    /// As [`BundleWriter::add`].
+    pub fn form(&mut self, mut variant: Variant, bytes: Vec<u8>) -> Result<&mut Self, BundleError> {
+        let model = BundlePath::new(path::MODEL)?;
+        variant.path = if self.files.get(&model) == Some(&bytes) {
             model
         } else {
-            let path = path::variant(engine, dtype);
-            self.add(&path, onnx)?;
+            let path = path::variant_file(&variant.label(), &variant.format);
+            self.add(&path, bytes)?;
             BundlePath::new(path)?
         };
-        self.variants.push(Variant { engine: engine.to_owned(), dtype: dtype.to_owned(), path });
+        self.variants.push(variant);
         Ok(self)
     }
 
@@ -89,17 +99,13 @@ impl BundleWriter {
         self.add(path::GOLDEN, golden.to_bytes()?)
     }
 
-    /// Adds a variant's own golden test, for one whose answers differ from the float model's by more than its tolerance.
+    /// Adds the golden test of the variant with this label, for one whose answers differ from the float model's by more
+    /// than its tolerance.
     ///
     /// # Errors
     /// As [`BundleWriter::add`].
-    pub fn variant_golden(
-        &mut self,
-        engine: &str,
-        dtype: &str,
-        golden: &Golden,
-    ) -> Result<&mut Self, BundleError> {
-        self.add(&path::golden(engine, dtype), golden.to_bytes()?)
+    pub fn variant_golden(&mut self, label: &str, golden: &Golden) -> Result<&mut Self, BundleError> {
+        self.add(&path::golden(label), golden.to_bytes()?)
     }
 
     /// The manifest of the files gathered.

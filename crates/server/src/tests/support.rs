@@ -190,7 +190,7 @@ fn manifest(files: Files<'_>) -> Manifest {
         schema: MANIFEST_SCHEMA.to_owned(),
         model: model(),
         files: files.iter().map(entry).collect(),
-        variants: vec![Variant { engine: "rten".into(), dtype: "f32".into(), path }],
+        variants: vec![Variant::new("rten", "f32", path)],
     }
 }
 
