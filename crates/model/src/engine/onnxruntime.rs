@@ -10,6 +10,7 @@
 //! own. Memory of a dropped model is free for the next, but the allocator returns it to the system when it likes.
 
 mod library;
+mod ort_format;
 mod provider;
 mod tensor;
 
@@ -22,11 +23,12 @@ use ort::{Error as OrtError, ErrorCode};
 
 use self::library::Library;
 use self::provider::Provider;
-use super::outline::{Limits, Outline, contain, count_inputs};
+use super::outline::{Limits, Outline, contain, count_inputs, is_ort};
 use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX};
 use crate::signature::TensorSpec;
 use crate::tensor::Tensor;
 
+use edgeward_core::variant::Format;
 pub use library::VERSION_MIN;
 
 const NAME: &str = "onnxruntime";
@@ -123,13 +125,46 @@ impl Engine for OnnxRuntimeEngine {
         self.provider.name()
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
-        let outline = Outline::read(onnx, LIMITS)?;
-        let session = contain(NAME, "loading the model", || self.session(onnx, options))?;
-        let session = session.map_err(|cause| match cause {
+    fn version(&self) -> Option<String> {
+        self.library.version()
+    }
+
+    fn formats(&self) -> &'static [&'static str] {
+        &[Format::ONNX, Format::ORT, Format::QNN_CONTEXT]
+    }
+
+    fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+        let (session, outline) = match is_ort(bytes) {
+            true => self.load_ort(bytes, options)?,
+            false => self.load_onnx(bytes, options)?,
+        };
+        Ok(Arc::new(OnnxRuntimeRunnable { session: Mutex::new(session), outline }))
+    }
+}
+
+impl OnnxRuntimeEngine {
+    fn load_ort(&self, bytes: &[u8], options: &LoadOptions) -> Result<(Session, Outline), EngineError> {
+        ort_format::admit(bytes)?;
+        let session = self.load_session(bytes, options, &ort_format::unread())?;
+        let outline = ort_format::outline(&session)?;
+        Ok((session, outline))
+    }
+
+    fn load_session(
+        &self,
+        bytes: &[u8],
+        options: &LoadOptions,
+        outline: &Outline,
+    ) -> Result<Session, EngineError> {
+        contain(NAME, "loading the model", || self.session(bytes, options))?.map_err(|cause| match cause {
             SessionError::Provider(cause) => self.provider.refusal(&cause),
             SessionError::Load(cause) => outline.ort_error(&cause, EngineErrorKind::InvalidGraph),
-        })?;
+        })
+    }
+
+    fn load_onnx(&self, onnx: &[u8], options: &LoadOptions) -> Result<(Session, Outline), EngineError> {
+        let outline = Outline::read(onnx, LIMITS)?;
+        let session = self.load_session(onnx, options, &outline)?;
         let names = |outlets: &[ort::value::Outlet]| {
             outlets.iter().map(|outlet| outlet.name().to_owned()).collect::<Vec<_>>()
         };
@@ -140,7 +175,7 @@ impl Engine for OnnxRuntimeEngine {
             let why = "the library sees other inputs or outputs than the model declares";
             return Err(error(EngineErrorKind::InvalidGraph, why));
         }
-        Ok(Arc::new(OnnxRuntimeRunnable { session: Mutex::new(session), outline }))
+        Ok((session, outline))
     }
 }
 

@@ -11,6 +11,14 @@ use crate::tensor::{DataType, Tensor};
 /// The first bytes of `rten`'s own file format, which no engine takes: only ONNX is signed.
 const RTEN_MAGIC: &[u8] = b"RTEN";
 
+/// What stands at bytes 4 to 8 of ONNX Runtime's own file format: the file identifier of its flatbuffer schema.
+const ORT_MAGIC: &[u8] = b"ORTM";
+
+/// Whether the bytes are a file of ONNX Runtime's own format.
+pub(super) fn is_ort(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(ORT_MAGIC)
+}
+
 /// What an engine can pass and bear.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -41,6 +49,10 @@ impl Outline {
         let error = |kind, why: String| EngineError::new(limits.engine, kind, why);
         if bytes.starts_with(RTEN_MAGIC) {
             let why = "the bytes are an .rten file, not an ONNX model; load the ONNX model it was made from";
+            return Err(error(EngineErrorKind::NotOnnx, why.to_owned()));
+        }
+        if is_ort(bytes) {
+            let why = "the bytes are an .ort file, which only ONNX Runtime reads; load the ONNX model it was made from";
             return Err(error(EngineErrorKind::NotOnnx, why.to_owned()));
         }
         let not_onnx =

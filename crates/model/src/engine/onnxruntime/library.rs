@@ -23,7 +23,10 @@ const HEADERS_MAX: u64 = 4096;
 static OPENED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
 /// An opened ONNX Runtime.
-pub(super) struct Library(Environment);
+pub(super) struct Library {
+    path: PathBuf,
+    environment: Environment,
+}
 
 impl Library {
     pub(super) fn open(path: &Path) -> Result<Self, EngineError> {
@@ -31,7 +34,9 @@ impl Library {
         let path = path.canonicalize().map_err(reading)?;
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         match &*opened {
-            Some((known, environment)) if *known == path => return Ok(Self(environment.clone())),
+            Some((known, environment)) if *known == path => {
+                return Ok(Self { path, environment: environment.clone() });
+            }
             Some((known, _)) => {
                 let known = known.display();
                 return Err(refuse(format!(
@@ -43,17 +48,31 @@ impl Library {
         }
         whole(&path)?;
         let environment = contain(NAME, "opening its library", || initialise(&path))??;
-        *opened = Some((path, environment.clone()));
-        Ok(Self(environment))
+        *opened = Some((path.clone(), environment.clone()));
+        Ok(Self { path, environment })
+    }
+
+    /// The version at the end of the library's real file name (`libonnxruntime.so.1.20.1`): the binding does not tell the
+    /// one that the library itself says.
+    pub(super) fn version(&self) -> Option<String> {
+        version_of(self.path.file_name()?.to_str()?)
     }
 
     pub(super) const fn environment(&self) -> &Environment {
-        &self.0
+        &self.environment
     }
 }
 
 fn refuse(why: String) -> EngineError {
     error(EngineErrorKind::Library, why)
+}
+
+fn version_of(file_name: &str) -> Option<String> {
+    let stem = file_name.strip_suffix(".dylib").unwrap_or(file_name);
+    let at = stem.find(|letter: char| letter.is_ascii_digit())?;
+    let version = &stem[at..];
+    let is_version = version.contains('.') && version.split('.').all(|part| part.parse::<u32>().is_ok());
+    is_version.then(|| version.to_owned())
 }
 
 fn initialise(path: &Path) -> Result<Environment, EngineError> {
@@ -111,4 +130,22 @@ fn whole(path: &Path) -> Result<(), EngineError> {
         return Err(refuse(why));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_in_the_file_name() {
+        for (name, version) in [
+            ("libonnxruntime.so.1.20.1", Some("1.20.1")),
+            ("libonnxruntime.1.20.1.dylib", Some("1.20.1")),
+            ("libonnxruntime.so", None),
+            ("libonnxruntime.so.1", None),
+            ("libonnxruntime-2x.so", None),
+        ] {
+            assert_eq!(version_of(name).as_deref(), version, "{name}");
+        }
+    }
 }

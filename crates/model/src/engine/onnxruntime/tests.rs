@@ -91,6 +91,45 @@ fn a_provider_the_library_lacks_is_named() {
     assert_eq!(OnnxRuntimeEngine::open_with(&library, "cpu").unwrap().provider(), "cpu");
 }
 
+const ORT_FILE: &[u8] = include_bytes!("../../../tests/fixtures/digits_mlp.ort");
+
+#[test]
+fn a_file_of_its_own_format_answers_as_the_model_it_was_made_from() {
+    let Some(engine) = engine() else {
+        return;
+    };
+    assert!(engine.version().is_some_and(|version| version.starts_with("1.")), "{:?}", engine.version());
+    let golden = include_bytes!("../../../tests/fixtures/digits_mlp.golden.json");
+    let golden = crate::Golden::parse(golden).unwrap();
+    let (as_ort, as_onnx) = (
+        engine.load(ORT_FILE, &LoadOptions::with_threads(1)).unwrap(),
+        engine
+            .load(include_bytes!("../../../tests/fixtures/digits_mlp.onnx"), &LoadOptions::with_threads(1))
+            .unwrap(),
+    );
+    assert_eq!((as_ort.inputs(), as_ort.outputs()), (as_onnx.inputs(), as_onnx.outputs()));
+    let report = golden.check(&*as_ort).unwrap();
+    assert!(report.abs_difference_max < 1e-5, "{}", report.abs_difference_max);
+}
+
+#[test]
+fn a_damaged_file_of_its_own_format_is_refused() {
+    let Some(engine) = engine() else { return };
+    for length in [8, 24, ORT_FILE.len() / 4, ORT_FILE.len() / 2, ORT_FILE.len() - 8] {
+        let error = engine.load(&ORT_FILE[..length], &LoadOptions::with_threads(1)).err().expect("it loaded");
+        assert!(!error.to_string().is_empty());
+    }
+    let mut zeroed = ORT_FILE.to_vec();
+    zeroed[8..].fill(0);
+    engine.load(&zeroed, &LoadOptions::with_threads(1)).err().expect("it loaded");
+}
+
+#[test]
+fn the_embedded_engine_says_whose_format_it_is() {
+    let error = crate::RtenEngine::new().load(ORT_FILE, &LoadOptions::default()).err().unwrap();
+    assert!(error.to_string().contains("only ONNX Runtime reads"), "{error}");
+}
+
 #[test]
 fn texts_pass_both_ways() {
     let Some(engine) = engine() else { return };
