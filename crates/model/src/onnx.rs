@@ -11,6 +11,7 @@ pub mod graph;
 pub mod proto;
 mod read;
 mod size;
+mod weigh;
 
 use std::collections::HashSet;
 
@@ -23,6 +24,7 @@ pub use proto::{
     ValueInfoProto,
 };
 pub use read::{ConstantError, ValueInfoError, datatype_of, element_type_of};
+pub use weigh::{DECODED_BYTES_FREE, DECODED_BYTES_PER_BYTE};
 
 /// Largest model file read, in bytes.
 pub const MODEL_BYTES_MAX: usize = 1 << 30;
@@ -33,6 +35,18 @@ pub enum OnnxError {
     /// Larger than [`MODEL_BYTES_MAX`].
     #[error("the model is {0} bytes, over the limit of {MODEL_BYTES_MAX}")]
     TooLarge(usize),
+    /// Small in the file and large in memory: over [`DECODED_BYTES_FREE`] and more than [`DECODED_BYTES_PER_BYTE`] bytes
+    /// per byte beyond it.
+    #[error(
+        "the model's {bytes} bytes would take {needed} in memory: over {DECODED_BYTES_FREE} and more than \
+         {DECODED_BYTES_PER_BYTE} bytes per byte beyond that; no model that was exported does so"
+    )]
+    Memory {
+        /// Length of the file.
+        bytes: usize,
+        /// Memory its messages would take.
+        needed: u64,
+    },
     /// Not the protobuf message of a model, or nested too deeply.
     #[error("the bytes are not an ONNX model: they are torn, or of another format")]
     Decode(#[source] prost::DecodeError),
@@ -44,10 +58,15 @@ pub enum OnnxError {
 /// Reads a model from untrusted bytes. The graph is present but not checked; see [`graph::check`].
 ///
 /// # Errors
-/// Too large, not a protobuf message (messages nested deeper than 100 are refused), or without a graph.
+/// Too large in the file or in memory, not a protobuf message (messages nested deeper than 100 are refused), or without a
+/// graph.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
     if bytes.len() > MODEL_BYTES_MAX {
         return Err(OnnxError::TooLarge(bytes.len()));
+    }
+    let needed = weigh::weigh(bytes);
+    if needed > weigh::allowance(bytes.len()) {
+        return Err(OnnxError::Memory { bytes: bytes.len(), needed });
     }
     let model = ModelProto::decode(bytes).map_err(OnnxError::Decode)?;
     if model.graph.is_none() {

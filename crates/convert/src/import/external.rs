@@ -23,10 +23,20 @@ pub(super) fn inline(graph: &mut GraphProto, folder: &Path) -> Result<(), Import
 
 /// An error if any constant is still in another file.
 pub(super) fn refuse(model: &ModelProto) -> Result<(), ImportError> {
-    let mut copy = model.graph.clone().unwrap_or_default();
-    visit_mut(&mut copy, &mut |tensor| match tensor.is_external() {
-        true => Err(refusal(tensor, "import it by its path, or save it with the weights inside")),
-        false => Ok(()),
+    match model.graph.as_ref().and_then(first_external) {
+        Some(tensor) => Err(refusal(tensor, "import it by its path, or save it with the weights inside")),
+        None => Ok(()),
+    }
+}
+
+/// The first constant that stands in another file, subgraphs and attributes included.
+fn first_external(graph: &GraphProto) -> Option<&TensorProto> {
+    let mut attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    graph.initializer.iter().find(|tensor| tensor.is_external()).or_else(|| {
+        attributes.find_map(|attribute| {
+            let external = attribute.t.iter().chain(&attribute.tensors).find(|tensor| tensor.is_external());
+            external.or_else(|| attribute.g.iter().chain(&attribute.graphs).find_map(first_external))
+        })
     })
 }
 

@@ -92,7 +92,7 @@ pub fn check(model: &ModelProto) -> Result<(), GraphError> {
         return Err(GraphError::TooManyNodes);
     }
     super::size::check(graph)?;
-    check_scope(graph, &HashSet::new())
+    check_scope(graph, None)
 }
 
 /// Indices of the graph's nodes such that each comes after those whose values it reads; of several such orders, the
@@ -101,7 +101,7 @@ pub fn check(model: &ModelProto) -> Result<(), GraphError> {
 /// # Errors
 /// An undefined or redefined value, or a cycle.
 pub fn order(graph: &GraphProto) -> Result<Vec<usize>, GraphError> {
-    order_in(graph, &HashSet::new())
+    order_in(graph, None)
 }
 
 /// Most nodes that wait for one another in a row, subgraphs not counted. Engines that walk a graph by recursion need
@@ -166,18 +166,29 @@ fn count(graph: &GraphProto, depth: usize) -> Result<usize, GraphError> {
     Ok(nodes)
 }
 
-fn check_scope(graph: &GraphProto, outer: &HashSet<&str>) -> Result<(), GraphError> {
+/// What a subgraph sees from outside, without a copy for each of what may be a hundred thousand subgraphs.
+struct Scope<'a> {
+    names: HashSet<&'a str>,
+    outer: Option<&'a Scope<'a>>,
+}
+
+impl Scope<'_> {
+    fn contains(&self, name: &str) -> bool {
+        self.names.contains(name) || self.outer.is_some_and(|outer| outer.contains(name))
+    }
+}
+
+fn check_scope(graph: &GraphProto, outer: Option<&Scope<'_>>) -> Result<(), GraphError> {
     order_in(graph, outer)?;
-    let mut scope = outer.clone();
-    scope.extend(sources(graph).chain(outputs(graph)));
+    let scope = Scope { names: sources(graph).chain(outputs(graph)).collect(), outer };
     if let Some(output) = graph.output.iter().find(|output| !scope.contains(output.name.as_str())) {
         return Err(GraphError::UndefinedOutput { value: output.name.clone() });
     }
-    graph.node.iter().flat_map(subgraphs).try_for_each(|subgraph| check_scope(subgraph, &scope))
+    graph.node.iter().flat_map(subgraphs).try_for_each(|subgraph| check_scope(subgraph, Some(&scope)))
 }
 
-fn order_in(graph: &GraphProto, outer: &HashSet<&str>) -> Result<Vec<usize>, GraphError> {
-    let given: HashSet<&str> = sources(graph).chain(outer.iter().copied()).collect();
+fn order_in(graph: &GraphProto, outer: Option<&Scope<'_>>) -> Result<Vec<usize>, GraphError> {
+    let given = Scope { names: sources(graph).collect(), outer };
     let makers = makers(graph)?;
     let mut waits = Vec::with_capacity(graph.node.len());
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.node.len()];
