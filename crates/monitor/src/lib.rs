@@ -12,8 +12,9 @@
 //! Streams of a reference that was fitted in order ([`Reference::fit_ordered`]) are whitened before they are
 //! placed: the detector sees what their past did not predict. [`backtest()`] replays a history.
 //!
-//! Deliberately missing: clocks, input and output, threads, and any dependency on another crate of the
-//! workspace; fleet-wide pooling works on merged profiles and belongs above this crate.
+//! [`FleetWatch`] pools the profiles of many devices and tells an odd one from another world.
+//!
+//! Deliberately missing: clocks, input and output, threads, and any dependency on another crate of the workspace.
 
 mod alarm;
 mod alternative;
@@ -30,6 +31,7 @@ mod confidence;
 mod detector;
 mod effect;
 mod fit;
+mod fleet;
 pub mod measure;
 mod metrics;
 mod monitor;
@@ -56,6 +58,8 @@ pub use codec::DecodeError;
 pub use detector::{Detection, Detector};
 pub use effect::StreamDrift;
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
+pub use fleet::{FLEET_LARGE, FleetChange, FleetConfig, FleetJudgement, FleetWatch};
+pub use fleet::{MAX_FLEET_DEVICES, e_benjamini_hochberg};
 pub use metrics::{
     CALIBRATION_BINS, MAX_LABELS, MAX_SCORED_CLASSES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, SCORE_BINS,
 };
