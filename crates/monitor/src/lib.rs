@@ -42,6 +42,7 @@ mod profile;
 mod ratio;
 mod reference;
 mod sample;
+mod summary;
 mod verification;
 mod volatility;
 mod whitening;
@@ -71,5 +72,7 @@ pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WIND
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamProfile};
 pub use reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 pub use reference::{Reference, Stream, StreamKind};
-pub use sample::{Rows, Sample};
+pub use sample::{MISSING_VALUE, Rows, Sample, WRONG_TYPE_VALUE};
+pub use summary::{AUDIO_FEATURES, AUDIO_FRAME, EMBEDDING_FEATURES, EMBEDDING_PROJECTIONS, IMAGE_FEATURES};
+pub use summary::{ImageLayout, SummaryError, audio, embedding, image};
 pub use verification::Verification;

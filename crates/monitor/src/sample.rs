@@ -1,5 +1,11 @@
 //! Observed predictions, borrowed from whoever made them.
 
+/// A value that is not there. Any NaN counts as missing; this one, which arithmetic never makes, tells that nothing was
+/// given from a number that is none.
+pub const MISSING_VALUE: f32 = f32::from_bits(0x7fc0_0001);
+/// A value of another type than the feature has, as a text where a number is due; it counts as missing, too.
+pub const WRONG_TYPE_VALUE: f32 = f32::from_bits(0x7fc0_0002);
+
 /// What is known about one prediction at the time it is made.
 ///
 /// `features` holds one value per reference feature; NaN is a missing value. A shorter slice counts the rest

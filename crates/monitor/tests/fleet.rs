@@ -41,7 +41,7 @@ fn verdict(seed: u64, shifts: &[f32], windows: usize) -> Option<(usize, Result<S
     let mut watch = FleetWatch::new(&reference, FleetConfig::default());
     for round in 0..windows {
         for (device, shift) in shifts.iter().enumerate() {
-            watch.observe(&device, &window(&mut rng, &reference, *shift)).unwrap();
+            watch.observe(&device, &window(&mut rng, &reference, *shift)).expect("its own reference");
         }
         let judgement = watch.judge();
         if let Some(world) = judgement.world {
