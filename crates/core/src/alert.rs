@@ -1,4 +1,4 @@
-//! An alert: a detector's verdict on a device, as the control plane keeps it.
+//! An alert: a detector's verdict on a device, or the control plane's on the fleet, as the control plane keeps it.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,10 @@ pub enum AlertKind {
     Decay,
     /// One value that the reference makes impossible.
     Outlier,
+    /// Many devices left the reference distribution together: the control plane's verdict on the fleet.
+    WorldChanged,
+    /// One device left the reference distribution and the others did not: the control plane's verdict, too.
+    OddDevice,
 }
 
 impl AlertKind {
@@ -24,7 +28,15 @@ impl AlertKind {
             Self::Drift => "drift",
             Self::Decay => "decay",
             Self::Outlier => "outlier",
+            Self::WorldChanged => "world_changed",
+            Self::OddDevice => "odd_device",
         }
+    }
+
+    /// Whether it is about where devices stand in the fleet, and so says nothing for or against a bundle.
+    #[must_use]
+    pub const fn is_of_fleet(self) -> bool {
+        matches!(self, Self::WorldChanged | Self::OddDevice)
     }
 }
 
@@ -36,7 +48,7 @@ pub struct Alert {
     pub id: String,
     /// What was noticed.
     pub kind: AlertKind,
-    /// Where.
+    /// Where; of [`AlertKind::WorldChanged`], the device that shows it most.
     pub device: DeviceId,
     /// On which model.
     pub model: ModelName,
@@ -46,7 +58,7 @@ pub struct Alert {
     pub at_ms: Timestamp,
     /// The feature, prediction or confidence stream that drove it; none for decay.
     pub stream: Option<String>,
-    /// How many samples the monitor had seen.
+    /// How many samples the monitor had seen; of a verdict on the fleet, all its devices.
     pub sample: u64,
     /// The sample at which the change is estimated to have begun.
     pub change_sample: Option<u64>,

@@ -15,6 +15,7 @@ use crate::drift::DriftCache;
 use crate::failure::Failure;
 use crate::handlers::desired::Published;
 use crate::reconcile::checkpoints::Tree;
+use crate::reconcile::fleet::Watched;
 use crate::reconcile::rollouts::StartError;
 use crate::reconcile::runs::Children;
 use crate::setup::{Home, Keys};
@@ -41,6 +42,7 @@ pub(crate) struct App {
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) children: tokio::sync::Mutex<Children>,
     pub(crate) tree: tokio::sync::Mutex<Tree>,
+    pub(crate) watched: tokio::sync::Mutex<Watched>,
     pub(crate) published: Mutex<Option<Published>>,
     pub(crate) drift: DriftCache,
 }

@@ -88,33 +88,34 @@ fn observed(
 async fn references(app: &App, profiles: &[ProfileRow]) -> References {
     let mut found = References::new();
     for row in profiles {
-        if found.contains_key(&row.bundle) {
-            continue;
+        if !found.contains_key(&row.bundle) {
+            found.insert(row.bundle, reference(app, row.bundle).await);
         }
-        let known = lock(&app.drift.references).get(&row.bundle).cloned();
-        let reference = match known {
-            Some(reference) => reference,
-            None => reference(app, row.bundle).await,
-        };
-        found.insert(row.bundle, reference);
     }
     found
 }
 
-async fn reference(app: &App, bundle: Digest) -> Option<Arc<Reference>> {
-    let manifest = app.blobs.get(bundle).await.ok()?;
-    let manifest = Manifest::parse(&manifest).ok()?;
-    let (_, file) = manifest.files.iter().find(|(path, _)| path.as_str() == REFERENCE_PATH)?;
-    let bytes = app.blobs.get(file.digest).await.ok()?;
-    let reference = Reference::from_bytes(&bytes).map(Arc::new);
-    let reference =
-        reference.inspect_err(|error| tracing::warn!(%bundle, %error, "unreadable reference")).ok();
+/// The reference of `bundle`; none without a readable one.
+pub(crate) async fn reference(app: &App, bundle: Digest) -> Option<Arc<Reference>> {
+    if let Some(known) = lock(&app.drift.references).get(&bundle).cloned() {
+        return known;
+    }
+    let reference = read_reference(app, bundle).await;
     let mut kept = lock(&app.drift.references);
     if kept.len() >= REFERENCES_MAX {
         kept.clear();
     }
     kept.insert(bundle, reference.clone());
     reference
+}
+
+async fn read_reference(app: &App, bundle: Digest) -> Option<Arc<Reference>> {
+    let manifest = app.blobs.get(bundle).await.ok()?;
+    let manifest = Manifest::parse(&manifest).ok()?;
+    let (_, file) = manifest.files.iter().find(|(path, _)| path.as_str() == REFERENCE_PATH)?;
+    let bytes = app.blobs.get(file.digest).await.ok()?;
+    let reference = Reference::from_bytes(&bytes).map(Arc::new);
+    reference.inspect_err(|error| tracing::warn!(%bundle, %error, "unreadable reference")).ok()
 }
 
 /// What was seen in one window, of one bundle.

@@ -152,6 +152,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         closing: watch::Sender::new(false),
         children: tokio::sync::Mutex::default(),
         tree: tokio::sync::Mutex::default(),
+        watched: tokio::sync::Mutex::default(),
         published: Mutex::default(),
         drift: DriftCache::default(),
     });

@@ -35,6 +35,6 @@ pub use desired::DESIRED_KEPT_MAX;
 pub use error::StoreError;
 pub use fleet::{DeviceRow, NewReport, ReportOutcome, ReportRow, RolloutRow};
 pub use ledger::{Checkpoint, ENTRIES_PAGE_MAX, Fault, Head, RawEntry};
-pub use profile::{NewProfile, PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow};
+pub use profile::{ArrivedProfile, NewProfile, PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow};
 pub use registry::{GateRow, ModelRow, ROWS_PAGE_MAX, RunRow, VersionRow};
 pub use sample::{NewSample, SAMPLES_PAGE_MAX, SAMPLES_PER_MODEL_MAX, SampleRow};

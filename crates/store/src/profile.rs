@@ -99,6 +99,46 @@ impl View<'_> {
     }
 }
 
+/// A profile and its place in the order of arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrivedProfile {
+    /// Higher for those that arrived later.
+    pub arrival: i64,
+    /// The model.
+    pub model: ModelName,
+    /// The profile.
+    pub row: ProfileRow,
+}
+
+impl View<'_> {
+    /// Profiles that arrived after `arrival`, in the order of their arrival; at most [`PROFILES_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn profiles_after(&self, arrival: i64, limit: usize) -> Result<Vec<ArrivedProfile>, StoreError> {
+        self.rows(
+            "reading profiles",
+            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile, rowid, model FROM profiles
+             WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
+            params![arrival, limit.min(PROFILES_PAGE_MAX)],
+            |row| {
+                let model = row.get::<_, Text<_>>(8)?.0;
+                Ok(ArrivedProfile { arrival: row.get(7)?, model, row: ProfileRow::read(row)? })
+            },
+        )
+    }
+
+    /// The place of the latest profile in the order of arrival; 0 before the first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn latest_arrival(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT max(rowid) FROM profiles";
+        let latest = self.row("reading profiles", sql, [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok(latest.flatten().unwrap_or(0))
+    }
+}
+
 impl Writer<'_> {
     /// Keeps a profile, once; says whether it was new. Profiles older than [`PROFILE_RETENTION`] are dropped.
     ///

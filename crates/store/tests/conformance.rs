@@ -369,6 +369,12 @@ fn profiles_are_kept_once(store: &Store) {
     assert!(put(2, b"two", 200, NOW));
     assert_eq!((count(None, 0, 1000), count(Some(b"two"), 0, 1000)), (2, 1));
     assert_eq!((count(None, 100, 200), count(None, 101, 200)), (1, 0));
+    let latest = read(store, |view| view.latest_arrival());
+    let arrived = read(store, |view| view.profiles_after(0, 100));
+    assert_eq!(arrived.last().map(|last| (last.arrival, &last.model)), Some((latest, &model())));
+    assert!(arrived.is_sorted_by(|a, b| a.arrival < b.arrival));
+    assert_eq!(read(store, |view| view.profiles_after(arrived[0].arrival, 1)), arrived[1..2]);
+    assert!(read(store, |view| view.profiles_after(latest, 100)).is_empty());
     let rows = read(store, |view| view.profiles(&model(), None, (Timestamp(0), Timestamp(500)), 1));
     assert_eq!((rows.len(), rows[0].profile.as_slice(), rows[0].correct), (1, b"bytes".as_slice(), 3));
     put(3, b"two", 300, NOW + PROFILE_RETENTION);

@@ -84,10 +84,11 @@ impl Heard {
         }
     }
 
-    /// The first alert about `bundle` raised at or after `from`.
+    /// The first alert of a device about `bundle` raised at or after `from`.
     pub(crate) fn first_alert(&self, bundle: &str, from: Timestamp) -> Option<&Alert> {
         let of = |alert: &&Alert| alert.bundle.hex() == bundle && alert.at_ms >= from;
-        self.alerts.iter().filter(of).min_by_key(|alert| alert.at_ms)
+        let of_device = |alert: &&Alert| !alert.kind.is_of_fleet();
+        self.alerts.iter().filter(of).filter(of_device).min_by_key(|alert| alert.at_ms)
     }
 
     /// Whether the last rollout of `bundle` completed.

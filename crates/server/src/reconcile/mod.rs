@@ -4,6 +4,7 @@
 //! One loop drives all of them, woken by every change and by a timer.
 
 pub(crate) mod checkpoints;
+pub(crate) mod fleet;
 pub(crate) mod rollouts;
 pub(crate) mod runs;
 pub(crate) mod triggers;
@@ -64,6 +65,7 @@ pub(crate) enum ReconcileError {
 /// Every reconciler once, in the order in which one's work is the next one's cause.
 pub(crate) async fn turn(app: &App) {
     let outcomes = [
+        ("fleet", fleet::reconcile(app).await),
         ("triggers", triggers::reconcile(app).await),
         ("runs", runs::reconcile(app).await),
         ("rollouts", rollouts::reconcile(app).await),

@@ -183,8 +183,8 @@ fn plan(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Result<Plan, Store
     Ok(rollout::plan(&row.policy, &observed, now))
 }
 
-/// Alerts that speak against the rollout's bundle. Those from an earlier rollout of the same bundle do not count; none
-/// does against a first model, since there is nothing better to go back to.
+/// Alerts that speak against the rollout's bundle. Those from an earlier rollout of the same bundle do not count, nor do
+/// verdicts on the fleet; none does against a first model, since there is nothing better to go back to.
 fn alerts_about(view: &View<'_>, row: &RolloutRow) -> Result<Vec<Alert>, StoreError> {
     if row.from.is_none() {
         return Ok(Vec::new());
@@ -192,7 +192,8 @@ fn alerts_about(view: &View<'_>, row: &RolloutRow) -> Result<Vec<Alert>, StoreEr
     let rollouts = view.rollouts(Some(&row.model), ROWS_PAGE_MAX)?;
     let is_first = !rollouts.iter().any(|other| other.bundle == row.bundle && other.id != row.id);
     let mut alerts = view.alerts(Some(&row.model), ROWS_PAGE_MAX)?;
-    alerts.retain(|alert| alert.bundle == row.bundle && (is_first || alert.at_ms >= row.started_at_ms));
+    let counts = |alert: &Alert| is_first || alert.at_ms >= row.started_at_ms;
+    alerts.retain(|alert| alert.bundle == row.bundle && !alert.kind.is_of_fleet() && counts(alert));
     Ok(alerts)
 }
 

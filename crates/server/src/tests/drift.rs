@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use edgeward_api::device::{PROFILE_SCHEMA, ProfileUpload};
+use edgeward_core::alert::AlertKind;
 use edgeward_core::envelope::Base64;
-use edgeward_core::{Digest, Timestamp};
+use edgeward_core::{Alert, Digest, Timestamp};
 use edgeward_monitor::{Profile, Reference, Sample};
 use uuid::Uuid;
+
+use crate::reconcile::fleet::{self, Watched};
 
 use super::support::{Plant, START, model, project};
 
@@ -21,6 +24,17 @@ fn samples(rows: &[[f32; 1]]) -> impl Iterator<Item = Sample<'_>> {
 
 fn reference() -> Reference {
     Reference::fit(&["weight".to_owned()], &[], samples(&rows(0.0))).unwrap()
+}
+
+/// A bundle that serves, of which the fleet's profiles are.
+fn serving() -> (Plant, Digest) {
+    let plant = Plant::serving(|_| {});
+    let operator = plant.operator();
+    operator.register_project(&project()).unwrap();
+    let profile = reference().to_bytes();
+    let files: [(&str, &[u8]); 2] = [("model.onnx", b"w"), ("reference.profile", &profile)];
+    let version = plant.make_version(&operator, "run-1", &files);
+    (plant, version.bundle)
 }
 
 fn upload(bundle: Digest, window: u64, shift: f32) -> ProfileUpload {
@@ -46,23 +60,19 @@ fn upload(bundle: Digest, window: u64, shift: f32) -> ProfileUpload {
 
 #[test]
 fn the_fleets_profiles_add_up_and_show_what_moved() {
-    let plant = Plant::serving(|_| {});
+    let (plant, bundle) = serving();
     let operator = plant.operator();
-    operator.register_project(&project()).unwrap();
-    let profile = reference().to_bytes();
-    let version =
-        plant.make_version(&operator, "run-1", &[("model.onnx", b"w"), ("reference.profile", &profile)]);
     let empty = operator.drift(&model()).unwrap();
-    assert_eq!((empty.bundle, empty.windows.len()), (version.bundle, 0));
+    assert_eq!((empty.bundle, empty.windows.len()), (bundle, 0));
 
     let (_, one) = plant.enrol("d1");
     let (_, two) = plant.enrol("d2");
     for client in [&one, &two] {
         for (window, shift) in [(0, 0.0), (1, 0.5)] {
-            client.upload_profile(&upload(version.bundle, window, shift)).unwrap();
+            client.upload_profile(&upload(bundle, window, shift)).unwrap();
         }
     }
-    one.upload_profile(&upload(version.bundle, 0, 0.0)).unwrap();
+    one.upload_profile(&upload(bundle, 0, 0.0)).unwrap();
     plant.pass(Duration::from_secs(30));
     let windows = operator.drift(&model()).unwrap().windows;
     assert_eq!(
@@ -71,5 +81,52 @@ fn the_fleets_profiles_add_up_and_show_what_moved() {
     );
     assert!(windows[0].psi["weight"] < 1e-6, "{:?}", windows[0].psi);
     assert!(windows[1].psi["weight"] > 0.25, "{:?}", windows[1].psi);
+    plant.stop();
+}
+
+/// Sends windows of devices, of which those in `moved` have left the reference, and returns what was said of the fleet.
+fn verdicts(plant: &Plant, bundle: Digest, devices: usize, moved: &[usize]) -> Vec<Alert> {
+    let clients: Vec<_> = (0..devices).map(|device| plant.enrol(&format!("d{device}")).1).collect();
+    for window in 0..8 {
+        for (device, client) in clients.iter().enumerate() {
+            let shift = if moved.contains(&device) { 0.5 } else { 0.0 };
+            client.upload_profile(&upload(bundle, window, shift)).unwrap();
+        }
+        plant.runtime.block_on(fleet::reconcile(&plant.app)).unwrap();
+    }
+    plant.operator().alerts().unwrap().alerts
+}
+
+#[test]
+fn what_every_device_sees_is_said_of_the_world_once() {
+    let (plant, bundle) = serving();
+    let alerts = verdicts(&plant, bundle, 4, &[0, 1, 2, 3]);
+    let world: Vec<_> = alerts.iter().filter(|alert| alert.kind == AlertKind::WorldChanged).collect();
+    assert_eq!(world.len(), 1, "{alerts:?}");
+    assert_eq!((world[0].bundle, world[0].stream.as_deref()), (bundle, Some("weight")));
+    assert!(world[0].message.starts_with("the world changed: 'weight' has "), "{}", world[0].message);
+    assert!(world[0].log10_evidence >= world[0].log10_threshold);
+    // A server that starts anew folds the same profiles and has nothing to add.
+    *plant.app.watched.blocking_lock() = Watched::default();
+    plant.runtime.block_on(fleet::reconcile(&plant.app)).unwrap();
+    assert_eq!(plant.operator().alerts().unwrap().alerts.len(), alerts.len());
+    plant.stop();
+}
+
+#[test]
+fn what_one_device_sees_is_said_of_that_device() {
+    let (plant, bundle) = serving();
+    let alerts = verdicts(&plant, bundle, 4, &[2]);
+    let said: Vec<_> = alerts.iter().map(|alert| (alert.kind, alert.device.as_str())).collect();
+    assert_eq!(said, [(AlertKind::OddDevice, "d2")]);
+    assert!(alerts[0].message.starts_with("d2 is odd: 'weight' has "), "{}", alerts[0].message);
+    plant.stop();
+}
+
+#[test]
+fn a_bundle_without_a_reference_is_not_watched() {
+    let plant = Plant::serving(|_| {});
+    plant.operator().register_project(&project()).unwrap();
+    assert!(verdicts(&plant, Digest::of(b"unknown"), 3, &[0, 1, 2]).is_empty());
     plant.stop();
 }
