@@ -1,155 +1,108 @@
-//! False alarms on streams without change, over those that the budget allows: `false_alarms [SAMPLES] [ARL] [dependent]`.
-//! Dependent streams get a tenth of the samples at a tenth of the run length.
+//! False alarms on streams without change, over those that the budget allows:
+//! `false_alarms [samples=2e7] [arl=1e5] [rows=1000,10000] [seed=1] [references=40] [NAME...]`.
 //!
-//! Each line draws fresh references of one size and plays each a stream of the same distribution. The ratio's
-//! interval is a 95% bootstrap over references, for the alarms of one reference come together; without an alarm
-//! its upper end is the rule of three. Independent values are uniform: a detector of ranks sees no difference
-//! between continuous distributions.
+//! Each line draws fresh references of one null and plays each a stream of the same null, as `backtest` does.
+//! The ratio's interval is a 95% bootstrap over references, for
+//! the alarms of one reference come together; without an alarm its upper end is the rule of three.
+
+mod nulls;
 
 use std::sync::Arc;
 
-use edgeward_monitor::{Budget, Monitor, MonitorConfig, Reference, Rows, Sample, Seasons};
+use edgeward_monitor::{AlarmKind, Budget, Monitor, MonitorConfig, Reference, Rows, Sample, Seasons};
+use nulls::{DEPENDENT, INDEPENDENT, Null, Random, Stream};
 
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = 1 << 13;
 const RESAMPLES: usize = 2_000;
 
-/// Sebastiano Vigna's SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn uniform(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
-    }
+/// What is measured.
+struct Plan {
+    samples: f64,
+    arl: f64,
+    rows: Vec<usize>,
+    seed: u64,
+    references: usize,
+    nulls: Vec<Null>,
 }
 
-/// A stream without change.
-#[derive(Clone, Copy)]
-enum Null {
-    Independent,
-    /// Student's t with three degrees of freedom: no fourth moment.
-    HeavyTails,
-    Autoregressive(f64),
-    MovingAverage,
-    DailyWeekly,
-    Garch,
-}
-
-struct Stream {
-    null: Null,
-    random: Random,
-    state: [f64; 2],
-    time: u64,
-}
-
-impl Stream {
-    fn new(null: Null, seed: u64) -> Self {
-        let mut stream = Self { null, random: Random(seed << 20), state: [0.0, 1.0], time: 0 };
-        for _ in 0..1_000 {
-            stream.next();
+impl Plan {
+    fn of_arguments() -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+        let given = |key: &str| arguments.iter().find_map(|a| a.strip_prefix(key)?.strip_prefix('='));
+        let number = |key: &str, default: f64| given(key).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let rows = given("rows").unwrap_or("1000,10000").split(',').filter_map(|v| v.parse().ok());
+        let known = INDEPENDENT.into_iter().chain(DEPENDENT);
+        let named: Vec<&String> = arguments.iter().filter(|a| !a.contains('=')).collect();
+        Self {
+            samples: number("samples", 2e7),
+            arl: number("arl", 1e5),
+            rows: rows.collect(),
+            seed: number("seed", 1.0) as u64,
+            references: number("references", 40.0) as usize,
+            nulls: known.filter(|null| named.is_empty() || named.iter().any(|n| *n == null.name)).collect(),
         }
-        stream
     }
 
-    fn next(&mut self) -> f32 {
-        self.time += 1;
-        if matches!(self.null, Null::Independent) {
-            return self.random.uniform() as f32;
+    /// Alarms of one fresh reference: drift, outliers.
+    fn alarms(&self, null: Null, rows: usize, index: u64) -> [usize; 2] {
+        let mut stream = Stream::new(null, self.seed << 32 | index);
+        let fitted: Vec<f32> = (0..rows).map(|_| stream.next()).collect();
+        let each =
+            fitted.chunks_exact(1).map(|features| Sample { features, predicted: None, confidence: None });
+        let reference = Reference::fit_ordered(&["x".to_owned()], &[], each, &Seasons::default());
+        let config = MonitorConfig { budget: Budget::of_arl(self.arl), ..MonitorConfig::default() };
+        let reference = Arc::new(reference.expect("the rows are valid"));
+        let mut monitor = Monitor::new(reference, config).expect("the budget is positive");
+        monitor.prime(&Rows::of_features(&fitted, 1));
+        let (mut values, mut counts) = (vec![0.0; CHUNK], [0, 0]);
+        for _ in 0..self.chunks() {
+            values.iter_mut().for_each(|value| *value = stream.next());
+            for alarm in monitor.observe_rows(&Rows::of_features(&values, 1)) {
+                counts[usize::from(alarm.kind == AlarmKind::Outlier)] += 1;
+            }
         }
-        let shock = self.random.normal();
-        let [last, variance] = self.state;
-        let turn = |period: f64| (std::f64::consts::TAU * self.time as f64 / period).sin();
-        let value = match self.null {
-            Null::Independent => 0.0,
-            Null::HeavyTails => {
-                let squares: f64 = (0..3).map(|_| self.random.normal().powi(2)).sum();
-                return (shock / (squares / 3.0).sqrt()) as f32;
-            }
-            Null::Autoregressive(phi) => phi * last + shock,
-            Null::MovingAverage => shock + 0.8 * last,
-            Null::DailyWeekly => 0.5 * last + shock,
-            Null::Garch => {
-                self.state[1] = 0.05 + 0.1 * last * last + 0.85 * variance;
-                self.state[1].sqrt() * shock
-            }
-        };
-        self.state[0] = if matches!(self.null, Null::MovingAverage) { shock } else { value };
-        let cycles =
-            if matches!(self.null, Null::DailyWeekly) { 3.0 * turn(24.0) + 2.0 * turn(168.0) } else { 0.0 };
-        (value + cycles) as f32
+        counts
+    }
+
+    fn chunks(&self) -> usize {
+        ((self.samples / self.references as f64) as usize).div_ceil(CHUNK)
+    }
+
+    fn report(&self, null: Null, rows: usize) {
+        let counts: Vec<[usize; 2]> =
+            (0..self.references as u64).map(|index| self.alarms(null, rows, index)).collect();
+        let played = (self.chunks() * CHUNK * self.references) as f64;
+        let budgeted = played / self.arl;
+        let [drifts, outliers] = [0, 1].map(|kind| counts.iter().map(|c| c[kind]).sum::<usize>());
+        let (low, high) = interval(&counts.iter().map(|c| c[0] + c[1]).collect::<Vec<_>>());
+        let high = if drifts + outliers == 0 { 3.0 } else { high };
+        println!(
+            "{:<18} {rows:>7} rows, {played:.0e} samples, run length {:.0e}: {drifts:>5} drifts, {outliers:>4} outliers, \
+             observed/budgeted {:.3} [{:.3}, {:.3}], references with alarms {}/{}",
+            null.name,
+            self.arl,
+            (drifts + outliers) as f64 / budgeted,
+            low / budgeted,
+            high / budgeted,
+            counts.iter().filter(|c| c[0] + c[1] > 0).count(),
+            self.references,
+        );
     }
 }
 
-/// Alarms of one fresh reference of `rows` rows over `samples` samples.
-fn alarms(null: Null, rows: usize, samples: usize, arl: f64, seed: u64) -> usize {
-    let mut stream = Stream::new(null, seed);
-    let fitted: Vec<f32> = (0..rows).map(|_| stream.next()).collect();
-    let name = ["x".to_owned()];
-    let each = fitted.chunks_exact(1).map(|features| Sample { features, predicted: None, confidence: None });
-    let reference = match null {
-        Null::Independent | Null::HeavyTails => Reference::fit(&name, &[], each),
-        _ => Reference::fit_ordered(&name, &[], each, &Seasons { lags: vec![24, 168], find: true }),
-    };
-    let reference = Arc::new(reference.expect("the rows are valid"));
-    let config = MonitorConfig { budget: Budget::of_arl(arl), ..MonitorConfig::default() };
-    let mut monitor = Monitor::new(reference, config).expect("the budget is positive");
-    monitor.prime(&Rows::of_features(&fitted, 1));
-    let mut values = vec![0.0; CHUNK];
-    let mut count = 0;
-    for _ in 0..samples.div_ceil(CHUNK) {
-        values.iter_mut().for_each(|value| *value = stream.next());
-        count += monitor.observe_rows(&Rows::of_features(&values, 1)).len();
-    }
-    count
-}
-
-fn report(name: &str, null: Null, rows: usize, samples: usize, arl: f64) {
-    let references = 40;
-    let each = (samples / references).next_multiple_of(CHUNK);
-    let counts: Vec<usize> =
-        (0..references as u64).map(|seed| alarms(null, rows, each, arl, seed + 1)).collect();
-    let budgeted = (each * references) as f64 / arl;
-    let total: usize = counts.iter().sum();
-    let mut random = Random(7);
-    let mut draw = || (0..references).map(|_| counts[random.next() as usize % references]).sum::<usize>();
-    let mut resampled: Vec<usize> = (0..RESAMPLES).map(|_| draw()).collect();
-    resampled.sort_unstable();
-    let at = |share: f64| resampled[(share * RESAMPLES as f64) as usize] as f64 / budgeted;
-    let upper = if total == 0 { 3.0 / budgeted } else { at(0.975) };
-    println!(
-        "{name:<14} {rows:>7} rows, {:.0e} samples, run length {arl:.0e}: {total:>5} alarms, observed/budgeted {:.3} [{:.3}, {upper:.3}], worst reference {}",
-        (each * references) as f64,
-        total as f64 / budgeted,
-        at(0.025),
-        counts.iter().max().unwrap_or(&0),
-    );
+/// 95% bootstrap interval of a sum.
+fn interval(counts: &[usize]) -> (f64, f64) {
+    let mut random = Random::new(7);
+    let mut draw = || (0..counts.len()).map(|_| counts[random.next() as usize % counts.len()]).sum::<usize>();
+    let mut sums: Vec<usize> = (0..RESAMPLES).map(|_| draw()).collect();
+    sums.sort_unstable();
+    let at = |share: f64| sums[(share * RESAMPLES as f64) as usize] as f64;
+    (at(0.025), at(0.975))
 }
 
 fn main() {
-    let mut numbers = std::env::args().filter_map(|argument| argument.parse::<f64>().ok());
-    let samples = numbers.next().unwrap_or(2e7);
-    let arl = numbers.next().unwrap_or(1e5);
-    let all = !std::env::args().any(|argument| argument == "dependent");
-    for rows in [1_000, 10_000, 100_000].into_iter().filter(|_| all) {
-        report("independent", Null::Independent, rows, samples as usize, arl);
-        report("heavy tails", Null::HeavyTails, rows, samples as usize / 20, arl / 10.0);
-    }
-    for rows in [1_000, 10_000] {
-        let dependent = samples as usize / 10;
-        report("AR(.7)", Null::Autoregressive(0.7), rows, dependent, arl / 10.0);
-        report("AR(.95)", Null::Autoregressive(0.95), rows, dependent, arl / 10.0);
-        report("MA(.8)", Null::MovingAverage, rows, dependent, arl / 10.0);
-        report("daily+weekly", Null::DailyWeekly, rows, dependent, arl / 10.0);
-        report("GARCH", Null::Garch, rows, dependent, arl / 10.0);
+    let plan = Plan::of_arguments();
+    for null in plan.nulls.iter().copied() {
+        plan.rows.iter().for_each(|rows| plan.report(null, *rows));
     }
 }

@@ -12,10 +12,12 @@
 //! Sources: J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022), for e-values under composite nulls.
 
 use crate::bins::{BELOW, FIRST_BIN, FIRST_CLASS, MISSING, NEGATIVE_INFINITY};
+use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::confidence::{bernoulli_lower, bernoulli_upper, largest_mean};
 use crate::normal;
 use crate::ratio;
 use crate::reference::{Numeric, Stream, StreamKind};
+use crate::runs::Runs;
 
 /// Alternatives per numeric stream fit in this many lanes; tables are padded to a multiple of [`LANES`].
 pub(crate) const LANES: usize = 8;
@@ -26,6 +28,8 @@ const LOCATION_MAX: f64 = 2.2;
 const SPREADS: [f64; 3] = [0.3, 0.55, -0.8];
 const CELL_ODDS: f64 = 5.0;
 const CELL_MIN: f64 = 0.05;
+/// Cells after a numeric stream's own, if its missing values come in runs: a run goes on, a run ends.
+pub(crate) const RUN_CELLS: usize = 2;
 const CLASS_ODDS: f64 = 2.5;
 /// Classes with alternatives of their own: the most frequent ones.
 const CLASSES_TILTED: usize = 32;
@@ -116,6 +120,23 @@ impl Worth {
         let rows = rows.max(1) as f64;
         Self { location: rows, spread: rows }
     }
+
+    /// The lesser of two in each respect.
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self { location: self.location.min(other.location), spread: self.spread.min(other.spread) }
+    }
+
+    pub(crate) fn write(self, w: &mut Writer) {
+        w.f64(self.location);
+        w.f64(self.spread);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (location, spread) = (r.f64("worth")?, r.f64("worth")?);
+        let rows = 1e-3..=crate::MAX_REFERENCE_ROWS as f64;
+        ensure(rows.contains(&location) && rows.contains(&spread), "worth")?;
+        Ok(Self { location, spread })
+    }
 }
 
 /// The table of `stream`, one of `streams`; none if the reference resolves no alternative.
@@ -125,11 +146,12 @@ pub(crate) fn table(stream: &Stream, worth: Worth, streams: usize) -> Option<Tab
     let null = Null::new(p.clone(), worth.location, streams);
     let columns = match &stream.kind {
         StreamKind::Numeric(numeric) => {
-            numeric_columns(&null, &Null::new(p, worth.spread, streams), numeric, n)
+            numeric_columns(&null, &Null::new(p, worth.spread, streams), numeric, (n, streams))
         }
         StreamKind::Categorical { .. } => class_columns(&null),
     };
-    (!columns.is_empty()).then(|| transpose(&columns, null.p.len()))
+    let rows = columns.first().map_or(0, |(_, ratios)| ratios.len());
+    (!columns.is_empty()).then(|| transpose(&columns, rows))
 }
 
 type Column = (Alternative, Vec<f64>);
@@ -221,7 +243,12 @@ impl Null {
     }
 }
 
-fn numeric_columns(null: &Null, spreading: &Null, numeric: &Numeric, n: u64) -> Vec<Column> {
+fn numeric_columns(
+    null: &Null,
+    spreading: &Null,
+    numeric: &Numeric,
+    (n, streams): (u64, usize),
+) -> Vec<Column> {
     let above = numeric.bins.above();
     let raw = rank_scores(null, above, n);
     let mut columns = Vec::new();
@@ -238,10 +265,30 @@ fn numeric_columns(null: &Null, spreading: &Null, numeric: &Numeric, n: u64) -> 
             columns.push((alternative, spread.as_ref().and_then(|score| spreading.tilt(score, theta))));
         }
     }
-    columns.push((Alternative::Missing, null.rise(&[MISSING], CELL_ODDS, CELL_MIN)));
+    columns.push((Alternative::Missing, missing_column(null, numeric.runs, n, streams)));
     columns.push((Alternative::Below, spreading.rise(&[NEGATIVE_INFINITY, BELOW], CELL_ODDS, CELL_MIN)));
     columns.push((Alternative::Above, spreading.rise(&[above, above + 1], CELL_ODDS, CELL_MIN)));
-    columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect()
+    let mut columns: Vec<Column> =
+        columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect();
+    if numeric.runs.is_some() {
+        columns.iter_mut().for_each(|(_, ratios)| ratios.resize(null.p.len() + RUN_CELLS, 1.0));
+    }
+    columns
+}
+
+/// Ratios of "more values are missing"; where they come in runs, of "runs begin more often and last longer".
+fn missing_column(null: &Null, runs: Option<Runs>, n: u64, streams: usize) -> Option<Vec<f64>> {
+    let Some(runs) = runs else { return null.rise(&[MISSING], CELL_ODDS, CELL_MIN) };
+    let events = |rows: u64| (streams.max(1) as f64 / UNSEEN_MISS).ln() / rows.max(1) as f64;
+    let missing = (null.p[MISSING] * n as f64).round() as u64;
+    let begun = bernoulli_upper(runs.begun(missing, n), events(n.saturating_sub(u64::from(runs.after))));
+    let again =
+        bernoulli_upper(f64::from(runs.again) / f64::from(runs.after.max(1)), events(u64::from(runs.after)));
+    let raised = |p: f64| p * CELL_ODDS / (1.0 - p + p * CELL_ODDS);
+    let mut ratios = null.pair(&[MISSING], begun, raised(begun).max(CELL_MIN))?;
+    let goes_on = raised(again);
+    ratios.extend([goes_on / again, (1.0 - goes_on) / (1.0 - again)]);
+    ratios.iter().all(|ratio| ratio.is_finite()).then_some(ratios)
 }
 
 /// Shifts to look for, in standard deviations: a geometric grid from what the reference resolves.

@@ -24,9 +24,11 @@ const SEASON_DEVIATIONS: f64 = 5.0;
 const RIDGE: f64 = 1e-9;
 /// Sum of the coefficients beyond which a level wanders; of those fitted on changes it is 1.
 const WANDERING: f64 = 0.999;
-/// Twice the 1% quantile of Dickey and Fuller's F for "no level and no drift": the log-likelihood ratio below
-/// which a level is taken to wander.
-const LEVEL_GAIN_MIN: f64 = 12.86;
+/// Log-likelihood ratio for "a level to return to" below which a level is taken to wander. Dickey and Fuller's F is
+/// half of it: its 1% quantile is 6.43, and a walk that is taken for a level costs alarms for as long as it is
+/// away, so far fewer than one in a hundred may be, also of walks whose variance moves. An AR(.95) shows its level in some
+/// 1,250 rows.
+const LEVEL_GAIN_MIN: f64 = 32.0;
 
 /// `x[t] = intercept + sum coefficient * x[t - lag]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,9 +87,23 @@ pub(crate) fn fit(series: &[f64], seasons: &[usize], find_seasons: bool) -> Opti
     let search = Search { seasons, find_seasons };
     let levels = search.fit(series, true)?;
     let changes: Vec<f64> = series.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let Some(wandering) = search.fit(&changes, false) else { return Some(levels) };
-    let gain = series.len() as f64 * (wandering.variance / levels.variance).ln();
-    Some(if gain < LEVEL_GAIN_MIN { wandering.of_levels() } else { levels })
+    if gain_of_a_level(&levels, &changes) >= LEVEL_GAIN_MIN {
+        return Some(levels);
+    }
+    Some(search.fit(&changes, false).map_or(levels, |wandering| wandering.of_levels()))
+}
+
+/// Twice the log-likelihood that a level to return to gains over changes that follow from as many changes before:
+/// with one lag less, those are the same prediction without a level.
+fn gain_of_a_level(levels: &Prediction, changes: &[f64]) -> f64 {
+    let mut lags: Vec<usize> = levels.terms.iter().map(|(lag, _)| *lag).collect();
+    let order = lags.iter().enumerate().take_while(|(i, lag)| **lag == i + 1).count();
+    if order > 0 {
+        lags.remove(order - 1);
+    }
+    let reach = lags.iter().copied().max().unwrap_or(0);
+    let nested = Data { series: changes, intercept: false }.least_squares(&lags, reach);
+    nested.map_or(f64::INFINITY, |(nested, rows)| rows as f64 * (nested.variance / levels.variance).ln())
 }
 
 /// Lags to try beyond the short ones.

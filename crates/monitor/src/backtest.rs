@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::budget::Budget;
 use crate::fit::{FitError, Seasons};
-use crate::monitor::{Monitor, MonitorConfig, MonitorError};
+use crate::monitor::{Monitor, MonitorConfig, MonitorError, Unsupported};
 use crate::reference::Reference;
 use crate::sample::{Rows, Sample};
 use crate::verification::Verification;
@@ -27,10 +27,12 @@ pub struct BacktestConfig {
 }
 
 impl BacktestConfig {
-    /// The first `reference_rows` of an ordered history as reference, one false alarm in `arl_samples` after it.
+    /// The first `reference_rows` of an ordered history as reference, one false alarm in `arl_samples` after it. A
+    /// run length that the reference does not support is refused: a person is there to read why.
     #[must_use]
     pub fn new(reference_rows: usize, arl_samples: f64) -> Self {
-        let monitor = MonitorConfig { budget: Budget::of_arl(arl_samples), ..MonitorConfig::default() };
+        let budget = Budget::of_arl(arl_samples);
+        let monitor = MonitorConfig { budget, unsupported: Unsupported::Refuse, ..MonitorConfig::default() };
         Self { reference_rows, monitor, seasons: Some(Seasons::default()) }
     }
 }

@@ -13,11 +13,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::alternative::{Alternative, LANES, Table, table};
+use crate::bins::MISSING;
 use crate::codec::{DecodeError, Reader, Writer, ensure};
+use crate::limiter::Limiter;
 use crate::ratio::decode;
-use crate::reference::{Reference, Stream};
+use crate::reference::{Numeric, Reference, Stream};
 use crate::sample::Sample;
-use crate::whitening::{Past, Whitening};
+use crate::whitening::{Past, Surprise, Whitening};
 
 /// Largest statistic, and product of a statistic and its age, that a stored state may hold.
 const STATISTIC_MAX: f32 = 1e36;
@@ -25,7 +27,11 @@ const STATISTIC_MAX: f32 = 1e36;
 const WAITING: u32 = 1 << 20;
 const DOCUMENT: &str = "detector state";
 const MAGIC: [u8; 4] = *b"EWDT";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Version of states without runs of missing values and holding of peace.
+const VERSION_BEFORE_LIMITS: u8 = 2;
+/// Samples that a stream holds its peace after its first drift alarm; doubled by each further one.
+pub(crate) const HOLD_OFF_SAMPLES: u64 = 128;
 
 /// Evidence that passed the threshold.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,6 +102,10 @@ pub struct Detector {
     state: State,
     /// What whitened streams remember.
     pasts: Vec<Option<Past>>,
+    /// Whether the latest value of a stream was missing; kept where that says something about the next.
+    missing: Vec<bool>,
+    /// Streams that hold their peace after an alarm.
+    limiter: Limiter,
     /// Cells of one sample, and the state before a block: reused so that quiet samples allocate nothing.
     cells: Vec<u32>,
     before: State,
@@ -157,6 +167,8 @@ impl Detector {
             samples: 0,
             state: State::new(tables.width),
             pasts: pasts(reference),
+            missing: vec![false; tables.lanes.len()],
+            limiter: Limiter::new(tables.lanes.len(), HOLD_OFF_SAMPLES),
             cells: vec![0; tables.lanes.len()],
             before: State::default(),
             sums: Vec::new(),
@@ -187,10 +199,24 @@ impl Detector {
         i: usize,
         cell: usize,
         value: f32,
-    ) -> (u32, Option<f32>) {
-        match (&stream.whitening, &mut self.pasts[i]) {
+    ) -> (u32, Option<Surprise>) {
+        let (judged, surprise) = match (&stream.whitening, &mut self.pasts[i]) {
             (Some(whitening), Some(past)) => surprise(whitening, past, value),
             _ => (cell as u32, None),
+        };
+        match stream.judged().numeric() {
+            Some(numeric) if numeric.runs.is_some() => (self.in_run(numeric, i, judged), surprise),
+            _ => (judged, surprise),
+        }
+    }
+
+    /// The cell of a value of a stream whose missing values come in runs.
+    fn in_run(&mut self, numeric: &Numeric, i: usize, judged: u32) -> u32 {
+        let before = std::mem::replace(&mut self.missing[i], judged == MISSING as u32);
+        match (before, self.missing[i]) {
+            (true, true) => numeric.bins.cells() as u32,
+            (true, false) => numeric.bins.cells() as u32 + 1,
+            _ => judged,
         }
     }
 
@@ -198,8 +224,10 @@ impl Detector {
     pub(crate) fn observe_cells(&mut self, cells: &[u32]) -> Option<Detection> {
         self.samples += 1;
         let mut sums = [0.0; LANES];
-        for (lane, cell) in self.tables.lanes.iter().zip(cells) {
-            if let Some(lane) = lane {
+        for (stream, (lane, cell)) in self.tables.lanes.iter().zip(cells).enumerate() {
+            if let Some(lane) = lane
+                && self.limiter.quiet_until[stream] <= self.samples
+            {
                 lane.step(&mut self.state, std::slice::from_ref(cell), std::slice::from_mut(&mut sums));
             }
         }
@@ -229,8 +257,11 @@ impl Detector {
         self.sums.clear();
         self.sums.resize(rows.len(), [0.0; LANES]);
         for (stream, lane) in self.tables.lanes.iter().enumerate() {
+            let quiet = self.limiter.quiet_until[stream].saturating_sub(self.samples + 1);
+            let quiet = usize::try_from(quiet).unwrap_or(usize::MAX).min(rows.len());
             if let Some(lane) = lane {
-                lane.step(&mut self.state, &cells.stream(stream)[rows.clone()], &mut self.sums);
+                let heard = &cells.stream(stream)[rows.start + quiet..rows.end];
+                lane.step(&mut self.state, heard, &mut self.sums[quiet..]);
             }
         }
     }
@@ -248,6 +279,7 @@ impl Detector {
             log10_threshold: self.log10_threshold(),
         };
         self.rearm();
+        self.limiter.admit(stream, self.samples);
         detection
     }
 
@@ -314,6 +346,8 @@ impl Detector {
         w.len(self.state.statistics.len());
         self.state.statistics.iter().chain(&self.state.ages).for_each(|value| w.f32(*value));
         self.pasts.iter().flatten().for_each(|past| past.write(&mut w));
+        self.missing.iter().for_each(|missing| w.u8(u8::from(*missing)));
+        self.limiter.write(&mut w);
         w.finish()
     }
 
@@ -322,7 +356,9 @@ impl Detector {
     /// # Errors
     /// The bytes are not such a state.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
-        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
+        let rested = bytes.get(MAGIC.len()) != Some(&VERSION_BEFORE_LIMITS);
+        let version = if rested { VERSION } else { VERSION_BEFORE_LIMITS };
+        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, version)?;
         let found = r.u64("fingerprint")?;
         if found != self.fingerprint {
             return Err(DecodeError::OtherReference { expected: self.fingerprint, found });
@@ -338,17 +374,26 @@ impl Detector {
         let state = State { statistics: read()?, ages: read()? };
         let past = |past: &Option<Past>| past.as_ref().map(|past| past.read(&mut r)).transpose();
         let pasts = self.pasts.iter().map(past).collect::<Result<Vec<_>, _>>()?;
+        let (mut missing, mut limiter) =
+            (vec![false; self.missing.len()], Limiter::new(self.missing.len(), HOLD_OFF_SAMPLES));
+        if rested {
+            for missing in &mut missing {
+                *missing = r.u8("missing")? != 0;
+            }
+            limiter.read(&mut r)?;
+        }
         r.finish()?;
-        (self.samples, self.state, self.pasts) = (samples, state, pasts);
+        (self.samples, self.state, self.pasts, self.missing, self.limiter) =
+            (samples, state, pasts, missing, limiter);
         Ok(())
     }
 }
 
 /// The surprise of a value and its cell; [`WAITING`] while the past is too short.
-fn surprise(whitening: &Whitening, past: &mut Past, value: f32) -> (u32, Option<f32>) {
+fn surprise(whitening: &Whitening, past: &mut Past, value: f32) -> (u32, Option<Surprise>) {
     let surprise = past.surprise(&whitening.filter, value);
     let numeric = whitening.surprises.numeric();
-    let cell = surprise.zip(numeric).map(|(z, numeric)| numeric.bins.cell(z) as u32);
+    let cell = surprise.zip(numeric).map(|(s, numeric)| numeric.bins.cell(s.deviations) as u32);
     (cell.unwrap_or(WAITING), surprise)
 }
 

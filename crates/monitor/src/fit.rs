@@ -3,11 +3,15 @@
 //! Deliberately missing: streaming. A fit happens where the model is trained, sorts each column and may use
 //! the memory that takes; [`MAX_REFERENCE_ROWS`] bounds it.
 
+use crate::alternative::Worth;
 use crate::bins::{Bins, FIRST_CLASS};
 use crate::reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 use crate::reference::{Reference, Stream, StreamKind};
+use crate::runs::Runs;
 use crate::sample::Sample;
+use crate::tail::Tails;
 use crate::verification::Verification;
+use crate::wander;
 use crate::whitening::{Filter, Whitening};
 
 /// Most rows a reference is fitted on; more add nothing that 32 bins could show.
@@ -65,7 +69,7 @@ impl Reference {
         rows: impl IntoIterator<Item = Sample<'a>>,
     ) -> Result<Self, FitError> {
         let columns = Columns::of(feature_names, classes, rows)?;
-        Ok(columns.assemble(feature_names, classes, |_, _| None))
+        Ok(columns.assemble(feature_names, classes, |_, _| (None, None)))
     }
 
     /// The same of rows in the order in which they came, one after the other at an even pace, so that numeric
@@ -81,7 +85,8 @@ impl Reference {
         seasons: &Seasons,
     ) -> Result<Self, FitError> {
         let columns = Columns::of(feature_names, classes, rows)?;
-        Ok(columns.assemble(feature_names, classes, |name, column| whiten(name, column, seasons)))
+        let order = |name: &str, column: &[f32]| (whiten(name, column, seasons), Runs::of(column));
+        Ok(columns.assemble(feature_names, classes, order))
     }
 }
 
@@ -104,12 +109,16 @@ impl Default for Seasons {
 fn whiten(name: &str, column: &[f32], seasons: &Seasons) -> Option<Box<Whitening>> {
     let filter = Filter::fit(column, &seasons.lags, seasons.find)?;
     let verification = Verification::of(column, &seasons.lags, seasons.find);
-    if filter.is_trivial() && verification.is_clean() {
+    let surprises: Vec<f32> = filter.surprises(column).into_iter().flatten().collect();
+    let rows = surprises.len() as u64;
+    let (assumed, found) = (Worth::of_rows(rows), wander::worth(&surprises));
+    if filter.is_trivial() && verification.is_clean() && found == assumed {
         return None;
     }
-    let surprises: Vec<f32> = filter.surprises(column).into_iter().flatten().collect();
-    let surprises = surprise_stream(name, surprises);
-    Some(Box::new(Whitening { filter, surprises, verification }))
+    let worth = filter.worth(rows).min(found);
+    let runs = Runs::of(&surprises);
+    let surprises = numeric_stream(name, surprises, runs);
+    Some(Box::new(Whitening { filter, surprises, verification, worth }))
 }
 
 /// Rows turned into columns.
@@ -145,13 +154,13 @@ impl Columns {
         self,
         feature_names: &[String],
         classes: &[String],
-        whiten: impl Fn(&str, &[f32]) -> Option<Box<Whitening>>,
+        order: impl Fn(&str, &[f32]) -> (Option<Box<Whitening>>, Option<Runs>),
     ) -> Reference {
         let Self { features, confidence, predicted } = self;
         let n = confidence.len() as u64;
         let numeric = |name: &str, column: Vec<f32>| {
-            let whitening = whiten(name, &column);
-            Stream { whitening, ..numeric_stream(name, column) }
+            let (whitening, runs) = order(name, &column);
+            Stream { whitening, ..numeric_stream(name, column, runs) }
         };
         let named = feature_names.iter().zip(features);
         let mut streams: Vec<Stream> = named.map(|(name, column)| numeric(name, column)).collect();
@@ -194,27 +203,18 @@ fn check_row(row: usize, sample: &Sample<'_>, expected: usize, classes: usize) -
     }
 }
 
-/// A stream of values as they come.
-fn numeric_stream(name: &str, column: Vec<f32>) -> Stream {
-    stream_of(name, column, heaviness)
-}
-
-/// A stream of surprises: a moving variance has taken most of the weight out of their tails, and what is left is
-/// not told from an exponential one by as few exceedances.
-pub(crate) fn surprise_stream(name: &str, column: Vec<f32>) -> Stream {
-    stream_of(name, column, |_, _| 1.0)
-}
-
-fn stream_of(name: &str, column: Vec<f32>, heaviness: fn(&[f64], usize) -> f64) -> Stream {
+/// A stream of numbers: values as they come, or surprises. `runs` are its missing values', if it has an order.
+pub(crate) fn numeric_stream(name: &str, column: Vec<f32>, runs: Option<Runs>) -> Stream {
     let mut finite: Vec<f32> = column.iter().copied().filter(|v| v.is_finite()).collect();
     finite.sort_by(f32::total_cmp);
     let bins = Bins::of_sorted(&finite);
     let mut counts = vec![0; bins.cells()];
     column.into_iter().for_each(|value| counts[bins.cell(value)] += 1);
     let (mean, sd) = moments(&finite);
-    let tail_high = tail_scale(finite.iter().rev().map(|v| -f64::from(*v)), finite.len(), heaviness);
-    let tail_low = tail_scale(finite.iter().map(|v| f64::from(*v)), finite.len(), heaviness);
-    let kind = StreamKind::Numeric(Numeric { bins, mean, sd, tail_low, tail_high });
+    let tail_high = tail_scale(finite.iter().rev().map(|v| -f64::from(*v)), finite.len());
+    let tail_low = tail_scale(finite.iter().map(|v| f64::from(*v)), finite.len());
+    let tails = Some(Box::new(Tails::of_sorted(&finite)));
+    let kind = StreamKind::Numeric(Numeric { bins, mean, sd, tail_low, tail_high, tails, runs });
     Stream { name: name.to_owned(), kind, counts, whitening: None }
 }
 
@@ -229,65 +229,13 @@ fn moments(values: &[f32]) -> (f64, f64) {
 }
 
 /// Mean distance of the values strictly beyond the `sqrt(n)`-th most extreme one, most extreme first,
-/// enlarged by two standard errors and for a heavy tail; 0 if there are none.
+/// enlarged by two standard errors; 0 if there are none.
 ///
 /// Exceedances over a high threshold are nearly exponential: J. Pickands, Annals of Statistics 3 (1975).
-fn tail_scale(
-    extreme_first: impl Iterator<Item = f64> + Clone,
-    n: usize,
-    heaviness: fn(&[f64], usize) -> f64,
-) -> f64 {
+fn tail_scale(extreme_first: impl Iterator<Item = f64> + Clone, n: usize) -> f64 {
     let rank = (n as f64).sqrt().ceil() as usize;
     let Some(threshold) = extreme_first.clone().nth(rank) else { return 0.0 };
-    let beyond: Vec<f64> = extreme_first.map(|v| threshold - v).take_while(|excess| *excess > 0.0).collect();
-    if beyond.is_empty() {
-        return 0.0;
-    }
-    let count = beyond.len() as f64;
-    beyond.iter().sum::<f64>() / count * (1.0 + 2.0 / count.sqrt()) * heaviness(&beyond, n)
-}
-
-/// Fewer exceedances than this show no shape.
-const SHAPE_ROWS_MIN: usize = 10;
-
-/// How much farther than an exponential one a tail reaches between the once-in-`n` value and the
-/// once-in-`n`-squared one, per unit of its mean excess; 1 unless it is clearly heavy.
-///
-/// The excesses, largest first, are taken for generalised Pareto, and their shape is estimated less one standard
-/// error by probability-weighted moments: J. Hosking and J. Wallis, Technometrics 29 (1987).
-fn heaviness(excesses: &[f64], n: usize) -> f64 {
-    let k = excesses.len() as f64;
-    if excesses.len() < SHAPE_ROWS_MIN {
-        return 1.0;
-    }
-    let mean = excesses.iter().sum::<f64>() / k;
-    let weighted = excesses.iter().zip(0u32..).map(|(excess, rank)| excess * f64::from(rank) / (k - 1.0));
-    let shape = 2.0 - mean / (mean - 2.0 * weighted.sum::<f64>() / k) - 1.0 / k.sqrt();
-    if shape.is_nan() || shape <= 0.01 {
-        return 1.0;
-    }
-    let (shape, n) = (shape.min(SHAPE_MAX), n as f64);
-    ((1.0 - shape) * ((k * n).powf(shape) - k.powf(shape)) / (shape * n.ln())).max(1.0)
-}
-
-/// Shapes beyond have no mean to speak of.
-const SHAPE_MAX: f64 = 0.9;
-
-#[cfg(test)]
-mod tests {
-    use super::heaviness;
-
-    /// Quantiles of a generalised Pareto tail, largest first.
-    fn tail(shape: f64) -> Vec<f64> {
-        let excess = |p: f64| if shape > 0.0 { (p.powf(-shape) - 1.0) / shape } else { -p.ln() };
-        (0..100).map(|i| excess((f64::from(i) + 0.5) / 100.0)).collect()
-    }
-
-    #[test]
-    fn only_heavy_tails_reach_farther() {
-        assert_eq!(heaviness(&tail(0.0), 10_000), 1.0);
-        let (student, wild) = (heaviness(&tail(0.33), 10_000), heaviness(&tail(0.8), 10_000));
-        assert!(student > 3.0 && student < 30.0 && wild > 3.0 * student, "{student} {wild}");
-        assert_eq!(heaviness(&tail(0.8)[..5], 10_000), 1.0);
-    }
+    let beyond = extreme_first.map(|v| threshold - v).take_while(|excess| *excess > 0.0);
+    let (count, sum) = beyond.fold((0.0, 0.0), |(count, sum), excess| (count + 1.0, sum + excess));
+    if count > 0.0 { sum / count * (1.0 + 2.0 / f64::sqrt(count)) } else { 0.0 }
 }

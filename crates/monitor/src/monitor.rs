@@ -11,7 +11,7 @@ use crate::alarm::{Alarm, StreamEvidence, decay_alarm, drift_alarm};
 use crate::budget::{Budget, BudgetError};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::detector::{Block, Detection, Detector};
-use crate::outlier::{self, Limiter, Watch};
+use crate::outlier::{self, Watch};
 use crate::performance::{DecayDetector, LabelWindow};
 use crate::profile::Profile;
 use crate::reference::Reference;
@@ -47,8 +47,7 @@ pub struct MonitorConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unsupported {
-    /// Judge single values by the supported run length. Their alarms show the lower threshold they passed, and
-    /// may be more than the budget if the tail is heavier than it looked.
+    /// Judge single values by the supported run length; their alarms show the lower threshold they passed.
     #[default]
     Clamp,
     /// Make no monitor.
@@ -280,8 +279,7 @@ impl Monitor {
         w.bytes(&self.detector.to_bytes());
         w.u64(self.drift_quiet_until);
         w.len(self.watch.limiter.quiet_until.len());
-        self.watch.limiter.quiet_until.iter().for_each(|sample| w.u64(*sample));
-        self.watch.limiter.alarms.iter().for_each(|count| w.u32(*count));
+        self.watch.limiter.write(&mut w);
         self.window.write(&mut w);
         w.u64(self.decay_quiet_until);
         w.u8(u8::from(self.decay.is_some()));
@@ -310,7 +308,9 @@ impl Monitor {
             .map_err(|_| DecodeError::Invalid { what: "shape of the profile" })?;
         next.detector.restore(r.bytes("detector", MAX_PART_BYTES)?)?;
         next.drift_quiet_until = r.u64("hold-off")?;
-        next.watch.limiter = read_limiter(&mut r, self.reference.streams.len())?;
+        let streams = self.reference.streams.len();
+        ensure(r.len("outlier limits", streams)? == streams, "outlier limits")?;
+        next.watch.limiter.read(&mut r)?;
         next.window = LabelWindow::read(self.config.accuracy_window, &mut r)?;
         next.decay_quiet_until = r.u64("hold-off")?;
         next.decay = self.read_decay(&mut r)?;
@@ -330,13 +330,6 @@ impl Monitor {
         let restored = self.decay.as_ref().unwrap_or(&shape).read(r)?;
         Ok(self.decay.is_some().then_some(restored))
     }
-}
-
-fn read_limiter(r: &mut Reader<'_>, streams: usize) -> Result<Limiter, DecodeError> {
-    ensure(r.len("outlier limits", streams)? == streams, "outlier limits")?;
-    let quiet_until = (0..streams).map(|_| r.u64("outlier limits")).collect::<Result<_, _>>()?;
-    let alarms = (0..streams).map(|_| r.u32("outlier limits")).collect::<Result<_, _>>()?;
-    Ok(Limiter { quiet_until, alarms })
 }
 
 fn not_negative(field: &'static str, value: f64) -> Result<(), MonitorError> {

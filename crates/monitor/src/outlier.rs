@@ -1,27 +1,31 @@
 //! The first impossible value, on the same sample.
 //!
-//! A finite value is impossible if it lies beyond the reference's support by more than `margin` ranges *and*
-//! by more than the tail's own scale explains at the budget: with exponential exceedances of mean `beta`, a
-//! distance `d` beyond the largest of `n` values has probability about `exp(-d / beta) / n`. A non-finite or
-//! missing value is impossible if the reference never had one. A feature that was constant has no scale; for
-//! it only non-finite values count, and the detector watches for the rest.
+//! A finite value is impossible if it lies beyond the reference's support by more than `margin` ranges *and* is
+//! rarer than the budget allows in the heaviest tail that the reference makes plausible ([`crate::tail`]). A
+//! non-finite or missing value is impossible if the reference never had one. A feature that was constant has no
+//! scale; for it only non-finite values count, and the detector watches for the rest.
 //!
 //! Limit: after an alarm a stream holds its peace for [`HOLD_OFF_SAMPLES`], then twice as long, and so on;
 //! the profile counts every value all the same.
 //!
-//! A whitened stream is checked by its surprise too: its change from what its past let expect, in units of its
-//! recent spread. One whose level wanders is checked by nothing else, for its support says nothing about
-//! tomorrow.
+//! The support of a stream whose values follow from each other says little about tomorrow, so a whitened one is
+//! checked by its surprise instead: its change from what its past let expect, in units of its recent spread. Where
+//! the level wanders, a jump from within the support to `margin` ranges beyond it is two oddities in one; for it
+//! the surprise needs to be rare only in an exponential tail.
 
 use crate::alarm::{Alarm, outlier_alarm};
 use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY};
+use crate::limiter::Limiter;
 use crate::reference::{Numeric, Reference, Stream};
+use crate::whitening::{Surprise, Whitening};
 
 /// Samples that a stream holds its peace after its first alarm; doubled by each further one.
 pub const HOLD_OFF_SAMPLES: u64 = 1_000;
 /// Reference ranges beyond the support that a value may lie without alarm, by default.
 pub const DEFAULT_MARGIN: f64 = 0.25;
-const DOUBLINGS_MAX: u32 = 30;
+/// A jump out of the support is asked for no more than one in this many times the squared rows in an exponential
+/// tail: leaving the support at all is the rest of the evidence.
+const EXPONENTIAL_TRUST: f64 = 16.0;
 
 /// A value that the reference says is impossible.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,12 +53,12 @@ pub fn check(
 ) -> Option<Outlier> {
     let described = reference.streams.get(stream)?;
     let numeric = described.numeric()?;
-    let wanders = described.whitening.as_ref().is_some_and(|whitening| whitening.filter.prediction.wanders());
+    let rare = || {
+        let alone = described.whitening.is_none() && beyond(numeric, f64::from(value)) > margin;
+        alone.then(|| rare(numeric, reference.n, value, arl_samples * tests(reference))).flatten()
+    };
     check_cell(described, numeric, numeric.bins.cell(value), value)
-        .or_else(|| {
-            let rarity = arl_samples * tests(reference);
-            if wanders { None } else { finite(numeric, reference.n, value, margin, rarity) }
-        })
+        .or_else(rare)
         .map(|log10_evidence| Outlier { stream, value, surprise: None, log10_evidence })
 }
 
@@ -62,16 +66,29 @@ pub fn check(
 fn check_surprise(
     reference: &Reference,
     stream: usize,
-    (value, surprise): (f32, f32),
+    (value, surprise): (f32, Surprise),
     margin: f64,
     arl_samples: f64,
 ) -> Option<Outlier> {
-    let surprises = &reference.streams.get(stream)?.whitening.as_ref()?.surprises;
-    let rarity = arl_samples * tests(reference);
-    finite(surprises.numeric()?, surprises.rows(), surprise, margin, rarity).map(|log10_evidence| Outlier {
+    let described = reference.streams.get(stream)?;
+    let Whitening { filter, surprises, .. } = described.whitening.as_deref()?;
+    let (numeric, rows) = (surprises.numeric()?, surprises.rows());
+    let (rarity, deviations) = (arl_samples * tests(reference), surprise.deviations);
+    if !value.is_finite() || beyond(numeric, f64::from(deviations)) <= margin {
+        return None;
+    }
+    let trusted = rarity.min((rows as f64).powi(2) * EXPONENTIAL_TRUST);
+    let jumped = || {
+        let support = described.numeric()?;
+        let left = beyond(support, surprise.expected) <= 0.0 && beyond(support, f64::from(value)) > margin;
+        (left && filter.prediction.wanders())
+            .then(|| exponential(numeric, rows, deviations, trusted))
+            .flatten()
+    };
+    rare(numeric, rows, deviations, rarity).or_else(jumped).map(|log10_evidence| Outlier {
         stream,
         value,
-        surprise: Some(surprise),
+        surprise: Some(deviations),
         log10_evidence,
     })
 }
@@ -118,17 +135,28 @@ fn check_cell(stream: &Stream, numeric: &Numeric, cell: usize, value: f32) -> Op
     (special && stream.counts[cell] == 0 && !stream.is_silent()).then_some(f64::INFINITY)
 }
 
-fn finite(numeric: &Numeric, n: u64, value: f32, margin: f64, rarity: f64) -> Option<f64> {
+/// How far beyond the support `value` lies, in ranges of the support; not positive inside, for what is no number,
+/// and without a range.
+fn beyond(numeric: &Numeric, value: f64) -> f64 {
     let (min, max) = numeric.bins.support();
-    if !value.is_finite() || min >= max {
-        return None;
-    }
+    let (min, max) = (f64::from(min), f64::from(max));
+    if min < max && value.is_finite() { (min - value).max(value - max) / (max - min) } else { 0.0 }
+}
+
+/// Evidence against `value` if it is rarer than one in `rarity`.
+fn rare(numeric: &Numeric, n: u64, value: f32, rarity: f64) -> Option<f64> {
+    let Some(tails) = &numeric.tails else { return exponential(numeric, n, value, rarity) };
+    let evidence = tails.log10_rarity(f64::from(value));
+    (evidence > rarity.log10()).then_some(evidence)
+}
+
+/// The same if exceedances over the support are exponential: with a mean of `beta`, a distance `d` beyond the
+/// largest of `n` values has probability about `exp(-d / beta) / n`.
+fn exponential(numeric: &Numeric, n: u64, value: f32, rarity: f64) -> Option<f64> {
+    let (min, max) = numeric.bins.support();
     let (min, max, value) = (f64::from(min), f64::from(max), f64::from(value));
     let (beyond, scale) =
         if value < min { (min - value, numeric.tail_low) } else { (value - max, numeric.tail_high) };
-    if beyond <= margin * (max - min) {
-        return None;
-    }
     let nats = if scale > 0.0 { beyond / scale } else { f64::INFINITY };
     (nats + (n as f64).ln() > rarity.ln()).then_some((nats + (n as f64).ln()) / std::f64::consts::LN_10)
 }
@@ -143,7 +171,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(streams: usize, margin: f64, arl_samples: f64) -> Self {
-        Self { limiter: Limiter::new(streams), margin, arl_samples }
+        Self { limiter: Limiter::new(streams, HOLD_OFF_SAMPLES), margin, arl_samples }
     }
 
     /// Judges a value and its surprise, one of which lies in a cell the reference never saw.
@@ -152,7 +180,7 @@ impl Watch {
         &mut self,
         reference: &Reference,
         stream: usize,
-        (value, surprise): (f32, Option<f32>),
+        (value, surprise): (f32, Option<Surprise>),
         sample: u64,
     ) -> Option<Alarm> {
         let alone = || check(reference, stream, value, self.margin, self.arl_samples);
@@ -161,30 +189,6 @@ impl Watch {
         let outlier = alone().or_else(|| changed(surprise?))?;
         let admitted = self.limiter.admit(stream, sample);
         admitted.then(|| outlier_alarm(&reference.streams[stream], outlier, sample, self.arl_samples))
-    }
-}
-
-/// Holds each stream's peace after an alarm.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Limiter {
-    pub(crate) quiet_until: Vec<u64>,
-    pub(crate) alarms: Vec<u32>,
-}
-
-impl Limiter {
-    pub(crate) fn new(streams: usize) -> Self {
-        Self { quiet_until: vec![0; streams], alarms: vec![0; streams] }
-    }
-
-    /// Whether an alarm of `stream` at `sample` may be raised; if so it counts.
-    pub(crate) fn admit(&mut self, stream: usize, sample: u64) -> bool {
-        if sample < self.quiet_until[stream] {
-            return false;
-        }
-        let hold_off = HOLD_OFF_SAMPLES << self.alarms[stream].min(DOUBLINGS_MAX);
-        self.quiet_until[stream] = sample.saturating_add(hold_off);
-        self.alarms[stream] = self.alarms[stream].saturating_add(1);
-        true
     }
 }
 
@@ -243,12 +247,5 @@ mod tests {
         let share = |level: f64| values.iter().filter(|v| p(**v).is_some_and(|p| p <= level)).count();
         assert!([0.1, 0.2, 0.5].iter().all(|level| share(*level) as f64 <= level * 1_000.0));
         assert!(share(0.2) > 100);
-    }
-
-    #[test]
-    fn alarms_of_a_stream_thin_out() {
-        let mut limiter = Limiter::new(1);
-        let raised: Vec<u64> = (1..20_000).filter(|sample| limiter.admit(0, *sample)).collect();
-        assert_eq!(raised, [1, 1_001, 3_001, 7_001, 15_001]);
     }
 }

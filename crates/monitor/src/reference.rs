@@ -11,7 +11,9 @@ use crate::alternative::Worth;
 use crate::bins::{BELOW, Bins, FIRST_CLASS, MISSING, UNSEEN_CLASS};
 use crate::codec::{DecodeError, Reader, Writer, ensure, fingerprint};
 use crate::detector::Tables;
+use crate::runs::Runs;
 use crate::sample::{Rows, Sample};
+use crate::tail::Tails;
 use crate::verification::Verification;
 use crate::whitening::{Filter, Whitening};
 
@@ -31,6 +33,8 @@ const MAGIC: [u8; 4] = *b"EWRF";
 const VERSION: u8 = 1;
 /// Version of references with whitened streams.
 const VERSION_ORDERED: u8 = 2;
+/// Version of references whose tails have a shape.
+const VERSION_TAILS: u8 = 3;
 const KIND_NUMERIC: u8 = 0;
 const KIND_CATEGORICAL: u8 = 1;
 
@@ -69,6 +73,10 @@ pub struct Numeric {
     pub tail_low: f64,
     /// See `tail_low`.
     pub tail_high: f64,
+    /// Shape of both tails; none in references of versions 1 and 2.
+    pub(crate) tails: Option<Box<Tails>>,
+    /// How missing values follow each other, if they come in runs.
+    pub(crate) runs: Option<Runs>,
 }
 
 impl Stream {
@@ -131,7 +139,7 @@ impl Stream {
     /// How many independent rows it is worth.
     pub(crate) fn worth(&self) -> Worth {
         match &self.whitening {
-            Some(whitening) => whitening.filter.worth(whitening.surprises.rows()),
+            Some(whitening) => whitening.worth,
             None => Worth::of_rows(self.rows()),
         }
     }
@@ -197,14 +205,15 @@ impl Reference {
         self.n
     }
 
-    /// Longest run length that a single value can be judged by: the square of the number of rows.
+    /// Longest run length that this reference supports: the fourth power of its rows.
     ///
-    /// How rare a value beyond every reference row is follows from the tail's own scale, and a tail of `sqrt(n)`
-    /// rows is not to be trusted beyond about `1 / n^2`. Drift rests on many samples and needs no such step; its
-    /// threshold holds whatever the run length, for nulls that the reference's confidence region covers.
+    /// What is rarer than any reference row follows from the shape of its tails ([`crate::outlier`]). Shapes were
+    /// measured to hold the budget that far (`benches/false_alarms.rs`); further out nothing was. Drift rests on
+    /// many samples and needs no such step; its threshold holds whatever the run length, for nulls that the
+    /// reference's confidence region covers.
     #[must_use]
     pub fn supported_arl(&self) -> f64 {
-        (self.n as f64).powi(2).min(crate::MAX_ARL)
+        (self.n as f64).powi(4).min(crate::MAX_ARL)
     }
 
     /// Tells references apart; profiles and states carry it.
@@ -261,18 +270,29 @@ impl Reference {
         }
     }
 
-    /// The stored form: version 1, or 2 if a stream is whitened.
+    /// Version 3, or that of the bytes it was read from: a reference keeps its fingerprint.
+    fn version(&self) -> u8 {
+        if self.streams.iter().filter_map(Stream::numeric).any(|numeric| numeric.tails.is_some()) {
+            VERSION_TAILS
+        } else if self.streams.iter().any(|stream| stream.whitening.is_some()) {
+            VERSION_ORDERED
+        } else {
+            VERSION
+        }
+    }
+
+    /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let ordered = self.streams.iter().any(|stream| stream.whitening.is_some());
-        let mut w = Writer::new(MAGIC, if ordered { VERSION_ORDERED } else { VERSION });
+        let version = self.version();
+        let mut w = Writer::new(MAGIC, version);
         w.u64(self.n);
         w.len(self.features);
         w.len(self.streams.len());
         for stream in &self.streams {
             write_stream(&mut w, stream);
-            if ordered {
-                write_whitening(&mut w, stream.whitening.as_deref());
+            if version >= VERSION_ORDERED {
+                write_whitening(&mut w, stream.whitening.as_deref(), version);
             }
         }
         w.finish()
@@ -283,8 +303,8 @@ impl Reference {
     /// # Errors
     /// The bytes are not a reference of a known version, or hold values that no fit produces.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let version =
-            if bytes.get(MAGIC.len()) == Some(&VERSION_ORDERED) { VERSION_ORDERED } else { VERSION };
+        let found = bytes.get(MAGIC.len()).copied().unwrap_or(VERSION_TAILS);
+        let version = if (VERSION..=VERSION_TAILS).contains(&found) { found } else { VERSION_TAILS };
         let mut r = Reader::new(bytes, DOCUMENT, MAGIC, version)?;
         let n = r.u64("rows")?;
         ensure(n > 0 && n <= crate::MAX_REFERENCE_ROWS as u64, "rows")?;
@@ -292,9 +312,9 @@ impl Reference {
         let len = r.len("streams", MAX_STREAMS)?;
         let mut streams = Vec::with_capacity(len);
         for _ in 0..len {
-            let stream = read_stream(&mut r, n)?;
+            let stream = read_stream(&mut r, n, version)?;
             let whitening =
-                if version == VERSION_ORDERED { read_whitening(&mut r, &stream, n)? } else { None };
+                if version >= VERSION_ORDERED { read_whitening(&mut r, &stream, n, version)? } else { None };
             streams.push(Stream { whitening, ..stream });
         }
         r.finish()?;
@@ -332,11 +352,14 @@ fn write_stream(w: &mut Writer, stream: &Stream) {
     stream.counts.iter().for_each(|count| w.varint(*count));
 }
 
-fn write_whitening(w: &mut Writer, whitening: Option<&Whitening>) {
+fn write_whitening(w: &mut Writer, whitening: Option<&Whitening>, version: u8) {
     w.u8(u8::from(whitening.is_some()));
     if let Some(whitening) = whitening {
         whitening.filter.write(w);
         whitening.verification.write(w);
+        if version >= VERSION_TAILS {
+            whitening.worth.write(w);
+        }
         w.u64(whitening.surprises.rows());
         write_stream(w, &whitening.surprises);
     }
@@ -346,6 +369,7 @@ fn read_whitening(
     r: &mut Reader<'_>,
     stream: &Stream,
     rows: u64,
+    version: u8,
 ) -> Result<Option<Box<Whitening>>, DecodeError> {
     let present = r.u8("whitening")?;
     ensure(present == 0 || present == 1 && stream.numeric().is_some(), "whitening")?;
@@ -354,11 +378,13 @@ fn read_whitening(
     }
     let filter = Filter::read(r)?;
     let verification = Verification::read(r)?;
+    let worth = if version >= VERSION_TAILS { Some(Worth::read(r)?) } else { None };
     let n = r.u64("surprises")?;
     ensure(n <= rows, "surprises")?;
-    let surprises = read_stream(r, n)?;
+    let surprises = read_stream(r, n, version)?;
     ensure(surprises.numeric().is_some(), "surprises")?;
-    Ok(Some(Box::new(Whitening { filter, surprises, verification })))
+    let worth = worth.unwrap_or_else(|| filter.worth(n));
+    Ok(Some(Box::new(Whitening { filter, surprises, verification, worth })))
 }
 
 fn write_numeric(w: &mut Writer, numeric: &Numeric) {
@@ -369,6 +395,10 @@ fn write_numeric(w: &mut Writer, numeric: &Numeric) {
     w.u8(numeric.bins.edges().len() as u8);
     numeric.bins.edges().iter().for_each(|edge| w.f32(*edge));
     [numeric.mean, numeric.sd, numeric.tail_low, numeric.tail_high].into_iter().for_each(|v| w.f64(v));
+    if let Some(tails) = &numeric.tails {
+        tails.write(w);
+        Runs::write(numeric.runs.as_ref(), w);
+    }
 }
 
 fn write_classes(w: &mut Writer, classes: &[String]) {
@@ -377,11 +407,11 @@ fn write_classes(w: &mut Writer, classes: &[String]) {
     classes.iter().for_each(|class| w.str(class));
 }
 
-fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<Stream, DecodeError> {
+fn read_stream(r: &mut Reader<'_>, n: u64, version: u8) -> Result<Stream, DecodeError> {
     let name = r.str("name of a stream", MAX_NAME_BYTES)?;
     let (kind, cells) = match r.u8("kind of a stream")? {
         KIND_NUMERIC => {
-            let numeric = read_numeric(r)?;
+            let numeric = read_numeric(r, version)?;
             let cells = numeric.bins.cells();
             (StreamKind::Numeric(numeric), cells)
         }
@@ -400,7 +430,7 @@ fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<Stream, DecodeError> {
     Ok(Stream { name, kind, counts, whitening: None })
 }
 
-fn read_numeric(r: &mut Reader<'_>) -> Result<Numeric, DecodeError> {
+fn read_numeric(r: &mut Reader<'_>, version: u8) -> Result<Numeric, DecodeError> {
     let (min, max) = (r.f32("support")?, r.f32("support")?);
     let len = usize::from(r.u8("edges")?);
     let edges = (0..len).map(|_| r.f32("edges")).collect::<Result<Vec<_>, _>>()?;
@@ -415,7 +445,10 @@ fn read_numeric(r: &mut Reader<'_>) -> Result<Numeric, DecodeError> {
         mean.abs() <= limit && [sd, tail_low, tail_high].iter().all(|v| (0.0..=limit).contains(v)),
         "moments",
     )?;
-    Ok(Numeric { bins, mean, sd, tail_low, tail_high })
+    let shaped = version >= VERSION_TAILS;
+    let tails = if shaped { Some(Box::new(Tails::read(r)?)) } else { None };
+    let runs = if shaped { Runs::read(r)? } else { None };
+    Ok(Numeric { bins, mean, sd, tail_low, tail_high, tails, runs })
 }
 
 fn read_classes(r: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {

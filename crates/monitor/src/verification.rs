@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alternative::{Worth, table};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
-use crate::fit::surprise_stream;
+use crate::fit::numeric_stream;
 use crate::ratio::decode;
 use crate::whitening::Filter;
 
@@ -95,7 +95,7 @@ impl Verification {
 
 /// The largest evidence that a detector of the `fitted` values finds in the `held_back` ones.
 fn largest_evidence(fitted: Vec<f32>, worth: Worth, held_back: &[f32]) -> f64 {
-    let stream = surprise_stream("", fitted);
+    let stream = numeric_stream("", fitted, None);
     let Some(numeric) = stream.numeric() else { return 0.0 };
     let Some(table) = table(&stream, worth, 1) else { return 0.0 };
     let alternatives = table.alternatives.len();

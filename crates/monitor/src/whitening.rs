@@ -27,6 +27,15 @@ pub(crate) struct Whitening {
     /// Surprises of the reference.
     pub(crate) surprises: Stream,
     pub(crate) verification: Verification,
+    pub(crate) worth: Worth,
+}
+
+/// A value against what its past let expect.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Surprise {
+    /// Deviations from what was expected; what is no finite number stays what it is.
+    pub(crate) deviations: f32,
+    pub(crate) expected: f64,
 }
 
 /// Turns values into surprises.
@@ -79,7 +88,7 @@ impl Filter {
     /// The surprise of each value; none while the past is too short.
     pub(crate) fn surprises(&self, series: &[f32]) -> Vec<Option<f32>> {
         let mut past = Past::new(self);
-        series.iter().map(|value| past.surprise(self, *value)).collect()
+        series.iter().map(|value| past.surprise(self, *value).map(|surprise| surprise.deviations)).collect()
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
@@ -148,19 +157,21 @@ impl Past {
             .then(|| filter.prediction.intercept + terms.map(|(lag, c)| c * ago(*lag)).sum::<f64>())
     }
 
-    /// Takes the next value; returns its surprise. What is no finite number stays what it is.
-    pub(crate) fn surprise(&mut self, filter: &Filter, value: f32) -> Option<f32> {
+    /// Takes the next value; returns its surprise.
+    pub(crate) fn surprise(&mut self, filter: &Filter, value: f32) -> Option<Surprise> {
         let predicted = self.predicted(filter);
         let known = if value.is_finite() { Some(f64::from(value)) } else { predicted };
         let held = known.unwrap_or(f64::midpoint(f64::from(filter.low), f64::from(filter.high)));
         self.push((held as f32).clamp(filter.low, filter.high));
         if !value.is_finite() {
-            return Some(value);
+            return Some(Surprise { deviations: value, expected: f64::NAN });
         }
-        let z = (f64::from(value) - predicted?) / self.deviation;
+        let expected = predicted?;
+        let z = (f64::from(value) - expected) / self.deviation;
         let surprise = z / self.variance.sqrt();
         self.variance = filter.volatility.next(self.variance, z);
-        Some(surprise.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32)
+        let deviations = surprise.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+        Some(Surprise { deviations, expected })
     }
 
     fn push(&mut self, value: f32) {

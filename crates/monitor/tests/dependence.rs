@@ -128,7 +128,7 @@ fn leftover_dependence_raises_the_threshold() {
 
 #[test]
 fn independent_rows_in_order_are_judged_as_they_come() {
-    let rows = Source::new(4).rows(3_000, |s| s.gaussian_row(2));
+    let rows = Source::new(14).rows(3_000, |s| s.gaussian_row(2));
     let ordered =
         Reference::fit_ordered(&names(2), &[], rows.iter().map(|row| sample(row)), &Seasons::default());
     assert_eq!(ordered.unwrap(), fit(&rows));

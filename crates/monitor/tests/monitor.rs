@@ -144,13 +144,14 @@ fn a_budget_beyond_the_reference_is_refused_if_so_wished() {
         unsupported: Unsupported::Refuse,
         ..MonitorConfig::default()
     };
-    assert_eq!(reference().supported_arl(), 4e6);
-    assert!(Monitor::new(reference(), refuse(3.9e6)).is_ok());
-    let refused = Monitor::new(reference(), refuse(1e7)).unwrap_err();
-    assert!(matches!(refused, MonitorError::Unsupported { supported: 4e6, .. }));
-    assert!(refused.to_string().contains("supports one in 4.0e6"), "{refused}");
-    let alarms = monitor().observe(&sample(&[0.0, 900.0, 0.0]));
-    assert!((alarms[0].log10_threshold - (4e6f64 / 0.25).log10()).abs() < 1e-9, "{alarms:?}");
+    assert_eq!(reference().supported_arl(), 1.6e13);
+    assert!(Monitor::new(reference(), refuse(1.5e13)).is_ok());
+    let refused = Monitor::new(reference(), refuse(1e14)).unwrap_err();
+    assert!(matches!(refused, MonitorError::Unsupported { supported: 1.6e13, .. }));
+    assert!(refused.to_string().contains("supports one in 1.6e13"), "{refused}");
+    let clamped = MonitorConfig { unsupported: Unsupported::Clamp, ..refuse(1e14) };
+    let alarms = Monitor::new(reference(), clamped).unwrap().observe(&sample(&[0.0, 1e9, 0.0]));
+    assert!((alarms[0].log10_threshold - (1.6e13f64 / 0.25).log10()).abs() < 1e-9, "{alarms:?}");
 }
 
 #[test]

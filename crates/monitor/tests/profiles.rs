@@ -2,11 +2,17 @@
 
 use edgeward_monitor::{
     DecodeError, Detector, FitError, Monitor, MonitorConfig, Profile, ProfileError, Reference, Sample,
+    Seasons,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
 
 const REFERENCE_V1: &[u8] = include_bytes!("golden/reference-v1.bin");
+/// Three streams in order: whitened by version 2, with shapes of tails, worth and runs since version 3.
+const REFERENCE_V2: &[u8] = include_bytes!("golden/reference-v2.bin");
+const REFERENCE_V3: &[u8] = include_bytes!("golden/reference-v3.bin");
+/// State of a monitor of [`REFERENCE_V2`] after 300 rows.
+const MONITOR_V1: &[u8] = include_bytes!("golden/monitor-v1.bin");
 const PROFILE_V1: &[u8] = include_bytes!("golden/profile-v1.bin");
 
 fn names(features: usize) -> Vec<String> {
@@ -129,21 +135,60 @@ proptest! {
     }
 }
 
-/// The golden files hold [`reference`] and the profile of [`fixed_rows`], as the first build wrote them.
+/// The golden files of version 1 hold [`reference`] and the profile of [`fixed_rows`], as the first build wrote them.
 #[test]
-fn version_1_is_written_and_read_as_ever() {
-    let reference = reference();
+fn version_1_is_read_as_ever_and_written_back() {
+    let reference = Reference::from_bytes(REFERENCE_V1).unwrap();
     assert_eq!(reference.to_bytes(), REFERENCE_V1);
-    assert_eq!(Reference::from_bytes(REFERENCE_V1).unwrap(), reference);
+    let refitted = self::reference();
+    assert_eq!(reference.streams()[0].counts(), refitted.streams()[0].counts());
     let profile = profile(&reference, &fixed_rows());
     assert_eq!(profile.to_bytes(), PROFILE_V1);
     assert_eq!(Profile::from_bytes(PROFILE_V1).unwrap(), profile);
 }
 
 #[test]
+fn later_versions_of_a_reference_are_read_and_written_back() {
+    for golden in [REFERENCE_V2, REFERENCE_V3] {
+        let reference = Reference::from_bytes(golden).unwrap();
+        assert_eq!(reference.to_bytes(), golden);
+        assert_eq!(reference.streams().len(), 3);
+    }
+    let refitted = ordered();
+    let stored = Reference::from_bytes(REFERENCE_V3).unwrap();
+    let counts =
+        |reference: &Reference| reference.streams().iter().map(|s| s.counts().to_vec()).collect::<Vec<_>>();
+    assert_eq!(counts(&stored), counts(&refitted));
+    assert_eq!(Reference::from_bytes(&refitted.to_bytes()).unwrap(), refitted);
+}
+
+#[test]
+fn a_monitor_takes_up_the_state_of_an_earlier_version() {
+    let reference = Arc::new(Reference::from_bytes(REFERENCE_V2).unwrap());
+    let mut monitor = Monitor::new(reference, MonitorConfig::default()).unwrap();
+    monitor.restore(MONITOR_V1).unwrap();
+    assert_eq!((monitor.samples(), monitor.profile().n()), (300, 300));
+}
+
+/// A day of 24 rows and gaps in runs.
+fn ordered() -> Reference {
+    let rows: Vec<[f32; 2]> = (0..1_000u16)
+        .map(|i| {
+            let day = f32::from(i % 24) + f32::from(i * 7 % 11) / 8.0;
+            [day, if i % 100 < 12 { f32::NAN } else { f32::from(i * 13 % 97) }]
+        })
+        .collect();
+    let samples = rows.iter().map(|row| Sample { features: row, predicted: None, confidence: None });
+    let seasons = Seasons { lags: vec![24], find: false };
+    Reference::fit_ordered(&names(2), &[], samples, &seasons).expect("rows are valid")
+}
+
+#[test]
 fn every_truncation_and_surplus_is_refused() {
-    for len in 0..REFERENCE_V1.len() {
-        assert!(Reference::from_bytes(&REFERENCE_V1[..len]).is_err(), "{len}");
+    for golden in [REFERENCE_V1, REFERENCE_V2, REFERENCE_V3] {
+        for len in 0..golden.len() {
+            assert!(Reference::from_bytes(&golden[..len]).is_err(), "{len}");
+        }
     }
     for len in 0..PROFILE_V1.len() {
         assert!(Profile::from_bytes(&PROFILE_V1[..len]).is_err(), "{len}");
