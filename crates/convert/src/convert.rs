@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::import::{ImportError, Imported, import};
 use crate::optimise::{OptimiseReport, optimise};
 use crate::parity::{self, Bounds, Parity, Verdict};
-use crate::quantise::{self, Int8Options, Judgement, QuantiseReport};
+use crate::quantise::{self, Half, Int8Options, Judgement, QuantiseError, QuantiseReport};
 
 /// The numeric type of a variant's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,13 +22,17 @@ pub enum Dtype {
     W8,
     /// float16 weights, float activations.
     F16,
+    /// bfloat16 weights, float activations.
+    Bf16,
     /// int8 weights and activations, calibrated on the sample rows.
     Int8,
+    /// int8 weights, activations turned into int8 call by call: for models of matrix products.
+    Int8Dynamic,
 }
 
 impl Dtype {
     /// All, in the order of their size as stored.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::W8, Self::Int8];
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::Bf16, Self::W8, Self::Int8, Self::Int8Dynamic];
 
     /// The name manifests use.
     #[must_use]
@@ -37,7 +41,9 @@ impl Dtype {
             Self::F32 => "f32",
             Self::W8 => "w8",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+            Self::Int8Dynamic => "int8_dynamic",
         }
     }
 }
@@ -220,8 +226,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn build(&self, engine: &dyn Engine, dtype: Dtype) -> Result<BuiltVariant, Refusal> {
-        let (model, quantise) = self.form(engine, dtype)?;
-        let onnx = onnx::encode(&model);
+        let (onnx, quantise) = self.form(engine, dtype)?;
         let (reference, original) = self.reference(engine)?;
         let parity = self.measure(engine, &*original, &onnx)?;
         let bounds = if dtype == Dtype::F32 { Bounds::exact() } else { self.bounds };
@@ -241,28 +246,38 @@ impl Job<'_> {
         })
     }
 
-    fn form(
+    /// The encoded form, and what became of the weights.
+    fn form(&self, engine: &dyn Engine, dtype: Dtype) -> Result<(Vec<u8>, Option<QuantiseReport>), Refusal> {
+        let (model, report) = match dtype {
+            Dtype::F32 if engine.takes_as_exported() && load(engine, &self.imported.onnx).is_ok() => {
+                return Ok((self.imported.onnx.clone(), None));
+            }
+            Dtype::F32 => return Ok((onnx::encode(self.optimised), None)),
+            Dtype::W8 => quantise::weights_int8(self.optimised),
+            Dtype::F16 => quantise::weights_half(self.optimised, Half::Float16),
+            Dtype::Bf16 => quantise::weights_half(self.optimised, Half::Bfloat16),
+            Dtype::Int8 | Dtype::Int8Dynamic => self.int8(engine, dtype)?,
+        }
+        .map_err(|error| error.to_string())?;
+        Ok((onnx::encode(&model), Some(report)))
+    }
+
+    fn int8(
         &self,
         engine: &dyn Engine,
         dtype: Dtype,
-    ) -> Result<(ModelProto, Option<QuantiseReport>), Refusal> {
-        let (model, report) = match dtype {
-            Dtype::F32 => return Ok((self.optimised.clone(), None)),
-            Dtype::W8 => quantise::weights_int8(self.optimised),
-            Dtype::F16 => quantise::weights_f16(self.optimised),
-            Dtype::Int8 => {
-                let (_, original) = self.reference(engine)?;
-                let mut judge = |model: &ModelProto| {
-                    let parity = self.measure(engine, &*original, &onnx::encode(model))?;
-                    let within = self.bounds.judge(&parity) == Verdict::Within;
-                    let flipped = parity.top1_agreement.map_or(0.0, |agreement| 1.0 - agreement);
-                    Ok(Judgement { within, distance: parity.rel_difference_max + flipped })
-                };
-                quantise::static_int8(self.optimised, engine, self.samples, self.int8, &mut judge)
-            }
-        }
-        .map_err(|error| error.to_string())?;
-        Ok((model, Some(report)))
+    ) -> Result<Result<(ModelProto, QuantiseReport), QuantiseError>, Refusal> {
+        let (_, original) = self.reference(engine)?;
+        let mut judge = |model: &ModelProto| {
+            let parity = self.measure(engine, &*original, &onnx::encode(model))?;
+            let within = self.bounds.judge(&parity) == Verdict::Within;
+            let flipped = parity.top1_agreement.map_or(0.0, |agreement| 1.0 - agreement);
+            Ok(Judgement { within, distance: parity.rel_difference_max + flipped })
+        };
+        Ok(match dtype {
+            Dtype::Int8Dynamic => quantise::dynamic_int8(self.optimised, self.int8, &mut judge),
+            _ => quantise::static_int8(self.optimised, engine, self.samples, self.int8, &mut judge),
+        })
     }
 
     /// What forms are compared with on `engine`.

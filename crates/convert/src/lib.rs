@@ -5,6 +5,7 @@
 //! - [`optimise`](mod@optimise): the same answers from a smaller graph.
 //! - [`quantise`]: fewer bits: smaller files, and faster ones where the engine computes in int8.
 //! - [`parity`]: does a form answer as the original does, on the engine it is for?
+//! - [`flops`](mod@flops): how much arithmetic one call is.
 //! - [`convert`](fn@convert): all of these by a plan; what fails its bounds is refused with the reason.
 //!
 //! The same input always gives the same bytes.
@@ -12,6 +13,7 @@
 //! Deliberately missing: training formats other than ONNX (export to it) and vendors' own converters.
 
 mod convert;
+pub mod flops;
 pub mod import;
 pub mod lower;
 pub mod optimise;

@@ -1,4 +1,5 @@
-//! Fewer bits: int8 weights (here), int8 activations too ([`static_int8`]), float16 weights ([`weights_f16`]).
+//! Fewer bits: int8 weights (here), int8 activations too ([`static_int8`], [`dynamic_int8`]), 16-bit weights
+//! ([`weights_half`]).
 //!
 //! int8 weights give 3 to 4 times smaller files and need no calibration data. The weights of `Gemm`, `MatMul` and `Conv` are stored as int8 with one FP32 scale per output channel and turned back
 //! into floats by `DequantizeLinear` (opset >= 13). Symmetric: `q = round(w / s)` with `s = max |w| / 127` over the
@@ -7,17 +8,21 @@
 
 mod activations;
 mod calibrate;
+mod dynamic;
 mod half;
 mod layers;
 mod prepare;
 mod range;
 mod rewrite;
 mod scheme;
+mod search;
 
 use std::collections::{BTreeMap, HashSet};
 
 pub use activations::{CALLS_MAX, Int8Options, Judge, Judgement, static_int8};
-pub use half::weights_f16;
+pub(crate) use calibrate::expose;
+pub use dynamic::{dynamic_int8, product_share};
+pub use half::{Half, weights_half};
 pub use range::Calibration;
 
 use edgeward_model::onnx::graph::{reads, subgraphs};

@@ -142,6 +142,9 @@ pub enum BundleError {
     /// A path given to a writer twice, or reserved for the manifest.
     #[error("'{0}' cannot be added to the bundle: it is there already")]
     Duplicate(BundlePath),
+    /// A folder with something else in it.
+    #[error("{} holds something that is no bundle; give a new or empty folder", .0.display())]
+    Occupied(PathBuf),
     /// The signature is refused.
     #[error("reading the bundle's signature")]
     Signature(#[from] SignatureError),

@@ -12,10 +12,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeward_core::Capabilities;
+use edgeward_core::manifest::Variant;
+use edgeward_core::target::Unusable;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, BundleError};
-use crate::engine::{Engine, EngineError, LoadOptions, Runnable};
+use crate::engine::{EngineError, Engines, LoadOptions, Runnable, capability};
 use crate::golden::{Golden, GoldenReport, ordered};
 use crate::tensor::Tensor;
 
@@ -81,12 +84,33 @@ pub struct ChoiceRow {
     pub p50_us: Option<f64>,
     /// 99th percentile of the time of a run (nearest rank).
     pub p99_us: Option<f64>,
+    /// Memory of a process that runs this form alone, if it was measured.
+    #[serde(default)]
+    pub rss_mib: Option<f64>,
     /// The golden test, if it passed.
     pub parity: Option<GoldenReport>,
     /// Whether it was taken.
     pub chosen: bool,
     /// Why, or why not.
     pub reason: String,
+}
+
+impl ChoiceRow {
+    /// A row that says nothing yet.
+    fn new(variant: String, engine: String, provider: impl Into<String>) -> Self {
+        Self {
+            variant,
+            engine,
+            provider: provider.into(),
+            load_ms: None,
+            p50_us: None,
+            p99_us: None,
+            rss_mib: None,
+            parity: None,
+            chosen: false,
+            reason: String::new(),
+        }
+    }
 }
 
 /// Which candidate was taken, and what became of all.
@@ -97,30 +121,61 @@ pub struct Choice {
     pub chosen: Option<(usize, Arc<dyn Runnable>)>,
 }
 
-/// The candidates of a bundle: each variant on each of `engines` that it was made for, those on disk only.
+/// The candidates of a bundle: each variant that is on disk and that this device can use, on each engine that it may
+/// run on. What `device` has besides engines (its chip, SDKs) the caller knows.
 ///
 /// # Errors
 /// A file of the bundle is not what its manifest says, or a golden test cannot be read.
-pub fn candidates<'a>(
+pub fn candidates(
     bundle: &Bundle,
-    engines: &[&'a dyn Engine],
+    engines: &Engines,
+    device: &Capabilities,
     options: LoadOptions,
-) -> Result<Vec<Candidate<'a>>, BundleError> {
+) -> Result<Vec<Candidate<'static>>, BundleError> {
     let mut found = Vec::new();
-    for variant in &bundle.manifest().variants {
-        let present = bundle.dir().join(variant.path.as_str()).is_file();
-        for &engine in engines.iter().filter(|engine| present && engine.name() == variant.engine) {
-            let onnx = bundle.read(variant.path.as_str())?;
+    for variant in bundle.manifest().variants.iter().filter(|variant| is_present(bundle, variant)) {
+        for engine in engines.named(&variant.engine) {
+            if variant.usable_on(&device.only(capability(&*engine))).is_err() {
+                continue;
+            }
+            let bytes = bundle.read(variant.path.as_str())?;
             found.push(Candidate {
                 variant: variant.label(),
                 engine: engine.name().to_owned(),
                 provider: engine.provider().to_owned(),
-                load: Box::new(move || engine.load(&onnx, &options)),
+                load: Box::new(move || engine.load(&bytes, &options)),
                 golden: bundle.golden(variant)?,
             });
         }
     }
     Ok(found)
+}
+
+fn is_present(bundle: &Bundle, variant: &Variant) -> bool {
+    bundle.dir().join(variant.path.as_str()).is_file()
+}
+
+/// Rows for the variants of a bundle that are no candidates here, with the reason.
+#[must_use]
+pub fn absent(bundle: &Bundle, engines: &Engines, device: &Capabilities) -> Vec<ChoiceRow> {
+    let row = |variant: &Variant| {
+        let reason = match variant.usable_on(device) {
+            Ok(()) if is_present(bundle, variant) => return None,
+            Ok(()) => "its file is not on this device".to_owned(),
+            Err(Unusable::Engine { .. }) => absence(&variant.engine, engines),
+            Err(reason) => reason.to_string(),
+        };
+        Some(ChoiceRow { reason, ..ChoiceRow::new(variant.label(), variant.engine.clone(), "-") })
+    };
+    bundle.manifest().variants.iter().filter_map(row).collect()
+}
+
+fn absence(engine: &str, engines: &Engines) -> String {
+    let refusals: Vec<String> = engines.refusals().iter().map(ToString::to_string).collect();
+    match engine == crate::engine::set::ONNXRUNTIME && !refusals.is_empty() {
+        true => refusals.join("; "),
+        false => format!("the engine '{engine}' is not here"),
+    }
 }
 
 /// Takes the fastest candidate that passes its golden test. `clock` tells the time since any fixed moment.
@@ -151,17 +206,7 @@ struct Racer {
 
 impl Racer {
     fn ready(candidate: Candidate<'_>, clock: &mut dyn FnMut() -> Duration) -> Self {
-        let row = ChoiceRow {
-            variant: candidate.variant,
-            engine: candidate.engine,
-            provider: candidate.provider,
-            load_ms: None,
-            p50_us: None,
-            p99_us: None,
-            parity: None,
-            chosen: false,
-            reason: String::new(),
-        };
+        let row = ChoiceRow::new(candidate.variant, candidate.engine, candidate.provider);
         let mut racer = Self { row, model: None, calls: Vec::new(), times_us: Vec::new(), behind: false };
         let started = clock();
         let loaded = (candidate.load)();

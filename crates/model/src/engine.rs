@@ -14,6 +14,7 @@ mod native;
 pub mod onnxruntime;
 mod outline;
 mod rten;
+pub mod set;
 
 use std::error::Error;
 use std::fmt;
@@ -28,6 +29,7 @@ use edgeward_core::variant::Format;
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxRuntimeEngine;
 pub use rten::RtenEngine;
+pub use set::{Engines, OnnxRuntimeConfig};
 
 use crate::onnx::{MODEL_BYTES_MAX, NodeProto};
 use crate::signature::TensorSpec;
@@ -51,6 +53,15 @@ impl LoadOptions {
     }
 }
 
+/// A file of a prepared form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Its name.
+    pub name: &'static str,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
 /// Something that loads ONNX models.
 pub trait Engine: Send + Sync {
     /// Short name, as manifests use it: `rten`.
@@ -71,18 +82,43 @@ pub trait Engine: Send + Sync {
         &[Format::ONNX]
     }
 
+    /// Whether it has every operator of ONNX and its machine-learning domain and optimises graphs by itself, so that a
+    /// model is best handed over as it was exported.
+    fn takes_as_exported(&self) -> bool {
+        false
+    }
+
     /// Loads a model from untrusted bytes. Constants must be inside the bytes.
     ///
     /// # Errors
     /// Not ONNX, a graph that cannot run, or an operator or type the engine does not have.
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError>;
 
+    /// The form of an untrusted model that this engine, in this version, loads faster; none where it has no such form for
+    /// the model. It is a set of files for one folder.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn prepare(&self, _onnx: &[u8]) -> Result<Option<Vec<Prepared>>, EngineError> {
+        Ok(None)
+    }
+
+    /// Loads a form that [`Engine::prepare`] of this engine in this version made, from the folder its files stand in. The
+    /// caller makes sure that they are still the same.
+    ///
+    /// # Errors
+    /// No such form, or as [`Engine::load`].
+    fn load_prepared(&self, folder: &Path, _options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+        let why = format!("{} has no prepared forms, so {} is none", self.name(), folder.display());
+        Err(EngineError::new(self.name(), EngineErrorKind::UnsupportedOperator, why))
+    }
+
     /// Loads the model in the file at `path`.
     ///
     /// # Errors
     /// The file cannot be read or is larger than [`MODEL_BYTES_MAX`], and as [`Engine::load`].
     fn load_file(&self, path: &Path, options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
-        self.load(&read_model(self.name(), path)?, options)
+        self.load(&read_bounded(self.name(), path)?, options)
     }
 }
 
@@ -219,7 +255,7 @@ fn node_name(node: &NodeProto) -> &str {
     if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
 }
 
-fn read_model(engine: &'static str, path: &Path) -> Result<Vec<u8>, EngineError> {
+fn read_bounded(engine: &'static str, path: &Path) -> Result<Vec<u8>, EngineError> {
     let limit = MODEL_BYTES_MAX as u64 + 1;
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));

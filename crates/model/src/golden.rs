@@ -1,8 +1,9 @@
 //! The golden test: inputs with the outputs a model gave where it was made, run again where it is to serve.
 //!
 //! A device runs it before a model takes a request; an engine, a processor or a file that changes the answers is caught
-//! there. Floats may differ by `abs + rel * |expected|`; NaN equals NaN and an infinity only itself. Integers, booleans
-//! and byte strings, labels among them, must be equal.
+//! there. Floats may differ by `abs * m + rel * |expected|`, where `m` is the greatest finite magnitude expected of that
+//! output in that call, at least 1: a value near zero beside large ones is no more exact than they are. NaN equals NaN
+//! and an infinity only itself. Integers, booleans and byte strings, labels among them, must be equal.
 //!
 //! Deliberately missing: judging quality. That is evaluation's work, on far more rows.
 
@@ -21,11 +22,12 @@ pub const GOLDEN_BYTES_MAX: usize = 64 << 20;
 /// Most cases of one golden test.
 pub const GOLDEN_CASES_MAX: usize = 1024;
 
-/// How far a float output may be from the expected value: `abs + rel * |expected|`.
+/// How far a float output may be from the expected value: `abs * m + rel * |expected|`, `m` being the greatest magnitude
+/// of the output, at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tolerance {
-    /// Absolute part.
+    /// Absolute part, for an output whose values are at most 1.
     pub abs: f64,
     /// Part relative to the expected value.
     pub rel: f64,
@@ -39,16 +41,22 @@ impl Default for Tolerance {
 }
 
 impl Tolerance {
-    /// Whether `found` is near enough to `expected`.
+    /// For forms that compute in int8, where processors round differently: 2 % of an output's magnitude.
     #[must_use]
-    pub fn admits(&self, expected: f64, found: f64) -> bool {
+    pub const fn int8() -> Self {
+        Self { abs: 0.02, rel: 0.0 }
+    }
+
+    /// Whether `found` is near enough to `expected`, a value of an output of this magnitude.
+    #[must_use]
+    pub fn admits(&self, expected: f64, found: f64, magnitude: f64) -> bool {
         if expected.is_nan() || found.is_nan() {
             return expected.is_nan() && found.is_nan();
         }
         if expected.is_infinite() || found.is_infinite() {
             return expected == found;
         }
-        (found - expected).abs() <= self.abs + self.rel * expected.abs()
+        (found - expected).abs() <= self.abs * magnitude.max(1.0) + self.rel * expected.abs()
     }
 }
 
@@ -253,8 +261,9 @@ impl Golden {
             return Err(GoldenError::Form { case, output, expected, found });
         }
         report.values += expected.len();
+        let magnitude = magnitude(expected);
         for at in 0..expected.len() {
-            if !self.equal(expected, found, at, report) {
+            if !self.equal((expected, magnitude), found, at, report) {
                 let difference = Box::new(self.difference(output, expected, found, at));
                 return Err(GoldenError::Value { case, difference });
             }
@@ -262,23 +271,38 @@ impl Golden {
         Ok(())
     }
 
-    fn equal(&self, expected: &Tensor, found: &Tensor, at: usize, report: &mut GoldenReport) -> bool {
+    fn equal(
+        &self,
+        (expected, magnitude): (&Tensor, f64),
+        found: &Tensor,
+        at: usize,
+        report: &mut GoldenReport,
+    ) -> bool {
         if !expected.datatype().is_float() {
             return exact(expected, found, at);
         }
         let (Some(wanted), Some(got)) = (expected.number(at), found.number(at)) else { return false };
         report.abs_difference_max = report.abs_difference_max.max((got - wanted).abs());
-        self.tolerance.admits(wanted, got)
+        self.tolerance.admits(wanted, got, magnitude)
     }
 
     fn difference(&self, output: String, expected: &Tensor, found: &Tensor, at: usize) -> Difference {
         let Tolerance { abs, rel } = self.tolerance;
         let float = expected.datatype().is_float();
-        let allowed =
-            if float { format!("allowed: {abs} + {rel} x expected") } else { "must be equal".to_owned() };
+        let allowed = if float {
+            format!("allowed: {} + {rel} x expected", abs * magnitude(expected).max(1.0))
+        } else {
+            "must be equal".to_owned()
+        };
         let index = unravel(expected.shape(), at);
         Difference { output, index, expected: text(expected, at), found: text(found, at), allowed }
     }
+}
+
+/// The greatest finite magnitude of a tensor of numbers.
+fn magnitude(tensor: &Tensor) -> f64 {
+    let numbers = (0..tensor.len()).filter_map(|at| tensor.number(at)).map(f64::abs);
+    numbers.filter(|number| number.is_finite()).fold(0.0, f64::max)
 }
 
 fn name_all(specs: &[TensorSpec], tensors: Vec<Tensor>) -> Vec<NamedTensor> {
@@ -408,7 +432,14 @@ mod tests {
             (1.0, 3.0, true),
             (1.0, 3.1, false),
         ] {
-            assert_eq!(tolerance.admits(a, b), same, "{a} {b}");
+            assert_eq!(tolerance.admits(a, b, 0.0), same, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_value_near_zero_beside_large_ones_is_as_inexact_as_they_are() {
+        let tolerance = Tolerance { abs: 0.1, rel: 0.0 };
+        assert!(tolerance.admits(0.0, 9.0, 100.0) && !tolerance.admits(0.0, 11.0, 100.0));
+        assert!(tolerance.admits(0.0, 0.1, 0.01) && !tolerance.admits(0.0, 0.11, 0.01));
     }
 }

@@ -22,7 +22,9 @@ pub mod tensor;
 
 pub use bundle::{Bundle, BundleError, BundleWriter};
 pub use choose::{Candidate, Choice, ChoiceRow, TimingBudget, choose};
-pub use engine::{Engine, EngineError, EngineErrorKind, LoadOptions, RtenEngine, Runnable};
+pub use engine::{
+    Engine, EngineError, EngineErrorKind, Engines, LoadOptions, OnnxRuntimeConfig, RtenEngine, Runnable,
+};
 pub use golden::{Golden, GoldenError, GoldenReport, Tolerance};
 pub use session::{Outputs, Session, SessionError};
 pub use signature::{Dim, Interpretation, Roles, Signature, Task, TensorSpec};

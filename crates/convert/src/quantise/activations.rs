@@ -19,16 +19,17 @@ use serde::{Deserialize, Serialize};
 use super::calibrate::observe;
 use super::layers::{Layer, View, find};
 use super::prepare::prepare;
-use super::range::{Calibration, Range, Seen};
+use super::range::{Calibration, Range};
 use super::rewrite::rewrite;
 use super::scheme::Scheme;
+use super::search::Search;
 use super::{INT8_MAX, QuantiseError, QuantiseReport};
 
 /// Most calls that are calibrated on; more are left out.
 pub const CALLS_MAX: usize = 512;
 
 /// Weights of 7 bits cannot overflow the 16-bit sums of processors without int8 dot products.
-const INT7_MAX: f32 = 63.0;
+pub(super) const INT7_MAX: f32 = 63.0;
 
 /// How to quantise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,28 +97,39 @@ pub fn static_int8(
     let seen = observe(&prepared, &values, engine, calls)
         .map_err(|error| QuantiseError::Calibrate(error.to_string()))?;
     let weight_max = if options.reduce_range { INT7_MAX } else { INT8_MAX };
-    let mut search =
-        Search { prepared: &prepared, view: &view, seen: &seen, weight_max, judge, evaluations: 0 };
-    let choice = search.run(&layers, options)?;
+    let build = |layers: &[&Layer], calibration: Option<Calibration>| {
+        let calibration = calibration.unwrap_or(Calibration::MinMax);
+        let ranges: BTreeMap<String, Range> =
+            seen.iter().map(|(name, seen)| (name.clone(), seen.range(calibration))).collect();
+        rewrite(&prepared, &view, &Scheme::new(&view, layers), &ranges, weight_max)
+    };
+    let calibrations: Vec<Option<Calibration>> = options
+        .calibration
+        .map_or(Calibration::ALL.to_vec(), |one| vec![one])
+        .into_iter()
+        .map(Some)
+        .collect();
+    let mut search = Search::new(&build, judge);
+    let choice = search.run(&layers, &calibrations, options)?;
     kept.extend(choice.left);
     let scheme = Scheme::new(&view, &choice.layers);
     let quantised = scheme.layers.values().map(|layer| layer.name.clone()).collect();
     let report = QuantiseReport {
         quantised,
         kept,
-        calibration: Some(choice.calibration),
-        evaluations: search.evaluations,
+        calibration: choice.calibration,
+        evaluations: search.evaluations(),
     };
     Ok((choice.model, report))
 }
 
 impl Layer {
-    fn is_weighted(&self) -> bool {
+    pub(super) fn is_weighted(&self) -> bool {
         matches!(self.kind, super::layers::Kind::Weighted { .. })
     }
 }
 
-fn excluded(
+pub(super) fn excluded(
     view: &View<'_>,
     layers: Vec<Layer>,
     options: &Int8Options,
@@ -135,126 +147,4 @@ fn excluded(
         }
     }
     left
-}
-
-/// The best model found so far.
-struct Choice<'a> {
-    model: ModelProto,
-    layers: Vec<&'a Layer>,
-    left: BTreeMap<String, String>,
-    calibration: Calibration,
-    judgement: Judgement,
-}
-
-struct Search<'a> {
-    prepared: &'a ModelProto,
-    view: &'a View<'a>,
-    seen: &'a BTreeMap<String, Seen>,
-    weight_max: f32,
-    judge: Judge<'a>,
-    evaluations: usize,
-}
-
-impl Search<'_> {
-    fn run<'l>(&mut self, layers: &'l [Layer], options: &Int8Options) -> Result<Choice<'l>, QuantiseError> {
-        let all: Vec<&Layer> = layers.iter().collect();
-        let calibrations = options.calibration.as_ref().map_or(&Calibration::ALL[..], std::slice::from_ref);
-        let mut best: Option<Choice<'l>> = None;
-        for &calibration in calibrations {
-            let choice = self.judge(&all, BTreeMap::new(), calibration)?;
-            if choice.judgement.within {
-                return Ok(choice);
-            }
-            if best.as_ref().is_none_or(|best| choice.judgement.distance < best.judgement.distance) {
-                best = Some(choice);
-            }
-        }
-        let best = best.ok_or_else(|| QuantiseError::Rewrite("no calibration was asked for".to_owned()))?;
-        self.leave_out(best, layers, options)
-    }
-
-    fn judge<'l>(
-        &mut self,
-        layers: &[&'l Layer],
-        left: BTreeMap<String, String>,
-        calibration: Calibration,
-    ) -> Result<Choice<'l>, QuantiseError> {
-        let ranges: BTreeMap<String, Range> =
-            self.seen.iter().map(|(name, seen)| (name.clone(), seen.range(calibration))).collect();
-        let scheme = Scheme::new(self.view, layers);
-        let model = rewrite(self.prepared, self.view, &scheme, &ranges, self.weight_max)
-            .map_err(QuantiseError::Rewrite)?;
-        self.evaluations += 1;
-        let judgement = (self.judge)(&model).map_err(QuantiseError::Judge)?;
-        Ok(Choice { model, layers: layers.to_vec(), left, calibration, judgement })
-    }
-
-    /// Leaves out the most harmful layers: first 1, 2, 4, ... of them, then by halves between the last too few and the
-    /// first enough.
-    fn leave_out<'l>(
-        &mut self,
-        best: Choice<'l>,
-        layers: &'l [Layer],
-        options: &Int8Options,
-    ) -> Result<Choice<'l>, QuantiseError> {
-        let weighted = layers.iter().filter(|layer| layer.is_weighted()).count();
-        // Below, finding the count takes at most twice this many models.
-        let steps = weighted.ilog2() as usize + 1;
-        let budget = options.evaluations_max.saturating_sub(self.evaluations + 2 * steps);
-        if budget == 0 {
-            return Ok(best);
-        }
-        let harm = self.harm(layers, best.calibration, budget)?;
-        let (mut few, mut count, mut best) = (0, 1, best);
-        while !best.judgement.within && count < harm.len() {
-            let choice = self.without(layers, &harm[..count], best.calibration)?;
-            (few, count) = if choice.judgement.within { (few, count) } else { (count, count * 2) };
-            if choice.judgement.within || choice.judgement.distance < best.judgement.distance {
-                best = choice;
-            }
-        }
-        let mut enough = count;
-        while best.judgement.within && enough - few > 1 {
-            let middle = usize::midpoint(few, enough);
-            let choice = self.without(layers, &harm[..middle], best.calibration)?;
-            if choice.judgement.within {
-                (enough, best) = (middle, choice);
-            } else {
-                few = middle;
-            }
-        }
-        Ok(best)
-    }
-
-    fn without<'l>(
-        &mut self,
-        layers: &'l [Layer],
-        out: &[(f64, &Layer)],
-        calibration: Calibration,
-    ) -> Result<Choice<'l>, QuantiseError> {
-        let reason = |&(harm, layer): &(f64, &Layer)| {
-            (layer.name.clone(), format!("sensitive: alone in int8 it moves the outputs by {harm:.1e}"))
-        };
-        let is_out = |layer: &&Layer| out.iter().any(|(_, gone)| gone.node == layer.node);
-        let left: Vec<&Layer> = layers.iter().filter(|layer| !is_out(layer)).collect();
-        self.judge(&left, out.iter().map(reason).collect(), calibration)
-    }
-
-    /// How far each layer with weights moves the outputs alone, most harmful first. With fewer than one evaluation per
-    /// layer, neighbours are judged together.
-    fn harm<'l>(
-        &mut self,
-        layers: &'l [Layer],
-        calibration: Calibration,
-        budget: usize,
-    ) -> Result<Vec<(f64, &'l Layer)>, QuantiseError> {
-        let weighted: Vec<&Layer> = layers.iter().filter(|layer| layer.is_weighted()).collect();
-        let mut harm = Vec::with_capacity(weighted.len());
-        for group in weighted.chunks(weighted.len().div_ceil(budget)) {
-            let distance = self.judge(group, BTreeMap::new(), calibration)?.judgement.distance;
-            harm.extend(group.iter().map(|&layer| (distance, layer)));
-        }
-        harm.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.node.cmp(&b.1.node)));
-        Ok(harm)
-    }
 }

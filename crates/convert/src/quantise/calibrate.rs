@@ -35,7 +35,7 @@ pub(super) fn observe(
 }
 
 /// The model with `values` among its outputs, of unknown shape.
-fn expose(model: &ModelProto, values: &[String]) -> ModelProto {
+pub(crate) fn expose(model: &ModelProto, values: &[String]) -> ModelProto {
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {
         for value in values {

@@ -1,4 +1,4 @@
-//! float16 weights: half the size, no calibration data. Computation stays in FP32, which the engine restores on load.
+//! float16 and bfloat16 weights: half the size, no calibration data. Computation stays in FP32, which the engine restores on load.
 
 use edgeward_model::DataType;
 use edgeward_model::onnx::proto::element_type;
@@ -9,11 +9,53 @@ use super::{ELEMENTS_MIN, Fresh, QuantiseError, QuantiseReport};
 /// Greatest finite magnitude of float16.
 const HALF_MAX: f32 = 65504.0;
 
-/// The model with its FP32 constants of at least [`ELEMENTS_MIN`] elements stored as float16.
+/// Greatest finite magnitude of bfloat16: 255/128 times 2 to the 127th.
+const BFLOAT_MAX: f32 = f32::from_bits(0x7f7f_0000);
+
+/// A float of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// IEEE 754 binary16: 11 bits of precision, up to 65504.
+    Float16,
+    /// The upper half of an FP32: 8 bits of precision, the range of FP32.
+    Bfloat16,
+}
+
+impl Half {
+    const fn element_type(self) -> i32 {
+        match self {
+            Self::Float16 => element_type::FLOAT16,
+            Self::Bfloat16 => element_type::BFLOAT16,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Float16 => "float16",
+            Self::Bfloat16 => "bfloat16",
+        }
+    }
+
+    const fn magnitude_max(self) -> f32 {
+        match self {
+            Self::Float16 => HALF_MAX,
+            Self::Bfloat16 => BFLOAT_MAX,
+        }
+    }
+
+    fn bits(self, value: f32) -> u16 {
+        match self {
+            Self::Float16 => half_bits(value),
+            Self::Bfloat16 => bfloat_bits(value),
+        }
+    }
+}
+
+/// The model with its FP32 constants of at least [`ELEMENTS_MIN`] elements stored in 16 bits.
 ///
 /// # Errors
 /// No constant qualifies.
-pub fn weights_f16(model: &ModelProto) -> Result<(ModelProto, QuantiseReport), QuantiseError> {
+pub fn weights_half(model: &ModelProto, half: Half) -> Result<(ModelProto, QuantiseReport), QuantiseError> {
     let mut model = model.clone();
     let mut report = QuantiseReport::default();
     if let Some(graph) = &mut model.graph {
@@ -24,7 +66,7 @@ pub fn weights_f16(model: &ModelProto) -> Result<(ModelProto, QuantiseReport), Q
             .map(|tensor| tensor.name.clone())
             .collect();
         for name in candidates {
-            match halve(graph, &name) {
+            match halve(graph, &name, half) {
                 Ok(()) => report.quantised.push(name),
                 Err(why) => drop(report.kept.insert(name, why)),
             }
@@ -36,7 +78,7 @@ pub fn weights_f16(model: &ModelProto) -> Result<(ModelProto, QuantiseReport), Q
     Ok((model, report))
 }
 
-fn halve(graph: &mut GraphProto, name: &str) -> Result<(), String> {
+fn halve(graph: &mut GraphProto, name: &str, half: Half) -> Result<(), String> {
     let exposed = graph.output.iter().chain(&graph.input).any(|value| value.name == name);
     if exposed {
         return Err("is an input or output of the model".to_owned());
@@ -47,22 +89,29 @@ fn halve(graph: &mut GraphProto, name: &str) -> Result<(), String> {
     if values.len() < ELEMENTS_MIN {
         return Err(format!("has {} elements, fewer than {ELEMENTS_MIN}", values.len()));
     }
-    if values.iter().any(|value| !value.is_finite() || value.abs() > HALF_MAX) {
-        return Err(format!("holds a value outside float16, which ends at {HALF_MAX}"));
+    let max = half.magnitude_max();
+    if values.iter().any(|value| !value.is_finite() || value.abs() > max) {
+        return Err(format!("holds a value outside {}, which ends at {max}", half.name()));
     }
     let stored = Fresh::new(graph).name(&format!("{name}.half"));
-    let half = TensorProto {
+    let halved = TensorProto {
         dims: constant.dims.clone(),
-        data_type: element_type::FLOAT16,
+        data_type: half.element_type(),
         name: stored.clone(),
-        raw_data: Some(values.iter().flat_map(|&value| half_bits(value).to_le_bytes()).collect()),
+        raw_data: Some(values.iter().flat_map(|&value| half.bits(value).to_le_bytes()).collect()),
         ..TensorProto::default()
     };
     graph.initializer.retain(|tensor| tensor.name != name);
-    graph.initializer.push(half);
+    graph.initializer.push(halved);
     let to = AttributeProto::int("to", i64::from(element_type_of(DataType::Fp32)));
     graph.node.insert(0, NodeProto::new("Cast", &format!("{name}.float"), &[&stored], &[name]).with(to));
     Ok(())
+}
+
+/// The upper half of the nearest FP32 that has no lower one, ties to even. The value must be finite.
+fn bfloat_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 /// The bits of the nearest float16, ties to even (IEEE 754-2019, section 4.3.1).
@@ -106,5 +155,16 @@ mod tests {
         // Halfway between two: to the even one.
         check(1.0 + 1.0 / 2048.0, 0x3c00);
         check(1.0 + 3.0 / 2048.0, 0x3c02);
+    }
+
+    #[test]
+    fn bfloat16_keeps_the_upper_half() {
+        let check = |value: f32, bits: u16| assert_eq!(bfloat_bits(value), bits, "{value}");
+        check(0.0, 0);
+        check(-2.0, 0xc000);
+        check(1.0 + 1.0 / 256.0, 0x3f80);
+        check(1.0 + 3.0 / 256.0, 0x3f82);
+        check(BFLOAT_MAX, 0x7f7f);
+        check(1e-40, 1);
     }
 }

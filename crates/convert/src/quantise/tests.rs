@@ -190,7 +190,7 @@ fn old_operator_sets_are_raised_where_nothing_changed() {
 
 #[test]
 fn halves_load_and_stay_near() {
-    let (model, report) = weights_f16(&network()).unwrap();
+    let (model, report) = weights_half(&network(), Half::Float16).unwrap();
     assert_eq!(report.quantised, ["conv2.w"]);
     let apart = furthest(&model);
     assert!(apart > 0.0 && apart < 1e-3, "{apart}");

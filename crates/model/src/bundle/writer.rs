@@ -55,7 +55,7 @@ impl BundleWriter {
     }
 
     /// Adds a form of the model for `engine`, after those added before in preference. Bytes equal to the float model's
-    /// are not stored again.
+    /// or to another form's are not stored again.
     ///
     /// # Errors
     /// As [`BundleWriter::add`].
@@ -65,18 +65,21 @@ impl BundleWriter {
     }
 
     /// Adds a form of the model that says more of itself: a name, a format, what it needs. Its path is set here: that of
-    /// the float model where the bytes are the same, else `variants/<label>/model.<format>`.
+    /// the float model or another form where the bytes are the same, else `variants/<label>/model.<format>`.
     ///
     /// # Errors
     /// As [`BundleWriter::add`].
     pub fn form(&mut self, mut variant: Variant, bytes: Vec<u8>) -> Result<&mut Self, BundleError> {
         let model = BundlePath::new(path::MODEL)?;
-        variant.path = if self.files.get(&model) == Some(&bytes) {
-            model
-        } else {
-            let path = path::variant_file(&variant.label(), &variant.format);
-            self.add(&path, bytes)?;
-            BundlePath::new(path)?
+        let mut known = std::iter::once(&model).chain(self.variants.iter().map(|variant| &variant.path));
+        let known = known.find(|path| self.files.get(*path) == Some(&bytes)).cloned();
+        variant.path = match known {
+            Some(path) => path,
+            None => {
+                let path = path::variant_file(&variant.label(), &variant.format);
+                self.add(&path, bytes)?;
+                BundlePath::new(path)?
+            }
         };
         self.variants.push(variant);
         Ok(self)
@@ -126,22 +129,13 @@ impl BundleWriter {
     /// # Errors
     /// The manifest breaks its own rules (no variant), a file cannot be written, or the one there already is damaged.
     pub fn write(&self, parent: &Path) -> Result<Bundle, BundleError> {
-        let manifest = self.manifest();
-        let bytes = manifest.to_bytes()?;
-        Manifest::parse(&bytes)?;
+        let (manifest, bytes) = self.sealed()?;
         let digest = Digest::of(&bytes);
         let target = parent.join(digest.hex());
         if target.exists() {
             return Bundle::verify(target, &digest);
         }
-        fs::create_dir_all(parent).map_err(io("creating", parent))?;
-        let incoming = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(parent);
-        let incoming = incoming.map_err(io("creating a folder in", parent))?;
-        for (path, content) in &self.files {
-            write_file(incoming.path(), path.as_str(), content)?;
-        }
-        write_file(incoming.path(), path::MANIFEST, &bytes)?;
-        open_to_readers(incoming.path())?;
+        let incoming = self.write_beside(parent, &bytes)?;
         match fs::rename(incoming.path(), &target) {
             Ok(()) => {}
             // Another writer of the same bundle was faster.
@@ -152,6 +146,48 @@ impl BundleWriter {
         let _ = incoming.keep();
         sync_folder(parent)?;
         Ok(Bundle { dir: target, digest, manifest })
+    }
+
+    /// Writes the bundle to the folder `dir` itself, in place of a bundle or an empty folder that is there.
+    ///
+    /// # Errors
+    /// As [`BundleWriter::write`]; also a folder that holds anything else.
+    pub fn write_to(&self, dir: &Path) -> Result<Bundle, BundleError> {
+        let (manifest, bytes) = self.sealed()?;
+        let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied && !dir.join(path::MANIFEST).is_file() {
+            return Err(BundleError::Occupied(dir.to_owned()));
+        }
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let incoming = self.write_beside(parent, &bytes)?;
+        if dir.exists() {
+            fs::remove_dir_all(dir).map_err(io("replacing", dir))?;
+        }
+        fs::rename(incoming.path(), dir).map_err(io("renaming into place", dir))?;
+        let _ = incoming.keep();
+        sync_folder(parent)?;
+        Ok(Bundle { dir: dir.to_owned(), digest: Digest::of(&bytes), manifest })
+    }
+
+    /// The manifest and its bytes, which keep their own rules.
+    fn sealed(&self) -> Result<(Manifest, Vec<u8>), BundleError> {
+        let manifest = self.manifest();
+        let bytes = manifest.to_bytes()?;
+        Manifest::parse(&bytes)?;
+        Ok((manifest, bytes))
+    }
+
+    /// All files in a folder in `parent` that is not the bundle's yet.
+    fn write_beside(&self, parent: &Path, manifest: &[u8]) -> Result<tempfile::TempDir, BundleError> {
+        fs::create_dir_all(parent).map_err(io("creating", parent))?;
+        let incoming = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempdir_in(parent);
+        let incoming = incoming.map_err(io("creating a folder in", parent))?;
+        for (path, content) in &self.files {
+            write_file(incoming.path(), path.as_str(), content)?;
+        }
+        write_file(incoming.path(), path::MANIFEST, manifest)?;
+        open_to_readers(incoming.path())?;
+        Ok(incoming)
     }
 }
 

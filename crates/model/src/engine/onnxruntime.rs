@@ -36,7 +36,7 @@ const NAME: &str = "onnxruntime";
 /// Most nodes that may wait for one another in a row; deeper graphs take the library minutes or its whole stack.
 const DEPTH_MAX: usize = 8192;
 
-const LIMITS: Limits = Limits { engine: NAME, depth_max: DEPTH_MAX, bytes: true };
+const LIMITS: Limits = Limits { engine: NAME, depth_max: DEPTH_MAX, bytes: true, external: false };
 
 /// Without this setting (level 1: FP32) products of float activations and int8 weights round the activations to 8 bits
 /// too, and nobody is told.
@@ -126,11 +126,15 @@ impl Engine for OnnxRuntimeEngine {
     }
 
     fn version(&self) -> Option<String> {
-        self.library.version()
+        self.library.version().or_else(|| built_from(self.build_info()).map(str::to_owned))
     }
 
     fn formats(&self) -> &'static [&'static str] {
         &[Format::ONNX, Format::ORT, Format::QNN_CONTEXT]
+    }
+
+    fn takes_as_exported(&self) -> bool {
+        true
     }
 
     fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
@@ -177,6 +181,12 @@ impl OnnxRuntimeEngine {
         }
         Ok((session, outline))
     }
+}
+
+/// The version of the branch inside a text such as `ORT Build Info: git-branch=rel-1.32.0, ...`.
+fn built_from(info: &str) -> Option<&str> {
+    let (_, rest) = info.split_once("git-branch=rel-")?;
+    rest.split(',').next().filter(|version| !version.is_empty())
 }
 
 fn error(kind: EngineErrorKind, message: impl Into<String>) -> EngineError {

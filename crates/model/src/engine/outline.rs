@@ -28,6 +28,8 @@ pub(super) struct Limits {
     pub(super) depth_max: usize,
     /// Whether `BYTES` tensors can be passed.
     pub(super) bytes: bool,
+    /// Whether constants may stand in another file.
+    pub(super) external: bool,
 }
 
 /// Inputs, outputs and the operator of every node by its name.
@@ -74,7 +76,8 @@ impl Outline {
         if depth > limits.depth_max {
             return Err(Refusal::Graph(format!("{depth} nodes in a row are more than {}", limits.depth_max)));
         }
-        if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.is_external()) {
+        if let Some(tensor) = graph.initializer.iter().find(|tensor| !limits.external && tensor.is_external())
+        {
             let name = &tensor.name;
             let why = format!(
                 "constant '{name}' is stored in another file; save the model with its weights inside"

@@ -11,12 +11,14 @@
 //! one pool, so that a shadow beside a model adds no threads.
 
 mod plan;
+mod prepared;
 mod segment;
 mod ties;
 mod values;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rten::ThreadPool;
@@ -24,15 +26,18 @@ use rten::ThreadPool;
 use self::plan::{Plan, Step, Work};
 use self::values::declared;
 use super::outline::{self, Limits, Outline};
-use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX};
+use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Prepared, Runnable, THREADS_MAX, native};
 use crate::onnx;
 use crate::signature::TensorSpec;
 use crate::tensor::Tensor;
 
 const NAME: &str = "rten";
 
+/// Version of the library; a test holds it to the lock file.
+const VERSION: &str = "0.27.0";
+
 /// `BYTES` pass through the kernels of this crate.
-const LIMITS: Limits = Limits { engine: NAME, depth_max: 4096, bytes: true };
+const LIMITS: Limits = Limits { engine: NAME, depth_max: 4096, bytes: true, external: false };
 
 /// The `rten` engine.
 #[derive(Default)]
@@ -61,6 +66,10 @@ impl Engine for RtenEngine {
         NAME
     }
 
+    fn version(&self) -> Option<String> {
+        Some(VERSION.to_owned())
+    }
+
     fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
         let (mut model, outline) = Outline::read_model(bytes, LIMITS)?;
         let settled = ties::settle(&mut model).then(|| onnx::encode(&model));
@@ -68,6 +77,27 @@ impl Engine for RtenEngine {
         let pool = self.pool(options.threads);
         let specs = (&outline.inputs[..], &outline.outputs[..]);
         let plan = Plan::new(&model, bytes, specs, &outline.operators, pool.as_ref())?;
+        let Outline { inputs, outputs, .. } = outline;
+        Ok(Arc::new(RtenRunnable { inputs, outputs, plan }))
+    }
+
+    fn prepare(&self, onnx: &[u8]) -> Result<Option<Vec<Prepared>>, EngineError> {
+        let (mut model, _) = Outline::read_model(onnx, LIMITS)?;
+        if model.graph.iter().flat_map(|graph| &graph.node).any(native::is_native) {
+            return Ok(None);
+        }
+        ties::settle(&mut model);
+        Ok(Some(prepared::prepare(model)))
+    }
+
+    fn load_prepared(&self, folder: &Path, options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+        let (graph, weights) = prepared::read(folder)?;
+        let (model, outline) = Outline::read_model(&graph, Limits { external: true, ..LIMITS })?;
+        prepared::check(&model, &weights)?;
+        let pool = self.pool(options.threads);
+        let data = Some((prepared::WEIGHTS, weights));
+        let specs = (&outline.inputs[..], &outline.outputs[..]);
+        let plan = Plan::plain(graph, data, specs, &outline.operators, pool.as_ref())?;
         let Outline { inputs, outputs, .. } = outline;
         Ok(Arc::new(RtenRunnable { inputs, outputs, plan }))
     }
@@ -143,6 +173,37 @@ mod tests {
     #[test]
     fn conforms() {
         conformance::assert_conforms(&RtenEngine::new());
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_lock_file() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+        assert!(lock.contains(&format!("name = \"rten\"\nversion = \"{VERSION}\"")));
+    }
+
+    #[test]
+    fn a_prepared_form_answers_the_same_and_torn_ones_are_refused() {
+        use super::super::conformance::fixture;
+        let engine = RtenEngine::new();
+        let options = LoadOptions::with_threads(1);
+        let onnx = onnx::encode(&fixture::wide());
+        let files = engine.prepare(&onnx).unwrap().unwrap();
+        assert_eq!(files, engine.prepare(&onnx).unwrap().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &Prepared| std::fs::write(folder.path().join(file.name), &file.bytes).unwrap();
+        files.iter().for_each(write);
+        assert!(files[0].bytes.len() < 2048 && files[1].bytes.len() > 10_000, "the weights stand apart");
+        let loaded = engine.load_prepared(folder.path(), &options).unwrap();
+        let input = [Tensor::from_rows(2, fixture::WIDTH, fixture::noise(2 * fixture::WIDTH, 9)).unwrap()];
+        let expected = engine.load(&onnx, &options).unwrap().run(&input).unwrap();
+        assert_eq!(loaded.run(&input).unwrap(), expected);
+        let torn = Prepared { name: files[1].name, bytes: files[1].bytes[..5000].to_vec() };
+        write(&torn);
+        let error = engine.load_prepared(folder.path(), &options).err().unwrap();
+        assert!(error.to_string().contains("prepare the model again"), "{error}");
+        assert!(engine.load(&files[0].bytes, &options).is_err(), "a signed model has its weights inside");
+        std::fs::remove_file(folder.path().join(files[0].name)).unwrap();
+        assert!(engine.load_prepared(folder.path(), &options).is_err());
     }
 
     #[test]

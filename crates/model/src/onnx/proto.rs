@@ -214,6 +214,7 @@ pub mod element_type {
     pub const BOOL: i32 = 9;
     pub const FLOAT16: i32 = 10;
     pub const DOUBLE: i32 = 11;
+    pub const BFLOAT16: i32 = 16;
 }
 
 /// Part of a tensor split over several messages (unused by every known exporter).

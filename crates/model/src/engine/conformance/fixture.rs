@@ -39,6 +39,24 @@ fn weights() -> [Vec<f32>; 4] {
     [noise(FEATURES * HIDDEN, 11), noise(HIDDEN, 12), noise(HIDDEN * CLASSES, 13), noise(CLASSES, 14)]
 }
 
+/// Width of [`wide`].
+pub const WIDTH: usize = 64;
+
+/// `x FP32[batch, 64] -> y FP32[batch, 64]`: one `Gemm`, whose weights are most of the model.
+#[must_use]
+pub fn wide() -> ModelProto {
+    ModelProto::new(GraphProto {
+        node: vec![NodeProto::new("Gemm", "dense", &["x", "w", "b"], &["y"])],
+        initializer: vec![
+            constant("w", &[WIDTH, WIDTH], noise(WIDTH * WIDTH, 21)),
+            constant("b", &[WIDTH], noise(WIDTH, 22)),
+        ],
+        input: vec![value("x", DataType::Fp32, Some(WIDTH))],
+        output: vec![value("y", DataType::Fp32, Some(WIDTH))],
+        ..GraphProto::new("wide")
+    })
+}
+
 /// `x FP32[batch, 4] -> label INT64[batch], probabilities FP32[batch, 3]`: Gemm, Relu, Gemm, Softmax, ArgMax.
 #[must_use]
 pub fn classifier() -> ModelProto {

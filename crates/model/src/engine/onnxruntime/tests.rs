@@ -38,9 +38,28 @@ fn what_is_no_library_is_refused() {
     refused(folder.path());
 }
 
+/// Runs the test of this name in a process of its own, since a process keeps the first library it opens, and memory is a
+/// process's. True in that process, which goes on with the test.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "EDGEWARD_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let name = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{errors}");
+    false
+}
+
 #[test]
 fn another_library_is_refused() {
     let Ok(library) = library() else { return };
+    if !is_alone("another_library_is_refused") {
+        return;
+    }
     let other = library.with_file_name("libonnxruntime_providers_shared.so");
     if !other.is_file() {
         eprintln!("skipped: another_library_is_refused: no {}", other.display());
@@ -155,7 +174,7 @@ fn resident_pages() -> usize {
 #[cfg(target_os = "linux")]
 fn a_thousand_loads_leave_memory_flat() {
     const PAGES_MAX: usize = 4096;
-    let Some(engine) = engine() else { return };
+    let Some(engine) = engine().filter(|_| is_alone("a_thousand_loads_leave_memory_flat")) else { return };
     let bytes = onnx::encode(&fixture::classifier());
     let input = [Tensor::from_rows(4, fixture::FEATURES, fixture::noise(16, 1)).unwrap()];
     let mut after_warming = 0;

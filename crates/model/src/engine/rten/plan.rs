@@ -89,7 +89,7 @@ impl Plan {
     ) -> Result<Self, EngineError> {
         let graph = model.graph.as_ref().ok_or_else(|| invalid_graph(&"the model has no graph"))?;
         if !graph.node.iter().any(native::is_native) {
-            return Self::plain(onnx, specs, operators, pool);
+            return Self::plain(onnx.to_vec(), None, specs, operators, pool);
         }
         let mut planner = Planner::new(model, graph, specs.0, operators, pool);
         for (stage, nodes) in stages(graph)? {
@@ -98,8 +98,10 @@ impl Plan {
         planner.finish(specs.1)
     }
 
-    fn plain(
-        onnx: &[u8],
+    /// A plan that leaves all to `rten`; `data` is a file that constants stand in, with its name.
+    pub(super) fn plain(
+        onnx: Vec<u8>,
+        data: Option<(&str, Vec<u8>)>,
         (inputs, outputs): (&[TensorSpec], &[TensorSpec]),
         operators: &Operators,
         pool: Option<&Arc<ThreadPool>>,
@@ -109,7 +111,7 @@ impl Plan {
         }
         let ins: Vec<&str> = inputs.iter().map(|spec| spec.name.as_str()).collect();
         let outs: Vec<&str> = outputs.iter().map(|spec| spec.name.as_str()).collect();
-        let segment = Segment::load(onnx.to_vec(), &ins, &outs, Arc::clone(operators), pool.cloned())?;
+        let segment = Segment::load(onnx, data, &ins, &outs, Arc::clone(operators), pool.cloned())?;
         let places = ins.len() + outs.len();
         let outputs: Vec<usize> = (ins.len()..places).collect();
         let inputs = ins.into_iter().map(str::to_owned).zip(0..).collect();
@@ -241,7 +243,7 @@ impl<'a> Planner<'a> {
         }
         let onnx = onnx::encode(&self.part(nodes, &constants, &inputs, &outputs));
         let (operators, pool) = (Arc::clone(self.operators), self.pool.cloned());
-        let segment = Segment::load(onnx, &inputs, &outputs, operators, pool)?;
+        let segment = Segment::load(onnx, None, &inputs, &outputs, operators, pool)?;
         let inputs = inputs.into_iter().map(|input| Ok((input.to_owned(), self.place(input)?)));
         let inputs = inputs.collect::<Result<Vec<_>, EngineError>>()?;
         let outputs = outputs.into_iter().map(|output| self.place(output)).collect::<Result<_, _>>()?;

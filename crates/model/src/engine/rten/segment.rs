@@ -24,15 +24,20 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Loads ONNX bytes whose inputs and outputs have these names.
+    /// Loads ONNX bytes whose inputs and outputs have these names; `data` is a file that constants stand in.
     pub(super) fn load(
         onnx: Vec<u8>,
+        data: Option<(&str, Vec<u8>)>,
         inputs: &[&str],
         outputs: &[&str],
         operators: Operators,
         pool: Option<Arc<ThreadPool>>,
     ) -> Result<Self, EngineError> {
-        let load = || ModelOptions::with_all_ops().load(onnx);
+        let mut options = ModelOptions::with_all_ops();
+        if let Some((name, bytes)) = data {
+            options.external_data(name, bytes);
+        }
+        let load = || options.load(onnx);
         let model = contain("loading", load)?.map_err(|cause| load_error(&operators, &cause))?;
         let id = |name: &str| model.node_id(name).map_err(|cause| run_error(&operators, &cause));
         let input_ids = inputs.iter().map(|name| id(name)).collect::<Result<_, _>>()?;
