@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use edgeward_api::Client;
 use edgeward_api::connections::{Connection, Gate, Patience};
 use edgeward_core::{DeviceId, ModelName, Timestamp};
-use edgeward_model::{Bundle, LoadOptions, RtenEngine, onnx};
-use edgeward_sdk::Loaded;
+use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
+use edgeward_sdk::{LoadError, Loaded};
 use edgeward_trust::Believer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -28,6 +28,8 @@ use crate::control::{Control, Message, Parts};
 use crate::durable::{Access, TwoCopies, replace};
 use crate::endpoint::{About, Endpoint};
 use crate::identity::{Identity, IdentityError};
+use crate::pick::Picker;
+use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::Registry;
 use crate::slots::Slots;
@@ -37,6 +39,9 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const ENROL_RETRY: Duration = Duration::from_secs(1);
 const ENROL_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Models run on one thread each: a device has other work.
+pub const ONE_THREAD: LoadOptions = LoadOptions::with_threads(1);
 
 /// Most connections to the endpoint at once; further ones wait for a place.
 pub const CONNECTIONS_MAX: usize = 512;
@@ -98,7 +103,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         store,
         client: Client::new(&config.server, Some(identity.credential)),
         slots: Slots::new(config.data_dir.join("models")),
-        engine: Arc::new(RtenEngine::new()),
+        platform: Arc::new(Platform::new(Arc::clone(&config.engines), config.hardware.clone())),
         registry: Arc::clone(&registry),
         records: Arc::clone(&records),
         about: Arc::clone(&about),
@@ -288,20 +293,31 @@ fn refuse(path: &Path, reason: String) -> AgentError {
 
 /// A bundle's folder, verified and tested, or a bare ONNX file.
 fn load_bare(config: &ServeConfig) -> Result<(ModelName, Loaded), AgentError> {
-    let (path, engine, options) = (&config.path, RtenEngine::new(), LoadOptions::with_threads(1));
+    let path = &config.path;
     let fail = |error: &dyn std::error::Error| refuse(path, chain(error));
     let (default_name, loaded) = if path.is_dir() {
         let opened = Bundle::open(path).map_err(|error| fail(&error))?;
         let bundle = Bundle::verify(path, &opened.digest()).map_err(|error| fail(&error))?;
-        let loaded = Loaded::from_bundle(&bundle, &engine, &options).map_err(|error| fail(&error))?;
-        loaded.check_golden(&bundle).map_err(|error| fail(&error))?;
+        let platform = Platform::new(Arc::clone(&config.engines), config.hardware.clone());
+        let derived = tempfile::tempdir().map_err(AgentError::data_dir(&std::env::temp_dir()))?;
+        let picker = Picker { platform: &platform, folder: derived.path() };
+        let loaded = picker.pick(&bundle).map_err(|error| fail(&error))?;
         (bundle.manifest().model.clone(), loaded)
     } else {
         let bytes = read_model(path).map_err(|error| fail(&error))?;
-        let loaded = Loaded::from_onnx(&bytes, &engine, &options).map_err(|error| fail(&error))?;
+        let loaded = load_onnx(&bytes, config).map_err(|error| fail(&error))?;
         (name_of(path), loaded)
     };
     Ok((config.name.clone().unwrap_or(default_name), loaded))
+}
+
+/// A bare model on the embedded engine, or on another one here if that does not take it.
+fn load_onnx(bytes: &[u8], config: &ServeConfig) -> Result<Loaded, Box<LoadError>> {
+    let load = |engine: &dyn Engine| Loaded::from_onnx(bytes, engine, &ONE_THREAD).map_err(Box::new);
+    load(&*config.engines.default_engine()).or_else(|refusal| {
+        let mut others = config.engines.all().into_iter().skip(1);
+        others.find_map(|engine| load(&*engine).ok()).ok_or(refusal)
+    })
 }
 
 fn read_model(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -3,14 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgeward_core::slot::SlotPolicy;
 use edgeward_core::{DeviceId, ModelName};
+use edgeward_model::Engines;
 
 use crate::brain::RestoreError;
 use crate::durable::DurableError;
 use crate::identity::IdentityError;
+use crate::platform::Hardware;
 
 /// How an agent runs.
 #[derive(Clone)]
@@ -31,6 +34,10 @@ pub struct AgentConfig {
     pub upload: Duration,
     /// How patient it is with new bundles; the desired state overrides the probation.
     pub slots: SlotPolicy,
+    /// What runs models.
+    pub engines: Arc<Engines>,
+    /// What the device has besides.
+    pub hardware: Hardware,
 }
 
 impl AgentConfig {
@@ -51,6 +58,8 @@ impl AgentConfig {
             poll: Duration::from_secs(1),
             upload: Duration::from_secs(2),
             slots: SlotPolicy::default(),
+            engines: Arc::new(Engines::embedded()),
+            hardware: Hardware::default(),
         }
     }
 }
@@ -64,6 +73,10 @@ pub struct ServeConfig {
     pub name: Option<ModelName>,
     /// Where it serves predictions; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// What runs models.
+    pub engines: Arc<Engines>,
+    /// What the device has besides.
+    pub hardware: Hardware,
 }
 
 /// Why an agent does not run. Each says what failed, why, and what to do next.

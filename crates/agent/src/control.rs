@@ -23,13 +23,13 @@ use edgeward_api::device::{REPORT_SCHEMA, Report};
 use edgeward_api::{Client, ClientError};
 use edgeward_core::slot::{Phase, SlotId, StageOutcome};
 use edgeward_core::{Digest, ModelName, Release, Timestamp};
-use edgeward_model::{Engine, LoadOptions};
 use edgeward_sdk::{Loaded, Recorder};
 use uuid::Uuid;
 
 use crate::brain::{Brain, Effect, Input, Output, chain};
 use crate::durable::{DurableError, TwoCopies};
 use crate::endpoint::{About, Link};
+use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::{Registry, View};
 use crate::slots::Slots;
@@ -50,7 +50,7 @@ pub struct Parts {
     /// The bundles on the disk.
     pub slots: Slots,
     /// What runs them.
-    pub engine: Arc<dyn Engine>,
+    pub platform: Arc<Platform>,
     /// The models being served.
     pub registry: Arc<Registry>,
     /// Predictions, labels and alerts.
@@ -365,5 +365,3 @@ impl Counting {
         Some(Self { model: model.clone(), bundle: loaded.bundle(), recorder })
     }
 }
-
-const ONE_THREAD: LoadOptions = LoadOptions::with_threads(1);

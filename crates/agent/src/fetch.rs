@@ -6,7 +6,7 @@
 //!
 //! A form that this device cannot use, by what the manifest says it needs, is not fetched.
 //!
-//! Deliberately missing: deltas, and choosing between engines by speed; the first variant for the engine is taken.
+//! Deliberately missing: deltas.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -20,12 +20,14 @@ use edgeward_core::digest::Hasher;
 use edgeward_core::manifest::{BundlePath, FileEntry};
 use edgeward_core::slot::{SlotId, StageOutcome};
 use edgeward_core::{Capabilities, Digest, Manifest, ModelName, Release};
+use edgeward_model::Bundle;
 use edgeward_model::bundle::path;
-use edgeward_model::{Bundle, Engine, LoadOptions};
 use edgeward_sdk::Loaded;
 
 use crate::brain::chain;
 use crate::durable::{DurableError, sync_folder};
+use crate::pick::Picker;
+use crate::platform::Platform;
 use crate::slots::{Prepared, SLOT_BYTES_MAX, Slots, create_folder};
 
 const COPY_BUFFER_BYTES: usize = 64 << 10;
@@ -108,12 +110,8 @@ pub struct Staging<'a> {
     pub source: &'a dyn BlobSource,
     /// Where they go.
     pub slots: &'a Slots,
-    /// What they run on.
-    pub engine: &'a dyn Engine,
-    /// What this device can run; forms it cannot are not fetched.
-    pub device: &'a Capabilities,
-    /// How to load.
-    pub options: LoadOptions,
+    /// What runs them; forms that it cannot are not fetched.
+    pub platform: &'a Platform,
     /// Set when nobody wants the bundle any more.
     pub cancelled: &'a AtomicBool,
 }
@@ -131,7 +129,8 @@ impl Staging<'_> {
     ) -> Result<Arc<Loaded>, FetchError> {
         let prepared = self.slots.prepare(model, slot, release.bundle)?;
         let manifest = self.fetch_manifest(model, release, &prepared)?;
-        let needed = needed_files(&manifest, self.device)?;
+        let device = self.platform.capabilities(&manifest);
+        let needed = needed_files(&manifest, &device)?;
         let total: u64 = needed.iter().map(|path| manifest.files[*path].size_bytes).sum();
         if total > SLOT_BYTES_MAX {
             return Err(FetchError::Unusable(format!(
@@ -142,7 +141,7 @@ impl Staging<'_> {
             self.fetch_file(path.as_str(), &manifest.files[path], &prepared)?;
         }
         self.slots.remove_partial(&prepared)?;
-        let bundle = open_verified(&prepared.folder, release.bundle, self.device)?;
+        let bundle = open_verified(&prepared.folder, release.bundle, self.platform)?;
         self.try_out(model, slot, &bundle).map(Arc::new)
     }
 
@@ -151,10 +150,9 @@ impl Staging<'_> {
         let cut_off = self.slots.begin_trial(model, slot, bundle.digest())?;
         let tried = match cut_off >= TRIALS_CUT_OFF_MAX {
             true => Err(FetchError::Unusable(format!("the agent ended {cut_off} times while testing it"))),
-            false => load(bundle, self.engine, &self.options).and_then(|loaded| {
-                loaded.check_golden(bundle).map_err(|error| FetchError::Unusable(chain(&error)))?;
-                Ok(loaded)
-            }),
+            false => {
+                Picker { platform: self.platform, folder: &self.slots.derived(model, slot) }.pick(bundle)
+            }
         };
         self.slots.end_trial(model, slot);
         tried
@@ -266,23 +264,16 @@ impl Staging<'_> {
 ///
 /// # Errors
 /// The files are not those of `bundle`.
-pub fn open_verified(folder: &Path, bundle: Digest, device: &Capabilities) -> Result<Bundle, FetchError> {
+pub fn open_verified(folder: &Path, bundle: Digest, platform: &Platform) -> Result<Bundle, FetchError> {
     let wrong = |error: &dyn std::error::Error| FetchError::Wrong {
         what: format!("the bundle in {}", folder.display()),
         reason: chain(error),
     };
     let opened = Bundle::open(folder).map_err(|error| wrong(&error))?;
+    let device = platform.capabilities(opened.manifest());
     let needed: BTreeSet<BundlePath> =
-        needed_files(opened.manifest(), device)?.into_iter().cloned().collect();
+        needed_files(opened.manifest(), &device)?.into_iter().cloned().collect();
     Bundle::verify_subset(folder, &bundle, |path| needed.contains(path)).map_err(|error| wrong(&error))
-}
-
-/// Loads a verified bundle.
-///
-/// # Errors
-/// It does not load on this engine.
-pub fn load(bundle: &Bundle, engine: &dyn Engine, options: &LoadOptions) -> Result<Loaded, FetchError> {
-    Loaded::from_bundle(bundle, engine, options).map_err(|error| FetchError::Unusable(chain(&error)))
 }
 
 /// Everything but the model files this device cannot run. Of those it can, every one: which is fastest only a test tells.

@@ -2,6 +2,7 @@
 //!
 //! - [`brain`]: what to do next, decided without I/O; the simulated fleet drives the same code.
 //! - [`slots`], [`fetch`]: the two folders of each model, and getting a verified bundle into one.
+//! - [`platform`], [`pick`]: what runs models here, and which form of a bundle that is to be.
 //! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
 //! - [`registry`], [`endpoint`]: the models being served, and how they are asked.
 //! - [`control`]: the thread that polls, carries out, reports and uploads.
@@ -19,6 +20,8 @@ pub mod endpoint;
 pub mod fetch;
 pub mod identity;
 pub mod journal;
+pub mod pick;
+pub mod platform;
 pub mod records;
 pub mod registry;
 pub mod segments;
@@ -31,3 +34,4 @@ mod fixtures;
 pub use agent::{Bound, bind, bind_bare, run, serve};
 pub use brain::Brain;
 pub use config::{AgentConfig, AgentError, ServeConfig};
+pub use platform::Hardware;

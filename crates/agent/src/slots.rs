@@ -2,7 +2,8 @@
 //!
 //! `models/<model>/{a,b}/` hold bundles. Beside them, `<slot>.bundle` says which bundle a folder is meant for, so that
 //! an interrupted download goes on; `<slot>.part/` holds what is not whole yet; `<slot>.trial` stands while a bundle is
-//! tried, so that one that takes the whole process down is known after the restart. Nothing here is believed: whoever
+//! tried, so that one that takes the whole process down is known after the restart; `<slot>.derived/` holds which form was
+//! chosen and its faster copy. Nothing here is believed: whoever
 //! uses a folder verifies every byte against the bundle's digest first.
 
 use std::fs;
@@ -48,6 +49,12 @@ impl Slots {
         self.model_folder(model).join(slot.as_str())
     }
 
+    /// The folder of what is derived from a slot's bundle on this device.
+    #[must_use]
+    pub fn derived(&self, model: &ModelName, slot: SlotId) -> PathBuf {
+        self.model_folder(model).join(format!("{}.derived", slot.as_str()))
+    }
+
     /// Empties `slot` for `bundle`, unless it was being filled with that bundle already.
     ///
     /// # Errors
@@ -61,6 +68,7 @@ impl Slots {
         if read_if_present(&marker, MARKER_BYTES_MAX).ok().flatten().as_deref() != Some(name.as_bytes()) {
             remove_folder(&folder)?;
             remove_folder(&partial)?;
+            remove_folder(&self.derived(model, slot))?;
         }
         create_folder(&folder)?;
         create_folder(&partial)?;

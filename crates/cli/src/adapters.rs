@@ -1,6 +1,8 @@
 //! The pipeline's tools, made of crates that the pipeline itself may not know.
 
+pub(crate) mod calibration;
 mod converter;
+mod numpy;
 mod samples;
 mod trainer;
 

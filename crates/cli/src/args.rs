@@ -1,11 +1,21 @@
 //! Every flag, once: the parser, the help and the completions all come from here.
 
+#[cfg(feature = "agent")]
+mod engines;
+#[cfg(feature = "control")]
+mod models;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 #[cfg(feature = "control")]
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[cfg(feature = "agent")]
+pub(crate) use engines::EngineArgs;
+#[cfg(feature = "control")]
+pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
 
 /// Keeps machine-learning models on edge devices good.
 ///
@@ -55,6 +65,9 @@ pub(crate) enum Command {
     /// Show what a model file or a bundle holds
     #[cfg(feature = "control")]
     Inspect(InspectArgs),
+    /// Time every form of a bundle on every engine here, and show which one a device like this one takes
+    #[cfg(feature = "control")]
+    Bench(BenchArgs),
     /// Roll a model's version out to the devices
     #[cfg(feature = "control")]
     Deploy(DeployArgs),
@@ -183,6 +196,8 @@ pub(crate) struct AgentArgs {
     /// Milliseconds between two uploads of profiles and samples
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) upload_ms: u64,
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
 }
 
 /// Flags of `serve`.
@@ -198,6 +213,8 @@ pub(crate) struct ServeArgs {
     /// Where to serve predictions
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
 }
 
 /// Flags of `status`.
@@ -237,37 +254,8 @@ pub(crate) struct RunArgs {
     /// A file with the operator token; goes before --token and its variable
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-}
-
-/// Flags of `convert`.
-#[cfg(feature = "control")]
-#[derive(Args)]
-pub(crate) struct ConvertArgs {
-    /// The ONNX file to translate
-    pub(crate) model: PathBuf,
-    /// The folder for what comes out
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-    /// Store the weights smaller
-    #[arg(long, value_enum, value_name = "SCHEME")]
-    pub(crate) quantize: Option<Quantize>,
-}
-
-/// How weights are stored.
-#[cfg(feature = "control")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Quantize {
-    /// Weights as 8-bit integers, computed in floats
-    W8,
-}
-
-/// Flags of `inspect`.
-#[cfg(feature = "control")]
-#[derive(Args)]
-pub(crate) struct InspectArgs {
-    /// An ONNX file or a bundle's folder
-    #[arg(value_name = "MODEL|BUNDLE")]
-    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
 }
 
 /// Flags of `deploy`.

@@ -6,6 +6,8 @@ mod agent;
 mod alert;
 #[cfg(feature = "control")]
 pub(crate) mod audit;
+#[cfg(feature = "control")]
+mod bench;
 mod completions;
 #[cfg(feature = "control")]
 mod convert;
@@ -65,6 +67,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Run(args) => run::run(&args, out),
         Command::Convert(args) => convert::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
+        Command::Bench(args) => bench::run(&args, out),
         Command::Deploy(args) => deploy::run(&args, out),
         Command::Token(command) => token::run(&command, out),
         Command::Device(command) => device::run(&command, out),

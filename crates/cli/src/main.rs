@@ -9,6 +9,8 @@ mod command;
 mod demo;
 #[cfg(feature = "control")]
 mod describe;
+#[cfg(feature = "agent")]
+mod engines;
 mod output;
 mod process;
 

@@ -143,7 +143,15 @@ fn a_model_is_trained_inspected_and_converted_without_a_control_plane() {
     let converted = run(&["convert", &model, "--out", out.to_str().unwrap(), "--quantize", "w8", "--json"]);
     let report: Value = serde_json::from_slice(&converted.stdout).unwrap();
     assert_eq!(report["files"].as_array().unwrap().len(), report["built"].as_array().unwrap().len());
-    assert!(out.join("variants/rten-f32/model.onnx").is_file(), "{report}");
+    assert!(out.join("variants/rten-w8/model.onnx").is_file(), "{report}");
+    let timed = run(&["bench", out.to_str().unwrap(), "--onnxruntime", "off", "--seconds", "1", "--json"]);
+    let rows: Value = serde_json::from_slice(&timed.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| &row["variant"]).collect::<Vec<_>>(), ["rten-f32", "rten-w8"]);
+    for key in ["engine", "provider", "load_ms", "p50_us", "p99_us", "rss_mib", "parity"] {
+        assert!(rows.iter().all(|row| !row[key].is_null()), "{key}: {rows:?}");
+    }
+    assert_eq!(rows.iter().filter(|row| row["chosen"] == true).count(), 1);
 }
 
 #[test]

@@ -38,6 +38,11 @@ fn a_reader_can_follow_the_guides_one_after_the_other() {
 }
 
 #[test]
+fn a_reader_can_convert_and_choose() {
+    follow("guides", &["convert.md"]);
+}
+
+#[test]
 fn commands_in_the_format_pages_work() {
     let pages = pages("formats");
     follow("formats", &pages.iter().map(String::as_str).collect::<Vec<_>>());
@@ -45,7 +50,7 @@ fn commands_in_the_format_pages_work() {
 
 #[test]
 fn no_guide_is_left_out() {
-    assert_eq!(pages("guides"), ["first-model.md", "levels.md", "operate.md"]);
+    assert_eq!(pages("guides"), ["convert.md", "first-model.md", "levels.md", "operate.md"]);
 }
 
 #[test]

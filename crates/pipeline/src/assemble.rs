@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::examine::{self, ExamineError};
 use crate::measure::Prediction;
 use crate::project::{ProjectFile, VariantTable};
+use crate::run::Tools;
 
 /// Held-out rows of a golden test.
 pub const GOLDEN_ROWS: usize = 16;
@@ -63,11 +64,13 @@ pub struct Parts<'a> {
 ///
 /// # Errors
 /// A form does not run, the reference cannot be fitted, or a file cannot be written.
-pub fn assemble(parts: &Parts<'_>, engine: &dyn Engine, parent: &Path) -> Result<Bundle, AssembleError> {
+pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<Bundle, AssembleError> {
     let mut writer = BundleWriter::new(parts.project.model.clone());
     writer.model(parts.trained.to_vec())?.signature(parts.signature)?;
     let rows = golden_rows(parts.holdout);
     for (variant, onnx) in parts.forms {
+        let missing = || ExamineError::Purpose(format!("the form {} has no engine here", variant.name()));
+        let engine = tools.engine(&variant.engine).ok_or_else(missing)?;
         writer.variant(&variant.engine, &variant.dtype, onnx.clone())?;
         let golden = golden(onnx, &variant.dtype, parts.signature, &rows, engine)?;
         writer.variant_golden(&format!("{}-{}", variant.engine, variant.dtype), &golden)?;
@@ -100,7 +103,8 @@ fn golden(
 ) -> Result<Golden, AssembleError> {
     let session = examine::load(onnx, signature, dtype, engine)?;
     let calls = examine::calls(signature, rows, 1)?;
-    Ok(Golden::record(session.runnable(), &calls, Tolerance::default())?)
+    let tolerance = if dtype.starts_with("int8") { Tolerance::int8() } else { Tolerance::default() };
+    Ok(Golden::record(session.runnable(), &calls, tolerance)?)
 }
 
 /// Held-out rows only: on rows a model learned from it is surer than it will ever be again.

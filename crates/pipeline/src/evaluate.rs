@@ -57,26 +57,33 @@ impl VariantTable {
 pub fn evaluate(
     subject: &Subject<'_>,
     rows: &Dataset,
-    engine: &dyn Engine,
+    engines: &[&dyn Engine],
 ) -> Result<Evaluation, ExamineError> {
-    let predict = |onnx: &[u8], dtype: &str| {
+    let predict = |onnx: &[u8], dtype: &str, engine: &dyn Engine| {
         examine::predict(&examine::load(onnx, subject.signature, dtype, engine)?, rows)
     };
+    let names = || engines.iter().map(|engine| engine.name()).collect::<Vec<_>>().join(", ");
     let quality = |predictions: &[Prediction]| Quality::of(subject.task, &rows.labels, predictions);
-    let trained = match predict(subject.trained, "f32") {
-        Ok(predictions) => Some(quality(&predictions)),
-        Err(ExamineError::Engine(error)) if error.kind() == EngineErrorKind::UnsupportedOperator => None,
-        Err(error) => return Err(error),
-    };
+    let mut trained = None;
+    for engine in engines {
+        trained = match predict(subject.trained, "f32", *engine) {
+            Ok(predictions) => Some(quality(&predictions)),
+            Err(ExamineError::Engine(error)) if error.kind() == EngineErrorKind::UnsupportedOperator => None,
+            Err(error) => return Err(error),
+        };
+        if trained.is_some() {
+            break;
+        }
+    }
     let mut evaluation = Evaluation { trained, forms: Vec::new(), predictions: Vec::new() };
     for (variant, onnx) in subject.forms {
-        if variant.engine != engine.name() {
-            let (wanted, found) = (&variant.engine, engine.name());
-            let why =
-                format!("the form {} needs the engine {wanted}; this program has {found}", variant.name());
-            return Err(ExamineError::Purpose(why));
-        }
-        let predictions = predict(onnx, &variant.dtype)?;
+        let engine = engines.iter().find(|engine| engine.name() == variant.engine).ok_or_else(|| {
+            let (form, wanted, found) = (variant.name(), &variant.engine, names());
+            ExamineError::Purpose(format!(
+                "the form {form} needs the engine {wanted}; this program has {found}"
+            ))
+        })?;
+        let predictions = predict(onnx, &variant.dtype, *engine)?;
         evaluation.forms.push(FormQuality { variant: variant.clone(), quality: quality(&predictions) });
         if evaluation.predictions.is_empty() {
             evaluation.predictions = predictions;

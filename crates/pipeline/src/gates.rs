@@ -5,12 +5,17 @@
 //!
 //! Deliberately missing: paired tests, slices, calibration, robustness, latency.
 
+use std::collections::BTreeSet;
+
 use edgeward_api::operator::GateVerdict;
 use edgeward_core::Digest;
 
 use crate::measure::{Proportion, Quality};
 use crate::project::GateTable;
 use crate::validate::verdict;
+
+/// Room for the rounding of differences of shares.
+const ROUNDING: f64 = 1e-9;
 
 /// One form of the candidate, as measured on the held-out rows.
 #[derive(Clone, Copy, Debug)]
@@ -148,12 +153,37 @@ fn compare(max: f64, bundle: &Digest, incumbent: &Quality, candidate: &Quality) 
     }
 }
 
-/// The reasons of the refusals, or none.
+/// The verdict on what a form costs against the trained model on the same held-out rows: in points of accuracy, or as a
+/// share of the root mean squared error. None where the trained model itself was not measured.
 #[must_use]
-pub fn refusal(verdicts: &[GateVerdict]) -> Option<String> {
+pub fn metric_drop(max: f64, trained: Option<&Quality>, form: &Candidate<'_>) -> Option<GateVerdict> {
+    let trained = trained?;
+    let accuracies = trained.accuracy.zip(form.quality.accuracy);
+    let (drop, what) = match accuracies {
+        Some((trained, form)) => (trained.value - form.value, "accuracy"),
+        None => {
+            let (trained, form) = trained.rmse.zip(form.quality.rmse)?;
+            ((form - trained) / trained.max(f64::MIN_POSITIVE), "root mean squared error, as a share,")
+        }
+    };
+    let passed = drop <= max + ROUNDING;
+    let relation = if passed { "within" } else { "over" };
+    let reason = format!("{what} is {drop:.4} worse than the trained model's, {relation} {max}");
+    Some(verdict(&metric_gate(form.name), passed, reason))
+}
+
+/// Name of the gate of [`metric_drop`].
+#[must_use]
+pub fn metric_gate(form: &str) -> String {
+    format!("parity.metric.{form}")
+}
+
+/// The reasons of the refusals, or none. Gates in `left_out` judged forms that the bundle does without.
+#[must_use]
+pub fn refusal(verdicts: &[GateVerdict], left_out: &BTreeSet<String>) -> Option<String> {
     let refused: Vec<String> = verdicts
         .iter()
-        .filter(|verdict| !verdict.passed)
+        .filter(|verdict| !verdict.passed && !left_out.contains(&verdict.gate))
         .map(|verdict| format!("{}: {}", verdict.gate, verdict.reason))
         .collect();
     (!refused.is_empty()).then(|| refused.join("; "))
@@ -168,6 +198,28 @@ mod tests {
     fn quality(hits: u64, rows: u64) -> Quality {
         let accuracy = Some(Proportion::wilson(hits, rows));
         Quality { rows, accuracy, recall: BTreeMap::new(), log_loss: None, mae: None, rmse: None }
+    }
+
+    #[test]
+    fn a_form_may_cost_only_so_much() {
+        let check = |trained: &Quality, form: &Quality, passed| {
+            let candidate = Candidate { name: "rten-int8", quality: form };
+            let verdict = metric_drop(0.01, Some(trained), &candidate).unwrap();
+            assert_eq!((verdict.gate.as_str(), verdict.passed), ("parity.metric.rten-int8", passed));
+            let refused = refusal(std::slice::from_ref(&verdict), &BTreeSet::new());
+            assert_eq!(refused.is_none(), passed);
+            assert_eq!(
+                refusal(std::slice::from_ref(&verdict), &BTreeSet::from([verdict.gate.clone()])),
+                None
+            );
+        };
+        check(&quality(98, 100), &quality(97, 100), true);
+        check(&quality(98, 100), &quality(96, 100), false);
+        check(&quality(96, 100), &quality(99, 100), true);
+        check(&numeric(1.0), &numeric(1.005), true);
+        check(&numeric(1.0), &numeric(1.1), false);
+        let candidate = Candidate { name: "rten-f32", quality: &quality(1, 2) };
+        assert!(metric_drop(0.01, None, &candidate).is_none());
     }
 
     fn numeric(error: f64) -> Quality {
@@ -190,7 +242,7 @@ mod tests {
         for (refused, expected) in refused.iter().zip(expect) {
             assert!(refused.reason.contains(expected), "{}", refused.reason);
         }
-        assert_eq!(refusal(&verdicts).is_some(), !expect.is_empty());
+        assert_eq!(refusal(&verdicts, &BTreeSet::new()).is_some(), !expect.is_empty());
     }
 
     #[test]

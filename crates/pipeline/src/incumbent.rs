@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use edgeward_api::{Client, ClientError};
 use edgeward_core::manifest::{BundlePath, MANIFEST_BYTES_MAX, ManifestError};
-use edgeward_core::{Dataset, Digest, Manifest, ModelName};
+use edgeward_core::{Capabilities, Dataset, Digest, Manifest, ModelName};
 use edgeward_model::bundle::{self, BUNDLE_FILE_BYTES_MAX};
+use edgeward_model::engine::capabilities;
 use edgeward_model::{Bundle, BundleError, Engine, LoadOptions, Session, SessionError};
 
 use crate::cache::write_output;
@@ -51,6 +52,9 @@ pub enum IncumbentError {
     /// It does not run on the rows.
     #[error(transparent)]
     Examine(#[from] ExamineError),
+    /// This program has no engine.
+    #[error("there is no engine to run it on")]
+    NoEngine,
     /// Nothing says which rows it learned from.
     #[error("its lineage does not say how its data was divided, so the rows it learned from are not known")]
     NoRule,
@@ -77,40 +81,41 @@ pub fn obtain(
     client: &Client,
     work: &WorkDir,
     digest: &Digest,
-    engine: &str,
+    engines: &[&dyn Engine],
 ) -> Result<Bundle, IncumbentError> {
+    let device = &capabilities(engines);
     let made = work.bundles().join(digest.hex());
     if let Ok(bundle) = Bundle::verify(made, digest) {
         return Ok(bundle);
     }
     let dir = work.incumbents().join(digest.hex());
-    if let Ok(bundle) = verify(dir.clone(), digest, engine) {
+    if let Ok(bundle) = verify(dir.clone(), digest, device) {
         return Ok(bundle);
     }
     let partial = work.partial().join(format!("incumbent-{}", digest.hex()));
-    fetch(client, digest, engine, &partial)?;
+    fetch(client, digest, device, &partial)?;
     if dir.exists() {
         fs::remove_dir_all(&dir).map_err(WorkError::at("removing", &dir))?;
     }
     fs::rename(&partial, &dir).map_err(WorkError::at("keeping the incumbent in", &dir))?;
-    Ok(verify(dir, digest, engine)?)
+    Ok(verify(dir, digest, device)?)
 }
 
-fn verify(dir: PathBuf, digest: &Digest, engine: &str) -> Result<Bundle, BundleError> {
+fn verify(dir: PathBuf, digest: &Digest, device: &Capabilities) -> Result<Bundle, BundleError> {
     let manifest = Bundle::open(&dir)?.manifest().clone();
-    Bundle::verify_subset(dir, digest, |path| wanted(&manifest, path, engine))
+    Bundle::verify_subset(dir, digest, |path| wanted(&manifest, path, device))
 }
 
-fn wanted(manifest: &Manifest, path: &BundlePath, engine: &str) -> bool {
+fn wanted(manifest: &Manifest, path: &BundlePath, device: &Capabilities) -> bool {
     let named = [bundle::path::SIGNATURE, bundle::path::LINEAGE].contains(&path.as_str());
-    named || manifest.variants.iter().any(|variant| variant.engine == engine && variant.path == *path)
+    named || device.select(&manifest.variants).usable.iter().any(|variant| variant.path == *path)
 }
 
-fn fetch(client: &Client, digest: &Digest, engine: &str, dir: &Path) -> Result<(), IncumbentError> {
+fn fetch(client: &Client, digest: &Digest, device: &Capabilities, dir: &Path) -> Result<(), IncumbentError> {
     let bytes = blob(client, digest, MANIFEST_BYTES_MAX as u64)?;
     let manifest = Manifest::parse(&bytes)?;
     write_output(&dir.join(bundle::path::MANIFEST), &bytes)?;
-    for (path, entry) in manifest.files.iter().filter(|(path, _)| wanted(&manifest, path, engine)) {
+    for (path, entry) in manifest.files.iter().filter(|(path, _)| wanted(&manifest, path, device)) {
         let bytes = blob(client, &entry.digest, entry.size_bytes.min(BUNDLE_FILE_BYTES_MAX))?;
         write_output(&dir.join(path.as_str()), &bytes)?;
     }
@@ -142,9 +147,11 @@ pub fn split_rule(bundle: &Bundle) -> Result<SplitRule, IncumbentError> {
 /// It does not load, or the rows do not fit it.
 pub fn predict(
     bundle: &Bundle,
-    engine: &dyn Engine,
+    engines: &[&dyn Engine],
     rows: &Dataset,
 ) -> Result<Vec<Prediction>, IncumbentError> {
-    let session = Session::load(bundle, engine, &LoadOptions::default())?;
+    let fits = |engine: &&&dyn Engine| bundle.variant_for(&capabilities(&[**engine])).is_some();
+    let engine = engines.iter().find(fits).or(engines.first()).ok_or(IncumbentError::NoEngine)?;
+    let session = Session::load(bundle, *engine, &LoadOptions::default())?;
     Ok(examine::predict(&session, rows)?)
 }

@@ -8,7 +8,7 @@
 mod stages;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -43,8 +43,23 @@ pub struct Tools<'a> {
     pub trainer: &'a dyn Trainer,
     /// Makes the forms.
     pub converter: &'a dyn Converter,
-    /// Runs the model for judging.
-    pub engine: &'a dyn Engine,
+    /// Run the model for judging, each form on its own; the first also runs the model as it was trained.
+    pub engines: &'a [&'a dyn Engine],
+}
+
+impl<'a> Tools<'a> {
+    /// The engine of this name, if this program has it.
+    #[must_use]
+    pub fn engine(&self, name: &str) -> Option<&'a dyn Engine> {
+        self.engines.iter().copied().find(|engine| engine.name() == name)
+    }
+
+    /// Names and versions of the engines, which results depend on.
+    fn engine_versions(&self) -> Vec<String> {
+        let text =
+            |engine: &&dyn Engine| format!("{} {}", engine.name(), engine.version().unwrap_or_default());
+        self.engines.iter().map(text).collect()
+    }
 }
 
 /// Who announces a run.
@@ -228,6 +243,8 @@ fn report_failure(registry: &Registry<'_>, announcement: Announcement, error: &R
 /// What came of the stages.
 struct Made {
     verdicts: Vec<GateVerdict>,
+    /// Gates of forms that failed and are not in the bundle; others are.
+    left_out: BTreeSet<String>,
     metrics: BTreeMap<String, f64>,
     /// None if a gate refused.
     bundle: Option<Bundle>,
@@ -301,10 +318,13 @@ impl Pipeline<'_> {
 
     /// Tells the control plane and sums up.
     fn conclude(&self, registry: Option<&Registry<'_>>, made: Made) -> Result<RunSummary, RunError> {
-        let Made { verdicts, metrics, bundle } = made;
+        let Made { verdicts, left_out, metrics, bundle } = made;
         let outcome = match &bundle {
             Some(bundle) => RunOutcome::Passed { bundle: bundle.digest() },
-            None => RunOutcome::Refused { reason: gates::refusal(&verdicts).unwrap_or_default() },
+            None => {
+                let reason = gates::refusal(&verdicts, &left_out).unwrap_or_default();
+                RunOutcome::Refused { reason }
+            }
         };
         let version = match registry {
             None => None,

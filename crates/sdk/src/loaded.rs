@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use edgeward_core::Digest;
+use edgeward_core::manifest::Variant;
 use edgeward_model::{
-    Bundle, BundleError, Engine, GoldenError, GoldenReport, LoadOptions, Session, SessionError,
+    Bundle, BundleError, ChoiceRow, Engine, GoldenError, GoldenReport, LoadOptions, Runnable, Session,
+    SessionError,
 };
 use edgeward_monitor::{DecodeError, MonitorConfig, MonitorError, Reference};
 
@@ -37,6 +39,7 @@ pub enum LoadError {
 pub struct Loaded {
     session: Session,
     recorder: Option<Arc<Recorder>>,
+    choice: Vec<ChoiceRow>,
 }
 
 impl Loaded {
@@ -52,7 +55,21 @@ impl Loaded {
     ) -> Result<Self, LoadError> {
         let session = Session::load(bundle, engine, options)?;
         let recorder = recorder_of(bundle)?;
-        Ok(Self { session, recorder })
+        Ok(Self::new(session, recorder))
+    }
+
+    /// A variant of `bundle` that is loaded already, and the monitor the bundle describes.
+    ///
+    /// # Errors
+    /// The bundle's other files are missing or damaged, or its signature is not that of `runnable`.
+    pub fn from_runnable(
+        bundle: &Bundle,
+        variant: &Variant,
+        runnable: Arc<dyn Runnable>,
+    ) -> Result<Self, LoadError> {
+        let signature = bundle.signature()?;
+        let session = Session::new(runnable, signature, bundle.digest(), variant.clone())?;
+        Ok(Self::new(session, recorder_of(bundle)?))
     }
 
     /// Loads a bare model file; it is not watched.
@@ -60,13 +77,25 @@ impl Loaded {
     /// # Errors
     /// The bytes are no ONNX model, or the engine does not take it.
     pub fn from_onnx(onnx: &[u8], engine: &dyn Engine, options: &LoadOptions) -> Result<Self, LoadError> {
-        Ok(Self { session: Session::from_onnx(onnx, engine, options)?, recorder: None })
+        Ok(Self::new(Session::from_onnx(onnx, engine, options)?, None))
     }
 
     /// A model of parts that are loaded already.
     #[must_use]
     pub const fn new(session: Session, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { session, recorder }
+        Self { session, recorder, choice: Vec::new() }
+    }
+
+    /// The same model with the table it was chosen by.
+    #[must_use]
+    pub fn with_choice(self, choice: Vec<ChoiceRow>) -> Self {
+        Self { choice, ..self }
+    }
+
+    /// What became of each form of the bundle when this one was chosen; empty if there was no choice.
+    #[must_use]
+    pub fn choice(&self) -> &[ChoiceRow] {
+        &self.choice
     }
 
     /// Runs the golden test that `bundle` holds for the loaded variant.

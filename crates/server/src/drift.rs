@@ -5,6 +5,7 @@
 //! [`SAMPLES_MIN`] samples, because an index over fewer shows their scatter and no drift.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -88,8 +89,8 @@ fn observed(
 async fn references(app: &App, profiles: &[ProfileRow]) -> References {
     let mut found = References::new();
     for row in profiles {
-        if !found.contains_key(&row.bundle) {
-            found.insert(row.bundle, reference(app, row.bundle).await);
+        if let Entry::Vacant(place) = found.entry(row.bundle) {
+            place.insert(reference(app, row.bundle).await);
         }
     }
     found
@@ -194,8 +195,8 @@ fn windows(profiles: &[ProfileRow], references: &References) -> Vec<DriftWindow>
             |profile: &Profile| reference.is_none_or(|known| known.fingerprint() == profile.fingerprint());
         let gathered = Gathered::of(row, profile.filter(fits));
         match cells.entry((row.bundle, (row.to_ms.0 - first.to_ms.0) / width)) {
-            std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(gathered)),
-            std::collections::btree_map::Entry::Occupied(mut place) => place.get_mut().join(gathered),
+            Entry::Vacant(place) => drop(place.insert(gathered)),
+            Entry::Occupied(mut place) => place.get_mut().join(gathered),
         }
     }
     let mut windows: Vec<_> = widen(cells).into_iter().map(|cell| cell.finish(references)).collect();

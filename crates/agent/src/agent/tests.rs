@@ -345,6 +345,8 @@ fn a_bare_model_and_a_bundle_are_served_without_a_control_plane() {
         path: path.to_owned(),
         name: None,
         listen: "127.0.0.1:0".parse().unwrap(),
+        engines: Arc::new(edgeward_model::Engines::embedded()),
+        hardware: crate::Hardware::default(),
     };
     assert_eq!(load_bare(&config(&file)).unwrap().0.as_str(), "my-model");
     let bundle = bundle(folder.path(), "1");

@@ -7,12 +7,12 @@ use std::thread::{self, JoinHandle};
 
 use edgeward_core::slot::{Installed, SlotId, StageOutcome};
 use edgeward_core::{Digest, ModelName, Release};
-use edgeward_model::engine::capabilities;
 use edgeward_sdk::Loaded;
 
-use super::{Control, Counting, Message, ONE_THREAD, Parts};
+use super::{Control, Counting, Message, Parts};
 use crate::brain::{Input, chain};
-use crate::fetch::{FetchError, Staging, load, open_verified};
+use crate::fetch::{FetchError, Staging, open_verified};
+use crate::pick::Picker;
 
 /// Stages on a thread of its own; its last act is to send [`Message::Staged`].
 pub(super) fn spawn_staging(
@@ -23,18 +23,11 @@ pub(super) fn spawn_staging(
     slot: SlotId,
     release: Release,
 ) -> JoinHandle<()> {
-    let (client, slots, engine) = (parts.client.clone(), parts.slots.clone(), Arc::clone(&parts.engine));
+    let (client, slots) = (parts.client.clone(), parts.slots.clone());
+    let platform = Arc::clone(&parts.platform);
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
-        let device = capabilities(&[&*engine]);
-        let staging = Staging {
-            source: &client,
-            slots: &slots,
-            engine: &*engine,
-            device: &device,
-            options: ONE_THREAD,
-            cancelled: &cancelled,
-        };
+        let staging = Staging { source: &client, slots: &slots, platform: &platform, cancelled: &cancelled };
         let work = || staging.stage(&model, slot, &release);
         let staged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         let result = match staged {
@@ -67,9 +60,10 @@ impl Control {
             return Ok(loaded);
         }
         let folder = self.parts.slots.folder(model, installed.slot);
-        let device = capabilities(&[&*self.parts.engine]);
-        let bundle = open_verified(&folder, installed.bundle, &device)?;
-        Ok(Arc::new(load(&bundle, &*self.parts.engine, &ONE_THREAD)?))
+        let platform = &*self.parts.platform;
+        let bundle = open_verified(&folder, installed.bundle, platform)?;
+        let derived = self.parts.slots.derived(model, installed.slot);
+        Ok(Arc::new(Picker { platform, folder: &derived }.pick_again(&bundle)?))
     }
 
     fn publish(&mut self, model: &ModelName, loaded: Arc<Loaded>) {

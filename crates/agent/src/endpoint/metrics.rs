@@ -18,6 +18,11 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
     let link = endpoint.about.link();
     let gap = |served: &Arc<Served>| (served.name.to_string(), json!(served.counters.swap_gap_ms_max()));
     let gaps: serde_json::Map<String, Value> = endpoint.registry.all().iter().map(gap).collect();
+    let choice = |served: &Arc<Served>| {
+        let rows = served.handle.current().map(|loaded| loaded.choice().to_vec()).unwrap_or_default();
+        (served.name.to_string(), json!(rows))
+    };
+    let choices: serde_json::Map<String, Value> = endpoint.registry.all().iter().map(choice).collect();
     let spool = endpoint.records.spool();
     let lane = |lane: Lane| json!({ "waiting": spool.waiting(lane), "dropped": spool.dropped(lane) });
     Json(json!({
@@ -27,6 +32,7 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
         "generation": link.generation,
         "trouble": link.trouble,
         "models": endpoint.registry.reports(),
+        "variants": choices,
         "swap_gap_ms_max": gaps,
         "spool": {
             "alerts": lane(Lane::Alerts),

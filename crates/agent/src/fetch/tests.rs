@@ -9,12 +9,12 @@ use edgeward_core::Variant;
 use edgeward_core::manifest::RELEASE_SCHEMA;
 use edgeward_core::variant::Requires;
 use edgeward_core::{RunId, Timestamp};
-use edgeward_model::engine::capabilities;
-use edgeward_model::{BundleWriter, RtenEngine};
+use edgeward_model::{BundleWriter, Engines};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixtures::{ONE_THREAD, bundle, model, onnx_bytes};
+use crate::fixtures::{bundle, model, onnx_bytes};
+use crate::platform::Hardware;
 
 /// Blobs in memory, with the faults of a network.
 #[derive(Default)]
@@ -43,8 +43,9 @@ impl BlobSource for Memory {
 }
 
 /// A device with the embedded engine, in a chip of a known kind.
-fn device() -> Capabilities {
-    Capabilities { soc: Some("SM8550".to_owned()), ..capabilities(&[&RtenEngine::new()]) }
+fn device() -> Platform {
+    let hardware = Hardware { soc: Some("SM8550".to_owned()), ..Hardware::default() };
+    Platform::new(Arc::new(Engines::embedded()), hardware)
 }
 
 struct Bench {
@@ -87,10 +88,7 @@ impl Bench {
 
     fn stage_unless(&self, cancelled: &AtomicBool) -> Result<Arc<Loaded>, FetchError> {
         let (source, slots) = (&self.source as &dyn BlobSource, &self.slots);
-        let (engine, device) = (RtenEngine::new(), device());
-        let staging =
-            Staging { source, slots, engine: &engine, device: &device, options: ONE_THREAD, cancelled };
-        staging.stage(&model(), SlotId::A, &self.release)
+        Staging { source, slots, platform: &device(), cancelled }.stage(&model(), SlotId::A, &self.release)
     }
 
     fn digest_of(&self, path: &str) -> Digest {
@@ -202,9 +200,7 @@ fn a_bundle_of_another_model_is_refused() {
     let staging = Staging {
         source: &bench.source,
         slots: &bench.slots,
-        engine: &RtenEngine::new(),
-        device: &device(),
-        options: ONE_THREAD,
+        platform: &device(),
         cancelled: &AtomicBool::new(false),
     };
     let letters = ModelName::new("letters").unwrap();

@@ -10,14 +10,16 @@ use edgeward_pipeline::convert::{Conversion, ConversionPlan, ConvertedVariant, C
 use edgeward_pipeline::project::ParityTable;
 use edgeward_pipeline::train::ToolError;
 
-/// `edgeward_convert` behind [`Converter`], checking every form on `engine`.
+/// `edgeward_convert` behind [`Converter`], checking every form on its own engine.
 pub(crate) struct EmbeddedConverter<'a> {
-    pub(crate) engine: &'a dyn Engine,
+    pub(crate) engines: &'a [&'a dyn Engine],
 }
 
 /// A variant of a type that the converter does not make.
 #[derive(Debug, thiserror::Error)]
-#[error("[[convert.variant]] dtype = \"{0}\": use \"f32\", \"f16\", \"w8\" or \"int8\"")]
+#[error(
+    "[[convert.variant]] dtype = \"{0}\": use \"f32\", \"f16\", \"bf16\", \"w8\", \"int8\" or \"int8_dynamic\""
+)]
 struct UnknownDtype(String);
 
 impl Converter for EmbeddedConverter<'_> {
@@ -33,7 +35,7 @@ impl Converter for EmbeddedConverter<'_> {
         samples: &[Vec<Tensor>],
     ) -> Result<Conversion, ToolError> {
         let own = plan_of(plan)?;
-        let report = edgeward_convert::convert(onnx, &own, &[self.engine], Some(signature), samples)?;
+        let report = edgeward_convert::convert(onnx, &own, self.engines, Some(signature), samples)?;
         let verdicts = own.variants.iter().filter_map(|spec| verdict(spec, &report)).collect();
         let value = serde_json::to_value(&report)?;
         let variants = report.built.into_iter().map(variant).collect();
@@ -45,7 +47,7 @@ fn plan_of(plan: &ConversionPlan) -> Result<ConvertPlan, UnknownDtype> {
     let spec =
         |engine: &str, dtype: &str| Ok(VariantSpec { engine: engine.to_owned(), dtype: dtype_of(dtype)? });
     let variants = plan.variants.iter().map(|variant| spec(&variant.engine, &variant.dtype));
-    let ParityTable { abs_difference_max, rel_difference_max, top1_agreement_min } = plan.parity;
+    let ParityTable { abs_difference_max, rel_difference_max, top1_agreement_min, .. } = plan.parity;
     let bounds = Bounds { abs_difference_max, rel_difference_max, top1_agreement_min };
     Ok(ConvertPlan { variants: variants.collect::<Result<_, _>>()?, bounds, int8: Int8Options::default() })
 }
@@ -108,7 +110,7 @@ mod tests {
         plan.variants = dtypes.iter().map(table).collect();
         plan.parity = ParityTable { rel_difference_max: None, top1_agreement_min: Some(0.5), ..plan.parity };
         let samples = vec![vec![Tensor::from_rows(60, 32, rows.values.clone()).unwrap()]];
-        EmbeddedConverter { engine: &engine }.convert(&onnx, &plan, &imported.signature, &samples)
+        EmbeddedConverter { engines: &[&engine] }.convert(&onnx, &plan, &imported.signature, &samples)
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! `edgeward inspect`: what a model file or a bundle holds, and which engines load it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 
+use edgeward_convert::flops::{Flops, flops};
 use edgeward_convert::import::EngineVerdict;
 use edgeward_core::{Digest, Manifest};
+use edgeward_model::engine::set::ONNXRUNTIME;
 use edgeward_model::onnx::ModelProto;
-use edgeward_model::{Bundle, RtenEngine, Signature};
+use edgeward_model::{Bundle, Engine, Engines, Signature};
 use serde::Serialize;
 
+use crate::adapters::calibration::first_row;
+use crate::adapters::sample_calls;
 use crate::args::InspectArgs;
-use crate::output::{Explain, Failure, Outcome, Output};
+use crate::engines::engines;
+use crate::output::{Explain, Failure, Outcome, Output, with_causes};
 
 /// What was found in a model file.
 #[derive(Serialize)]
@@ -24,6 +29,8 @@ struct Inspected {
     opset: i64,
     /// Numbers in constants of the graph.
     parameters: usize,
+    /// Floating-point operations of one call of one row; none where no engine here runs the model.
+    flops: Option<Flops>,
     /// Operators with how often each occurs.
     operators: BTreeMap<String, usize>,
     signature: Signature,
@@ -38,22 +45,25 @@ struct BundleFacts {
 
 pub(crate) fn run(args: &InspectArgs, out: Output) -> Outcome {
     let inspected = match args.path.is_dir() {
-        true => bundle(&args.path)?,
-        false => model(&args.path)?,
+        true => bundle(args)?,
+        false => model(args)?,
     };
     out.document(&inspected, words)
 }
 
-fn model(path: &Path) -> Result<Inspected, Failure> {
+fn model(args: &InspectArgs) -> Result<Inspected, Failure> {
+    let path = &args.path;
     let doing = format_args!("inspecting {}", path.display());
     let imported = edgeward_convert::import_file(path, &[]).explain("model", doing)?;
     let mut inspected = facts(&imported.onnx, &imported.model, imported.signature);
-    inspected.engines = edgeward_convert::import(&imported.onnx, &[&RtenEngine::new()])
-        .map_or_else(|error| refusal(&error), |checked| checked.engines);
+    let engines = engines(&args.engines);
+    inspected.engines = verdicts(&imported.onnx, &engines);
+    inspected.flops = count(&imported.model, &inspected.signature, &engines);
     Ok(inspected)
 }
 
-fn bundle(path: &Path) -> Result<Inspected, Failure> {
+fn bundle(args: &InspectArgs) -> Result<Inspected, Failure> {
+    let path = &args.path;
     let doing = format!("inspecting {}", path.display());
     let hint = "give an ONNX file, or a bundle's folder: one with a manifest.json";
     let opened = Bundle::open(path).explain("bundle", &doing).map_err(|failure| failure.hint(hint))?;
@@ -63,14 +73,38 @@ fn bundle(path: &Path) -> Result<Inspected, Failure> {
     let signature = verified.signature().explain("bundle", &doing)?;
     let decoded = edgeward_model::onnx::decode(&onnx).explain("bundle", &doing)?;
     let mut inspected = facts(&onnx, &decoded, signature);
-    inspected.engines = edgeward_convert::import(&onnx, &[&RtenEngine::new()])
-        .map_or_else(|error| refusal(&error), |checked| checked.engines);
+    let engines = engines(&args.engines);
+    inspected.engines = verdicts(&onnx, &engines);
+    inspected.flops = count(&decoded, &inspected.signature, &engines);
     inspected.bundle = Some(BundleFacts { digest, manifest: verified.manifest().clone() });
     Ok(inspected)
 }
 
-fn refusal(error: &edgeward_convert::ImportError) -> Vec<EngineVerdict> {
-    vec![EngineVerdict { engine: "rten".to_owned(), refusal: Some(error.to_string()) }]
+/// What each engine here says of the model, and why one that was named is not here.
+fn verdicts(onnx: &[u8], engines: &Engines) -> Vec<EngineVerdict> {
+    let verdict = |engine: &Arc<dyn Engine>| {
+        let refused =
+            |refusal: String| EngineVerdict { engine: engine.name().to_owned(), refusal: Some(refusal) };
+        match edgeward_convert::import(onnx, &[&**engine]) {
+            Ok(imported) => imported.engines,
+            Err(error) => vec![refused(with_causes(&error))],
+        }
+    };
+    let mut verdicts: Vec<EngineVerdict> = engines.all().iter().flat_map(verdict).collect();
+    let missing = |error: &edgeward_model::EngineError| EngineVerdict {
+        engine: ONNXRUNTIME.to_owned(),
+        refusal: Some(with_causes(error)),
+    };
+    verdicts.extend(engines.refusals().into_iter().map(missing));
+    verdicts
+}
+
+/// The work of one row, from the first engine that runs the model.
+fn count(model: &ModelProto, signature: &Signature, engines: &Engines) -> Option<Flops> {
+    let calls = sample_calls(signature).ok()?;
+    let call = calls.first()?;
+    let call = first_row(call, signature).unwrap_or_else(|| call.clone());
+    engines.all().iter().find_map(|engine| flops(model, &**engine, &call).ok())
 }
 
 fn facts(onnx: &[u8], model: &ModelProto, signature: Signature) -> Inspected {
@@ -89,6 +123,7 @@ fn facts(onnx: &[u8], model: &ModelProto, signature: Signature) -> Inspected {
         producer: model.producer_name.clone(),
         opset: model.opset_version(),
         parameters: parameters.sum(),
+        flops: None,
         operators,
         signature,
         engines: Vec::new(),
@@ -103,12 +138,11 @@ fn words(inspected: &Inspected) -> String {
             lines.push(format!("  {:>9}  {path}", entry.size_bytes));
         }
     }
-    let operators: Vec<String> =
-        inspected.operators.iter().map(|(name, count)| format!("{name} x{count}")).collect();
     lines.push(format!("model        {}", inspected.digest));
     lines.push(format!("size         {} bytes, {} parameters", inspected.size_bytes, inspected.parameters));
+    lines.push(format!("work         {}", work(inspected.flops.as_ref())));
     lines.push(format!("made by      {}, opset {}", or_dash(&inspected.producer), inspected.opset));
-    lines.push(format!("operators    {}", operators.join(", ")));
+    lines.push(format!("operators    {}", names(&inspected.operators)));
     lines.extend(inspected.signature.inputs.iter().map(|spec| format!("input        {spec}")));
     lines.extend(inspected.signature.outputs.iter().map(|spec| format!("output       {spec}")));
     lines.push(format!("predicts     {}", task(&inspected.signature)));
@@ -117,6 +151,19 @@ fn words(inspected: &Inspected) -> String {
         Some(why) => format!("engine       {}: does not load it: {why}", verdict.engine),
     }));
     lines.join("\n")
+}
+
+fn work(flops: Option<&Flops>) -> String {
+    let Some(flops) = flops else { return "not counted: no engine here runs the model".to_owned() };
+    let left = match flops.uncounted.is_empty() {
+        true => String::new(),
+        false => format!(" (not counted, sizes unknown: {})", names(&flops.uncounted)),
+    };
+    format!("{} FLOPs for one row{left}", flops.total)
+}
+
+fn names(counts: &BTreeMap<String, usize>) -> String {
+    counts.iter().map(|(name, count)| format!("{name} x{count}")).collect::<Vec<_>>().join(", ")
 }
 
 fn or_dash(text: &str) -> &str {

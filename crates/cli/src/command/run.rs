@@ -10,13 +10,14 @@ use std::time::Duration;
 use edgeward_api::Client;
 use edgeward_core::RunId;
 use edgeward_core::event::RunOutcome;
-use edgeward_model::RtenEngine;
+use edgeward_model::Engine;
 use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunSummary, Tools};
 use edgeward_trust::{Signer, SigningKey};
 
 use super::remote::{credential, now, refused};
 use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
 use crate::args::RunArgs;
+use crate::engines::{engines, engines_for, warn_of_refusals};
 use crate::output::{Explain, Failure, Outcome, Output, note};
 use crate::process::interrupted;
 
@@ -37,9 +38,13 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
     }
     let cancel = Arc::new(AtomicBool::new(false));
     cancel_on_signal(&cancel).explain("system", "watching for signals")?;
-    let engine = RtenEngine::new();
-    let converter = EmbeddedConverter { engine: &engine };
-    let tools = Tools { trainer: &EmbeddedTrainer, converter: &converter, engine: &engine };
+    let engines = engines(&args.engines);
+    warn_of_refusals(&engines, &args.engines);
+    let names: Vec<&str> = project.convert.variant.iter().map(|variant| variant.engine.as_str()).collect();
+    let at_hand = engines_for(&engines, &names);
+    let at_hand: Vec<&dyn Engine> = at_hand.iter().map(|engine| &**engine).collect();
+    let converter = EmbeddedConverter { engines: &at_hand };
+    let tools = Tools { trainer: &EmbeddedTrainer, converter: &converter, engines: &at_hand };
     let context = RunContext {
         work_dir: args.work.clone().unwrap_or_else(|| project.dir.join(WORK_DIR)),
         run,

@@ -1,10 +1,13 @@
 //! `edgeward serve`: one model behind the device's endpoint, without a control plane.
 
+use std::sync::Arc;
+
 use edgeward_agent::{ServeConfig, bind_bare};
 use edgeward_core::ModelName;
 use serde::Serialize;
 
 use crate::args::ServeArgs;
+use crate::engines::{engines, hardware};
 use crate::output::{Explain, Failure, Outcome, Output};
 use crate::process::{block_on, interrupted};
 
@@ -17,7 +20,9 @@ struct Listening {
 pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
     let name = args.name.map(ModelName::new).transpose();
     let name = name.map_err(|error| Failure::usage(format!("--name: {error}")))?;
-    block_on(serve(ServeConfig { path: args.source, name, listen: args.listen }, out))?
+    let (engines, hardware) = (Arc::new(engines(&args.engines)), hardware(&args.engines));
+    let config = ServeConfig { path: args.source, name, listen: args.listen, engines, hardware };
+    block_on(serve(config, out))?
 }
 
 async fn serve(config: ServeConfig, out: Output) -> Outcome {

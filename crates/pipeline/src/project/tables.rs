@@ -177,11 +177,19 @@ pub struct ParityTable {
     pub rel_difference_max: Option<f64>,
     /// Least share of rows for which form and trained model give the same class.
     pub top1_agreement_min: Option<f64>,
+    /// How much worse than the trained model a form may be on the held-out rows: a difference of accuracies, or a share
+    /// of the RMSE.
+    pub metric_drop_max: Option<f64>,
 }
 
 impl Default for ParityTable {
     fn default() -> Self {
-        Self { abs_difference_max: Some(0.05), rel_difference_max: None, top1_agreement_min: Some(0.99) }
+        Self {
+            abs_difference_max: Some(0.05),
+            rel_difference_max: None,
+            top1_agreement_min: Some(0.99),
+            metric_drop_max: Some(0.01),
+        }
     }
 }
 

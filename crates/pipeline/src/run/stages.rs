@@ -1,6 +1,6 @@
 //! The stages themselves: what each reads, writes and depends on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use edgeward_api::operator::GateVerdict;
@@ -63,25 +63,29 @@ impl Pipeline<'_> {
         let data = self.data()?;
         let mut verdicts = self.validate(&data)?;
         self.judged(&verdicts);
-        if gates::refusal(&verdicts).is_some() {
-            return Ok(Made { verdicts, metrics: BTreeMap::new(), bundle: None });
+        if gates::refusal(&verdicts, &BTreeSet::new()).is_some() {
+            let (left_out, metrics) = (BTreeSet::new(), BTreeMap::new());
+            return Ok(Made { verdicts, left_out, metrics, bundle: None });
         }
         let deps = self.deps()?;
         let trained = self.train(&data, &deps)?;
         let converted = self.convert(&data, &trained)?;
         let evaluated = self.evaluate(&data, &trained, &converted)?;
-        let evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
+        let mut evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
         let mut metrics = train::numbers(&trained.json(METRICS_FILE)?);
         metrics.extend(evaluation.forms.first().map(|form| form.quality.metrics()).unwrap_or_default());
         let mut judged: Vec<GateVerdict> = converted.json(VERDICTS_FILE)?;
+        judged.extend(self.metric_drops(&evaluation));
+        let left_out = left_out(&self.project.convert.variant, &judged);
+        evaluation.forms.retain(|form| !left_out.contains(&gates::metric_gate(&form.variant.name())));
         judged.extend(self.gates(&data, &evaluation)?);
         self.judged(&judged);
         verdicts.extend(judged);
-        let bundle = match gates::refusal(&verdicts) {
+        let bundle = match gates::refusal(&verdicts, &left_out) {
             Some(_) => None,
-            None => Some(self.bundle(&data, &deps, &trained, &converted, &evaluated)?),
+            None => Some(self.bundle(&data, &deps, &trained, &converted, (&evaluated, &left_out))?),
         };
-        Ok(Made { verdicts, metrics, bundle })
+        Ok(Made { verdicts, left_out, metrics, bundle })
     }
 
     fn data(&self) -> Result<Data, RunError> {
@@ -212,10 +216,10 @@ impl Pipeline<'_> {
     fn convert(&self, data: &Data, trained: &Entry) -> Result<Entry, RunError> {
         let plan = ConversionPlan::from(&self.project.convert);
         let converter = self.context.tools.converter;
-        let (task, engine) = (self.project.task(), self.context.tools.engine.name());
+        let (task, engines) = (self.project.task(), self.context.tools.engine_versions());
         let mut read = self.data_inputs(data)?;
         read.insert("model", trained.digest(MODEL_FILE)?);
-        let params = (&plan, converter.version(), task, engine);
+        let params = (&plan, converter.version(), task, engines);
         self.stage(CONVERT, &params, &read, |out| {
             let model = trained.read(MODEL_FILE)?;
             let rows = self.side(data, &data.sides.train)?;
@@ -247,11 +251,11 @@ impl Pipeline<'_> {
     }
 
     fn evaluate(&self, data: &Data, trained: &Entry, converted: &Entry) -> Result<Entry, RunError> {
-        let (task, engine) = (self.project.task(), self.context.tools.engine);
+        let (task, tools) = (self.project.task(), self.context.tools);
         let mut read = self.data_inputs(data)?;
         read.insert("model", trained.digest(MODEL_FILE)?);
         read.insert("forms", converted.digest_all(CONVERT.name)?);
-        self.stage(EVALUATE, &(task, engine.name()), &read, |out| {
+        self.stage(EVALUATE, &(task, tools.engine_versions()), &read, |out| {
             let signature: Signature = converted.json(SIGNATURE_FILE)?;
             let subject = evaluate::Subject {
                 trained: &trained.read(MODEL_FILE)?,
@@ -259,9 +263,19 @@ impl Pipeline<'_> {
                 forms: &self.forms(converted)?,
                 task,
             };
-            let evaluation = evaluate(&subject, &self.side(data, &data.sides.holdout)?, engine)?;
+            let evaluation = evaluate(&subject, &self.side(data, &data.sides.holdout)?, tools.engines)?;
             Ok(write_json(&out.join(EVALUATION_FILE), &evaluation)?)
         })
+    }
+
+    /// What each form costs against the trained model.
+    fn metric_drops(&self, evaluation: &Evaluation) -> Vec<GateVerdict> {
+        let Some(max) = self.project.convert.parity.metric_drop_max else { return Vec::new() };
+        let judge = |form: &evaluate::FormQuality| {
+            let candidate = Candidate { name: &form.variant.name(), quality: &form.quality };
+            gates::metric_drop(max, evaluation.trained.as_ref(), &candidate)
+        };
+        evaluation.forms.iter().filter_map(judge).collect()
     }
 
     fn gates(&self, data: &Data, evaluation: &Evaluation) -> Result<Vec<GateVerdict>, RunError> {
@@ -306,7 +320,7 @@ impl Pipeline<'_> {
     ) -> Result<Incumbent, Unmeasured> {
         let tools = self.context.tools;
         let client = self.context.server.ok_or(RunError::NoSigner)?;
-        let bundle = incumbent::obtain(client, self.work, digest, tools.engine.name())?;
+        let bundle = incumbent::obtain(client, self.work, digest, tools.engines)?;
         let rule = incumbent::split_rule(&bundle)?;
         let rows = self.rows(&data.snapshot)?;
         let held_by_both = |row: &usize| rule.holds_out(&rows.row_digest(*row));
@@ -317,7 +331,7 @@ impl Pipeline<'_> {
         let mut read = self.data_inputs(data)?;
         read.insert("incumbent", *digest);
         let stage = self.stage_or(INCUMBENT, &(rule, task), &read, |out| -> Result<(), Unmeasured> {
-            let said = incumbent::predict(&bundle, tools.engine, &common)?;
+            let said = incumbent::predict(&bundle, tools.engines, &common)?;
             let quality = Quality::of(task, &common.labels, &said);
             Ok(write_json(&out.join(QUALITY_FILE), &quality).map_err(RunError::Work)?)
         })?;
@@ -333,7 +347,7 @@ impl Pipeline<'_> {
         deps: &BTreeMap<String, Digest>,
         trained: &Entry,
         converted: &Entry,
-        evaluated: &Entry,
+        (evaluated, left_out): (&Entry, &BTreeSet<String>),
     ) -> Result<Bundle, RunError> {
         let mut read = self.data_inputs(data)?;
         read.insert("model", trained.digest_all(TRAIN.name)?);
@@ -348,7 +362,7 @@ impl Pipeline<'_> {
         let mut made = None;
         self.timed(BUNDLE.name, || {
             self.cache.make(&key, BUNDLE.name, |out| {
-                let bundle = self.make_bundle(data, deps, trained, converted, evaluated)?;
+                let bundle = self.make_bundle(data, deps, trained, converted, (evaluated, left_out))?;
                 write_json(&out.join(BUNDLE_FILE), &bundle.digest())?;
                 made = Some(bundle);
                 Ok::<(), RunError>(())
@@ -378,10 +392,12 @@ impl Pipeline<'_> {
         deps: &BTreeMap<String, Digest>,
         trained: &Entry,
         converted: &Entry,
-        evaluated: &Entry,
+        (evaluated, left_out): (&Entry, &BTreeSet<String>),
     ) -> Result<Bundle, RunError> {
         let (project, tools) = (self.project, self.context.tools);
-        let evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
+        let mut evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
+        let stays = |variant: &VariantTable| !left_out.contains(&gates::metric_gate(&variant.name()));
+        evaluation.forms.retain(|form| stays(&form.variant));
         let qualities: Vec<(String, Quality)> =
             evaluation.forms.iter().map(|form| (form.variant.name(), form.quality.clone())).collect();
         let accuracy = evaluation
@@ -389,7 +405,8 @@ impl Pipeline<'_> {
             .first()
             .and_then(|form| form.quality.accuracy.map(|accuracy| (accuracy.value, form.quality.rows)));
         let (model, signature) = (trained.read(MODEL_FILE)?, converted.json::<Signature>(SIGNATURE_FILE)?);
-        let forms = self.forms(converted)?;
+        let mut forms = self.forms(converted)?;
+        forms.retain(|(variant, _)| stays(variant));
         let parts = Parts {
             project,
             trained: &model,
@@ -401,7 +418,7 @@ impl Pipeline<'_> {
             card: card::card(project, &data.manifest, &data.sides, &qualities),
             lineage: self.lineage(data, deps, &model, &forms),
         };
-        Ok(assemble(&parts, tools.engine, &self.work.bundles())?)
+        Ok(assemble(&parts, tools, &self.work.bundles())?)
     }
 
     fn lineage(
@@ -418,7 +435,7 @@ impl Pipeline<'_> {
             ("edgeward", env!("CARGO_PKG_VERSION").to_owned()),
             ("trainer", tools.trainer.version()),
             ("converter", tools.converter.version()),
-            ("engine", tools.engine.name().to_owned()),
+            ("engine", tools.engine_versions().join(", ")),
         ]);
         Lineage {
             project: self.project,
@@ -464,6 +481,17 @@ fn form_file(variant: &VariantTable) -> String {
 
 fn files_digest(files: &BTreeMap<String, Content>) -> Digest {
     edgeward_core::canonical::digest(files).expect("names and digests have a canonical form")
+}
+
+/// Gates that failed of forms that the project can do without: all but the preferred one.
+fn left_out(wanted: &[VariantTable], judged: &[GateVerdict]) -> BTreeSet<String> {
+    let others: Vec<String> = wanted.iter().skip(1).map(VariantTable::name).collect();
+    let of_other = |gate: &str| {
+        let name = gate.strip_prefix("parity.").map(|rest| rest.strip_prefix("metric.").unwrap_or(rest));
+        name.is_some_and(|name| others.iter().any(|other| other == name))
+    };
+    let failed = judged.iter().filter(|verdict| !verdict.passed && of_other(&verdict.gate));
+    failed.map(|verdict| verdict.gate.clone()).collect()
 }
 
 /// The converter's verdicts; without any form that stayed, one more that refuses.

@@ -71,7 +71,11 @@ impl Converter for RealConverter {
         self.calls.set(self.calls.get() + 1);
         let plan = serde_json::from_value(serde_json::json!({
             "variants": plan.variants,
-            "bounds": plan.parity,
+            "bounds": {
+                "abs_difference_max": plan.parity.abs_difference_max,
+                "rel_difference_max": plan.parity.rel_difference_max,
+                "top1_agreement_min": plan.parity.top1_agreement_min,
+            },
         }))?;
         let report = edgeward_convert::convert(onnx, &plan, &[&self.engine], Some(signature), samples)?;
         let verdict = |engine: &str, dtype: &str, passed, reason: String| GateVerdict {
@@ -183,7 +187,7 @@ impl Bench {
     pub(crate) fn run_as(&self, id: &str, server: Option<&Client>) -> Result<RunSummary, RunError> {
         self.events.borrow_mut().clear();
         let project = ProjectFile::load(self.dir.path()).unwrap();
-        let tools = Tools { trainer: &self.trainer, converter: &self.converter, engine: &self.engine };
+        let tools = Tools { trainer: &self.trainer, converter: &self.converter, engines: &[&self.engine] };
         let signer = SigningKey::from_seed(&[7; 32]);
         run(
             &project,

@@ -1,0 +1,277 @@
+//! Which form of a bundle this device runs, and on which engine.
+//!
+//! Every form that the device can use runs its golden test; what differs is out, the rest is timed, and the fastest is
+//! taken ([`edgeward_model::choose`]). The table is kept beside the slot, so that a restart loads what was taken without
+//! trying all again; it is made anew when the processor, an engine or its library is another than it was made with, or
+//! when what was taken no longer loads.
+//!
+//! The form taken is also kept as its engine loads it fastest, where the engine has such a form. That copy is derived from
+//! bytes that were verified, and is used only while its digests are those that were noted when it was written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgeward_core::Digest;
+use edgeward_core::manifest::Variant;
+use edgeward_model::choose::{absent, candidates};
+use edgeward_model::{Bundle, Choice, ChoiceRow, Engine, Runnable, TimingBudget, choose};
+use edgeward_sdk::Loaded;
+use serde::{Deserialize, Serialize};
+
+use crate::brain::chain;
+use crate::durable::{Access, replace};
+use crate::fetch::FetchError;
+use crate::platform::Platform;
+use crate::slots::create_folder;
+
+/// Schema of [`Record`].
+pub const CHOICE_SCHEMA: &str = "edgeward.choice/1";
+
+/// Name of the record in a slot's own folder for what is derived.
+const RECORD: &str = "choice.json";
+
+/// Largest record that is read, in bytes.
+const RECORD_BYTES_MAX: u64 = 1 << 20;
+
+/// Time that forms are timed in altogether while a bundle is staged.
+pub const TIMING: Duration = Duration::from_secs(2);
+
+/// A choice as it is remembered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Always [`CHOICE_SCHEMA`].
+    pub schema: String,
+    /// The bundle.
+    pub bundle: Digest,
+    /// The processor and the engines it was made with.
+    pub platform: String,
+    /// What became of each form.
+    pub rows: Vec<ChoiceRow>,
+    /// The form taken in its engine's own form: file names with their digests. Empty if the engine has none.
+    pub prepared: BTreeMap<String, Digest>,
+}
+
+/// Chooses among the forms of bundles, with what it remembers of one slot in `folder`.
+pub struct Picker<'a> {
+    /// What runs them.
+    pub platform: &'a Platform,
+    /// Where the record and the prepared form of a slot stand.
+    pub folder: &'a Path,
+}
+
+impl Picker<'_> {
+    /// The fastest form of a verified bundle that is right here, tried anew.
+    ///
+    /// # Errors
+    /// No form is right here, or a file of the bundle cannot be read.
+    pub fn pick(&self, bundle: &Bundle) -> Result<Loaded, FetchError> {
+        let unusable = |error: &dyn std::error::Error| FetchError::Unusable(chain(error));
+        let device = self.platform.capabilities(bundle.manifest());
+        let (engines, options) = (&self.platform.engines, self.platform.options);
+        let candidates = candidates(bundle, engines, &device, options).map_err(|error| unusable(&error))?;
+        let started = Instant::now();
+        let budget = TimingBudget { time: TIMING, ..TimingBudget::default() };
+        let Choice { mut rows, chosen } = choose(candidates, &budget, &mut || started.elapsed());
+        rows.extend(absent(bundle, engines, &device));
+        let Some((at, runnable)) = chosen else {
+            let reasons = rows.iter().map(|row| format!("{}: {}", row.variant, row.reason));
+            return Err(FetchError::Unusable(reasons.collect::<Vec<_>>().join("; ")));
+        };
+        let taken = rows[at].clone();
+        let loaded = self.loaded(bundle, &taken, runnable, &rows)?;
+        self.remember(bundle, &taken, rows);
+        Ok(loaded)
+    }
+
+    /// As [`Picker::pick`], but what was taken before is loaded again if nothing it rests on has changed.
+    ///
+    /// # Errors
+    /// As [`Picker::pick`].
+    pub fn pick_again(&self, bundle: &Bundle) -> Result<Loaded, FetchError> {
+        match self.remembered(bundle) {
+            Some(record) => self.resume(bundle, &record).or_else(|error| {
+                tracing::warn!("what was chosen before does not load, choosing anew: {}", chain(&error));
+                self.pick(bundle)
+            }),
+            None => self.pick(bundle),
+        }
+    }
+
+    fn resume(&self, bundle: &Bundle, record: &Record) -> Result<Loaded, FetchError> {
+        let nothing = || FetchError::Unusable("the record names no form".to_owned());
+        let row = record.rows.iter().find(|row| row.chosen).ok_or_else(nothing)?;
+        let engine = self.engine(row).ok_or_else(nothing)?;
+        let runnable = match self.load_prepared(&*engine, record) {
+            Some(runnable) => runnable,
+            None => {
+                let variant = variant(bundle, row)?;
+                let bytes = bundle
+                    .read(variant.path.as_str())
+                    .map_err(|error| FetchError::Unusable(chain(&error)))?;
+                let loaded = engine.load(&bytes, &self.platform.options);
+                loaded.map_err(|error| FetchError::Unusable(chain(&error)))?
+            }
+        };
+        self.loaded(bundle, row, runnable, &record.rows)
+    }
+
+    fn engine(&self, row: &ChoiceRow) -> Option<Arc<dyn Engine>> {
+        let engines = self.platform.engines.named(&row.engine);
+        engines.into_iter().find(|engine| engine.provider() == row.provider)
+    }
+
+    fn loaded(
+        &self,
+        bundle: &Bundle,
+        row: &ChoiceRow,
+        runnable: Arc<dyn Runnable>,
+        rows: &[ChoiceRow],
+    ) -> Result<Loaded, FetchError> {
+        let loaded = Loaded::from_runnable(bundle, variant(bundle, row)?, runnable);
+        let loaded = loaded.map_err(|error| FetchError::Unusable(chain(&error)))?;
+        tracing::info!(variant = row.variant, engine = row.engine, provider = row.provider, "{}", row.reason);
+        Ok(loaded.with_choice(rows.to_vec()))
+    }
+
+    /// What was chosen for this very bundle on this very platform.
+    fn remembered(&self, bundle: &Bundle) -> Option<Record> {
+        let path = self.folder.join(RECORD);
+        let small = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= RECORD_BYTES_MAX);
+        let record: Record = serde_json::from_slice(&fs::read(path).ok().filter(|_| small)?).ok()?;
+        let platform = self.platform.fingerprint(bundle.manifest());
+        let same = record.schema == CHOICE_SCHEMA && record.bundle == bundle.digest();
+        (same && record.platform == platform).then_some(record)
+    }
+
+    /// Keeps the choice and the prepared form. A disk that refuses costs a choice at the next start, nothing else.
+    fn remember(&self, bundle: &Bundle, taken: &ChoiceRow, rows: Vec<ChoiceRow>) {
+        let prepared = self.prepare(bundle, taken).unwrap_or_default();
+        let record = Record {
+            schema: CHOICE_SCHEMA.to_owned(),
+            bundle: bundle.digest(),
+            platform: self.platform.fingerprint(bundle.manifest()),
+            rows,
+            prepared,
+        };
+        let written = create_folder(self.folder).and_then(|()| {
+            replace(&self.folder.join(RECORD), &crate::records::to_json(&record), Access::Default)
+        });
+        if let Err(error) = written {
+            tracing::warn!("the choice is not remembered: {}", chain(&error));
+        }
+    }
+
+    fn prepare(&self, bundle: &Bundle, taken: &ChoiceRow) -> Option<BTreeMap<String, Digest>> {
+        let variant = variant(bundle, taken).ok()?;
+        let bytes = bundle.read(variant.path.as_str()).ok()?;
+        let files = self.engine(taken)?.prepare(&bytes).ok()??;
+        create_folder(self.folder).ok()?;
+        let mut digests = BTreeMap::new();
+        for file in files {
+            replace(&self.folder.join(file.name), &file.bytes, Access::Default).ok()?;
+            digests.insert(file.name.to_owned(), Digest::of(&file.bytes));
+        }
+        Some(digests)
+    }
+
+    fn load_prepared(&self, engine: &dyn Engine, record: &Record) -> Option<Arc<dyn Runnable>> {
+        let whole = |(name, digest): (&String, &Digest)| {
+            fs::read(self.folder.join(name)).is_ok_and(|bytes| Digest::of(&bytes) == *digest)
+        };
+        let usable = !record.prepared.is_empty() && record.prepared.iter().all(whole);
+        usable.then(|| engine.load_prepared(self.folder, &self.platform.options).ok()).flatten()
+    }
+}
+
+fn variant<'a>(bundle: &'a Bundle, row: &ChoiceRow) -> Result<&'a Variant, FetchError> {
+    let found = bundle.manifest().variants.iter().find(|variant| variant.label() == row.variant);
+    found.ok_or_else(|| FetchError::Unusable(format!("the bundle has no form '{}'", row.variant)))
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeward_model::Engines;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::fixtures::bundle;
+    use crate::platform::Hardware;
+
+    fn platform(processor: &str) -> Platform {
+        let hardware = Hardware { processor: processor.to_owned(), ..Hardware::default() };
+        Platform::new(Arc::new(Engines::embedded()), hardware)
+    }
+
+    struct Bench {
+        folder: TempDir,
+        bundle: Bundle,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let bundle = bundle(&folder.path().join("made"), "1");
+            Self { folder, bundle }
+        }
+
+        fn record(&self) -> Option<Record> {
+            serde_json::from_slice(&fs::read(self.derived().join(RECORD)).ok()?).ok()
+        }
+
+        fn derived(&self) -> std::path::PathBuf {
+            self.folder.path().join("derived")
+        }
+
+        fn pick_again(&self, platform: &Platform) -> Loaded {
+            Picker { platform, folder: &self.derived() }.pick_again(&self.bundle).unwrap()
+        }
+    }
+
+    #[test]
+    fn the_table_is_kept_and_says_why_each_form_was_left() {
+        let bench = Bench::new();
+        let loaded = bench.pick_again(&platform("one"));
+        let record = bench.record().unwrap();
+        assert_eq!(record.rows, loaded.choice());
+        let chosen: Vec<&str> =
+            record.rows.iter().filter(|row| row.chosen).map(|row| row.variant.as_str()).collect();
+        assert_eq!(chosen, ["rten-f32"]);
+        let other = record.rows.iter().find(|row| row.engine == "other").unwrap();
+        assert_eq!(other.reason, "the engine 'other' is not here");
+        assert!(record.platform.starts_with("one; rten "), "{}", record.platform);
+    }
+
+    #[test]
+    fn a_restart_loads_what_was_taken_and_another_processor_chooses_anew() {
+        let bench = Bench::new();
+        bench.pick_again(&platform("one"));
+        let mut record = bench.record().unwrap();
+        record.rows[0].p50_us = Some(12345.0);
+        fs::write(bench.derived().join(RECORD), serde_json::to_vec(&record).unwrap()).unwrap();
+        assert_eq!(bench.pick_again(&platform("one")).choice(), record.rows, "not timed again");
+        assert_ne!(bench.pick_again(&platform("two")).choice(), record.rows, "timed again");
+        assert!(bench.record().unwrap().platform.starts_with("two; "));
+    }
+
+    #[test]
+    fn a_torn_record_or_prepared_form_is_not_believed() {
+        let bench = Bench::new();
+        bench.pick_again(&platform("one"));
+        let record = bench.record().unwrap();
+        assert!(!record.prepared.is_empty());
+        let picker = Picker { platform: &platform("one"), folder: &bench.derived() };
+        let engine = platform("one").engines.default_engine();
+        assert!(picker.load_prepared(&*engine, &record).is_some());
+        let file = bench.derived().join(record.prepared.keys().next().unwrap());
+        fs::write(file, b"rot").unwrap();
+        assert!(picker.load_prepared(&*engine, &record).is_none());
+        bench.pick_again(&platform("one"));
+        fs::write(bench.derived().join(RECORD), b"{").unwrap();
+        bench.pick_again(&platform("one"));
+        assert_eq!(bench.record().unwrap().bundle, record.bundle);
+    }
+}
