@@ -75,6 +75,17 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
     Ok(model)
 }
 
+/// Reads a tensor in a file of its own, as ONNX's test data sets hold them.
+///
+/// # Errors
+/// Too large, or not the message of a tensor.
+pub fn decode_tensor(bytes: &[u8]) -> Result<TensorProto, OnnxError> {
+    if bytes.len() > MODEL_BYTES_MAX {
+        return Err(OnnxError::TooLarge(bytes.len()));
+    }
+    TensorProto::decode(bytes).map_err(OnnxError::Decode)
+}
+
 /// The bytes of `model`: fields in the order of their numbers, always the same for the same model.
 #[must_use]
 pub fn encode(model: &ModelProto) -> Vec<u8> {

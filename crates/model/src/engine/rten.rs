@@ -13,7 +13,7 @@
 mod plan;
 mod prepared;
 mod segment;
-mod ties;
+mod settle;
 mod values;
 
 use std::borrow::Cow;
@@ -72,7 +72,7 @@ impl Engine for RtenEngine {
 
     fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
         let (mut model, outline) = Outline::read_model(bytes, LIMITS)?;
-        let settled = ties::settle(&mut model).then(|| onnx::encode(&model));
+        let settled = settle::settle(&mut model)?.then(|| onnx::encode(&model));
         let bytes = settled.as_deref().unwrap_or(bytes);
         let pool = self.pool(options.threads);
         let specs = (&outline.inputs[..], &outline.outputs[..]);
