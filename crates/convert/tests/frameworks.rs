@@ -1,4 +1,5 @@
-//! scikit-learn models as `skl2onnx` writes them: imported, lowered, optimised, and compared with ONNX Runtime's answers.
+//! Models of other frameworks as their exporters write them: imported, lowered, optimised, and compared with ONNX Runtime's
+//! answers. Most are scikit-learn's, by `skl2onnx`; PyTorch's and Keras' come from `examples/frameworks`.
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,26 @@ fn every_model_answers_as_onnx_runtime_does() {
     let failed = |name: &String| converted(name).err().map(|why| format!("{name}: {why}"));
     let failures: Vec<String> = names.iter().filter_map(failed).collect();
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), names.len(), failures.join("\n"));
+}
+
+/// What the examples in `examples/frameworks` exported, each with every exporter it knows.
+const EXPORTED: [&str; 6] = [
+    "torch_cnn_dynamo",
+    "torch_cnn_torchscript",
+    "keras_cnn_export",
+    "keras_cnn_tf2onnx",
+    "digits_sk_mlp",
+    "digits_sk_logistic",
+];
+
+#[test]
+fn networks_of_every_framework_answer_as_onnx_runtime_does() {
+    let digits: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+    for name in EXPORTED {
+        converted(name).unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert_eq!(signature(name).task, Task::Classification { classes: digits.clone() }, "{name}");
+        assert!(signature(name).inputs[0].is_batched(), "{name}");
+    }
 }
 
 #[test]
