@@ -6,11 +6,13 @@
 //! the alarms of one reference come together; without an alarm its upper end is the rule of three.
 
 mod nulls;
+mod random;
 
 use std::sync::Arc;
 
 use edgeward_monitor::{AlarmKind, Budget, Monitor, MonitorConfig, Reference, Rows, Sample, Seasons};
-use nulls::{DEPENDENT, INDEPENDENT, Null, Random, Stream};
+use nulls::{DEPENDENT, INDEPENDENT, Null, Stream};
+use random::Random;
 
 const CHUNK: usize = 1 << 13;
 const RESAMPLES: usize = 2_000;

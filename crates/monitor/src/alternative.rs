@@ -23,8 +23,12 @@ use crate::runs::Runs;
 pub(crate) const LANES: usize = 8;
 
 const LOCATIONS: usize = 5;
-const LOCATION_MIN: f64 = 0.1;
-const LOCATION_MAX: f64 = 2.2;
+const LOCATION_MIN: f64 = 0.128;
+const LOCATION_MAX: f64 = 2.25;
+/// Prior weights: of a shift, of a spread, and of a single cell.
+const LOCATION_WEIGHT: f64 = 8.0;
+const SPREAD_WEIGHT: f64 = 4.0;
+const CELL_WEIGHT: f64 = 2.5;
 const SPREADS: [f64; 3] = [0.3, 0.55, -0.8];
 const CELL_ODDS: f64 = 5.0;
 const CELL_MIN: f64 = 0.05;
@@ -69,6 +73,15 @@ pub enum Alternative {
 }
 
 impl Alternative {
+    /// How likely it is thought to be before anything is seen, against the others of its stream.
+    fn weight(self) -> f64 {
+        match self {
+            Self::Higher | Self::Lower => LOCATION_WEIGHT,
+            Self::Wider | Self::Narrower => SPREAD_WEIGHT,
+            _ => CELL_WEIGHT,
+        }
+    }
+
     /// The change in words.
     #[must_use]
     pub fn describe(self, stream: &Stream) -> String {
@@ -97,6 +110,8 @@ pub(crate) struct Table {
     pub(crate) lanes: usize,
     pub(crate) codes: Vec<u16>,
     pub(crate) alternatives: Vec<Alternative>,
+    /// Weights of the alternatives, 1 together; of padding 0.
+    pub(crate) weights: Vec<f32>,
 }
 
 /// Standard normal deviations that cover each stream's reference error in one direction, at once for all
@@ -164,7 +179,11 @@ fn transpose(columns: &[Column], cells: usize) -> Table {
             codes[cell * lanes + k] = ratio::encode(*ratio);
         }
     }
-    Table { lanes, codes, alternatives: columns.iter().map(|(alternative, _)| *alternative).collect() }
+    let alternatives: Vec<Alternative> = columns.iter().map(|(alternative, _)| *alternative).collect();
+    let total: f64 = alternatives.iter().map(|alternative| alternative.weight()).sum();
+    let mut weights: Vec<f32> = alternatives.iter().map(|a| (a.weight() / total) as f32).collect();
+    weights.resize(lanes, 0.0);
+    Table { lanes, codes, alternatives, weights }
 }
 
 /// The reference's frequencies and how well they are known.

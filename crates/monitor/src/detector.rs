@@ -55,8 +55,6 @@ pub struct Detection {
 struct Lane {
     table: Table,
     start: usize,
-    /// One over the number of alternatives of all streams that this one is averaged with.
-    weight: f32,
 }
 
 /// The tables of every stream of one reference: made once, shared by all its detectors.
@@ -76,11 +74,11 @@ impl Tables {
         let made: Vec<Option<Table>> = made.collect();
         let active = made.iter().flatten().count();
         let mut width = 0;
-        let mut lane = |table: Table, divisor: f32| {
+        let mut lane = |mut table: Table, divisor: f32| {
             let start = width;
             width += table.lanes;
-            let weight = 1.0 / (divisor * (table.alternatives.len() * active) as f32);
-            Lane { table, start, weight }
+            table.weights.iter_mut().for_each(|weight| *weight /= divisor * active as f32);
+            Lane { table, start }
         };
         let divided = |stream: &Stream| stream.verification().map_or(1.0, |verified| verified.factor as f32);
         let lanes = made
@@ -418,13 +416,15 @@ impl Lane {
         let (statistics, _) = state.statistics[held.clone()].as_chunks_mut::<LANES>();
         let (ages, _) = state.ages[held].as_chunks_mut::<LANES>();
         let (codes, _) = self.table.codes.as_chunks::<LANES>();
-        let chunks = statistics.len().min(ages.len());
+        let (weights, _) = self.table.weights.as_chunks::<LANES>();
+        let chunks = statistics.len().min(ages.len()).min(weights.len());
         let rows = cells.len().min(sums.len());
         for chunk in 0..chunks {
             let (mut evidence, mut aged) = (statistics[chunk], ages[chunk]);
+            let weights = weights[chunk];
             for row in 0..rows {
                 if let Some(codes) = codes.get(cells[row] as usize * chunks + chunk) {
-                    shiryaev_roberts(&mut evidence, &mut aged, self.weight, codes);
+                    shiryaev_roberts(&mut evidence, &mut aged, &weights, codes);
                     add(&mut sums[row], &evidence);
                 }
             }
@@ -435,7 +435,7 @@ impl Lane {
 
 /// `R <- (R + weight) * ratio` in every lane, and the same for each statistic times its age.
 #[inline(always)]
-fn shiryaev_roberts(evidence: &mut Sums, aged: &mut Sums, weight: f32, codes: &[u16; LANES]) {
+fn shiryaev_roberts(evidence: &mut Sums, aged: &mut Sums, weights: &Sums, codes: &[u16; LANES]) {
     let mut ratios = [0.0; LANES];
     for k in 0..LANES {
         ratios[k] = decode(codes[k]);
@@ -443,7 +443,7 @@ fn shiryaev_roberts(evidence: &mut Sums, aged: &mut Sums, weight: f32, codes: &[
     add(aged, evidence);
     multiply(aged, &ratios);
     for k in 0..LANES {
-        evidence[k] = (evidence[k] + weight) * ratios[k];
+        evidence[k] = (evidence[k] + weights[k]) * ratios[k];
     }
 }
 

@@ -98,15 +98,15 @@ fn largest_evidence(fitted: Vec<f32>, worth: Worth, held_back: &[f32]) -> f64 {
     let stream = numeric_stream("", fitted, None);
     let Some(numeric) = stream.numeric() else { return 0.0 };
     let Some(table) = table(&stream, worth, 1) else { return 0.0 };
-    let alternatives = table.alternatives.len();
-    let mut statistics = vec![0.0f64; alternatives];
+    let mut statistics = vec![0.0f64; table.alternatives.len()];
     let mut largest = 0.0f64;
     for value in held_back {
         let from = numeric.bins.cell(*value) * table.lanes;
-        for (statistic, code) in statistics.iter_mut().zip(&table.codes[from..]) {
-            *statistic = ((*statistic + 1.0) * f64::from(decode(*code))).min(1e100);
+        for ((statistic, weight), code) in statistics.iter_mut().zip(&table.weights).zip(&table.codes[from..])
+        {
+            *statistic = ((*statistic + f64::from(*weight)) * f64::from(decode(*code))).min(1e100);
         }
-        largest = largest.max(statistics.iter().sum::<f64>() / alternatives as f64);
+        largest = largest.max(statistics.iter().sum::<f64>());
     }
     largest
 }
