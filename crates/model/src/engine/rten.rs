@@ -86,7 +86,7 @@ impl Engine for RtenEngine {
         if model.graph.iter().flat_map(|graph| &graph.node).any(native::is_native) {
             return Ok(None);
         }
-        ties::settle(&mut model);
+        settle::settle(&mut model)?;
         Ok(Some(prepared::prepare(model)))
     }
 
