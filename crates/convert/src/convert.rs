@@ -76,6 +76,8 @@ pub struct ConvertPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
+    /// The original as it was exported, on an engine that has every operator of ONNX: what other engines must answer.
+    Exported,
     /// The original, on the same engine.
     Original,
     /// The optimised model, because the engine does not load the original. For a float form, which *is* the optimised
@@ -182,7 +184,10 @@ pub fn convert(
     };
     let signature = signature.unwrap_or(&imported.signature);
     let (imported, optimised) = (&imported, &optimised);
-    let job = Job { imported, optimised, bounds: plan.bounds, int8: &plan.int8, signature, samples };
+    let exported = engines.iter().filter(|engine| engine.takes_as_exported());
+    let exported = exported.filter_map(|engine| load(*engine, &imported.onnx).ok()).next();
+    let job =
+        Job { imported, optimised, exported, bounds: plan.bounds, int8: &plan.int8, signature, samples };
     for spec in &plan.variants {
         let engine = engines.iter().find(|engine| engine.name() == spec.engine);
         let built =
@@ -218,6 +223,8 @@ impl<T: Into<String>> From<T> for Refusal {
 struct Job<'a> {
     imported: &'a Imported,
     optimised: &'a ModelProto,
+    /// The model as it was exported, where an engine runs it so.
+    exported: Option<Arc<dyn Runnable>>,
     bounds: Bounds,
     int8: &'a Int8Options,
     signature: &'a Signature,
@@ -280,8 +287,12 @@ impl Job<'_> {
         })
     }
 
-    /// What forms are compared with on `engine`.
+    /// What forms for `engine` are compared with. An engine that answers wrongly must not be its own judge, so another
+    /// one's answers go first.
     fn reference(&self, engine: &dyn Engine) -> Result<(Reference, Arc<dyn Runnable>), Refusal> {
+        if let Some(exported) = self.exported.as_ref().filter(|_| !engine.takes_as_exported()) {
+            return Ok((Reference::Exported, Arc::clone(exported)));
+        }
         if let Ok(original) = load(engine, &self.imported.onnx) {
             return Ok((Reference::Original, original));
         }
@@ -354,6 +365,65 @@ mod tests {
         let plan = plan(&[("rten", Dtype::F32)]);
         assert!(matches!(run(&plan, &[]), Err(ConvertError::NoSamples)));
         assert!(matches!(convert(b"", &plan, &[], None, &samples()), Err(ConvertError::NoEngine)));
+    }
+
+    /// The embedded engine under another name; `shift` is added to every float it answers.
+    struct Other {
+        name: &'static str,
+        takes_as_exported: bool,
+        shift: f32,
+    }
+
+    struct Shifted(Arc<dyn Runnable>, f32);
+
+    impl Runnable for Shifted {
+        fn inputs(&self) -> &[edgeward_model::TensorSpec] {
+            self.0.inputs()
+        }
+
+        fn outputs(&self) -> &[edgeward_model::TensorSpec] {
+            self.0.outputs()
+        }
+
+        fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
+            let shift = |tensor: Tensor| match tensor.as_f32() {
+                Some(values) => {
+                    let shifted: Vec<f32> = values.iter().map(|value| value + self.1).collect();
+                    Tensor::new(tensor.shape(), shifted).unwrap()
+                }
+                None => tensor,
+            };
+            Ok(self.0.run(inputs)?.into_iter().map(shift).collect())
+        }
+    }
+
+    impl Engine for Other {
+        fn name(&self) -> &'static str {
+            self.name
+        }
+
+        fn takes_as_exported(&self) -> bool {
+            self.takes_as_exported
+        }
+
+        fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+            Ok(Arc::new(Shifted(RtenEngine::new().load(onnx, options)?, self.shift)))
+        }
+    }
+
+    #[test]
+    fn an_engine_that_answers_wrongly_is_not_its_own_judge() {
+        let wrong = Other { name: "wrong", takes_as_exported: false, shift: 0.01 };
+        let right = Other { name: "right", takes_as_exported: true, shift: 0.0 };
+        let plan = plan(&[("wrong", Dtype::F32), ("right", Dtype::F32)]);
+        let onnx = onnx::encode(&fixture::classifier());
+        let alone = convert(&onnx, &plan, &[&wrong], None, &samples()).unwrap();
+        assert_eq!(alone.built.len(), 1, "nobody else to ask");
+        let report = convert(&onnx, &plan, &[&wrong, &right], None, &samples()).unwrap();
+        let built: Vec<(&str, Reference)> =
+            report.built.iter().map(|built| (built.engine.as_str(), built.reference)).collect();
+        assert_eq!(built, [("right", Reference::Original)]);
+        assert!(report.refused[0].reason.contains("difference to the original"), "{:?}", report.refused);
     }
 
     #[test]
