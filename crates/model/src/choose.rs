@@ -80,6 +80,9 @@ pub struct ChoiceRow {
     pub provider: String,
     /// Time to load, if it loaded.
     pub load_ms: Option<f64>,
+    /// Time to load the form that its engine prepares from it, if that was measured.
+    #[serde(default)]
+    pub prepared_load_ms: Option<f64>,
     /// Median time of a run, if it was timed.
     pub p50_us: Option<f64>,
     /// 99th percentile of the time of a run (nearest rank).
@@ -103,6 +106,7 @@ impl ChoiceRow {
             engine,
             provider: provider.into(),
             load_ms: None,
+            prepared_load_ms: None,
             p50_us: None,
             p99_us: None,
             rss_mib: None,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use edgeward_agent::Hardware;
 use edgeward_core::Capabilities;
 use edgeward_model::choose::{absent, candidates};
+use edgeward_model::engine::Prepared;
 use edgeward_model::engine::set::EMBEDDED;
 use edgeward_model::{Bundle, ChoiceRow, Engines, LoadOptions, TimingBudget, choose};
 
@@ -15,8 +16,13 @@ use crate::args::{BenchArgs, EngineArgs};
 use crate::engines::{engines, hardware, warn_of_refusals};
 use crate::output::{Explain, Failure, Outcome, Output, line, table};
 
-const HEADER: [&str; 9] =
-    ["variant", "engine", "provider", "load ms", "p50 us", "p99 us", "rss MiB", "parity", "verdict"];
+const HEADER: [&str; 10] = [
+    "variant", "engine", "provider", "load ms", "prepared", "p50 us", "p99 us", "rss MiB", "parity",
+    "verdict",
+];
+
+/// Loads of each form that are timed.
+const LOADS: usize = 5;
 
 /// Runs of the form whose memory is measured.
 const MEMORY_RUNS: usize = 3;
@@ -66,8 +72,41 @@ fn rows(bundle: &Bundle, engines: &Engines, args: &BenchArgs) -> Result<Vec<Choi
     let budget = TimingBudget { runs_min: 20, runs_max: 10_000, time: Duration::from_secs(args.seconds) };
     let started = Instant::now();
     let mut rows = choose(candidates, &budget, &mut || started.elapsed()).rows;
+    for row in rows.iter_mut().filter(|row| row.parity.is_some()) {
+        time_loading(bundle, engines, args, row);
+    }
     rows.extend(absent(bundle, engines, &device));
     Ok(rows)
+}
+
+/// Times loading the form and what its engine prepares from it, in turns; a form that has no prepared one keeps the time
+/// of its first load.
+fn time_loading(bundle: &Bundle, engines: &Engines, args: &BenchArgs, row: &mut ChoiceRow) {
+    let engine = engines.named(&row.engine).into_iter().find(|engine| engine.provider() == row.provider);
+    let variant = bundle.manifest().variants.iter().find(|variant| variant.label() == row.variant);
+    let bytes = variant.and_then(|variant| bundle.read(variant.path.as_str()).ok());
+    let Some((engine, bytes)) = engine.zip(bytes) else { return };
+    let (Ok(Some(files)), Ok(folder)) = (engine.prepare(&bytes), tempfile::tempdir()) else { return };
+    let write = |file: &Prepared| std::fs::write(folder.path().join(file.name), &file.bytes).is_ok();
+    if !files.iter().all(write) {
+        return;
+    }
+    drop(files);
+    let options = options(args);
+    let (mut plain, mut prepared) = (Vec::new(), Vec::new());
+    for _ in 0..LOADS {
+        let started = Instant::now();
+        let loaded = engine.load(&bytes, &options).is_ok();
+        plain.extend(loaded.then(|| started.elapsed()));
+        let started = Instant::now();
+        let loaded = engine.load_prepared(folder.path(), &options).is_ok();
+        prepared.extend(loaded.then(|| started.elapsed()));
+    }
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1e3)
+    };
+    (row.load_ms, row.prepared_load_ms) = (median(plain).or(row.load_ms), median(prepared));
 }
 
 /// Memory of a process of this program that loads and runs the row's form alone; none where that cannot be measured.
@@ -119,6 +158,7 @@ fn cells(row: &ChoiceRow) -> Vec<String> {
         row.engine.clone(),
         row.provider.clone(),
         figure(row.load_ms),
+        figure(row.prepared_load_ms),
         figure(row.p50_us),
         figure(row.p99_us),
         figure(row.rss_mib),

@@ -24,7 +24,9 @@ use ort::{Error as OrtError, ErrorCode};
 use self::library::Library;
 use self::provider::Provider;
 use super::outline::{Limits, Outline, contain, count_inputs, is_ort};
-use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Runnable, THREADS_MAX};
+use super::{
+    Engine, EngineError, EngineErrorKind, LoadOptions, Prepared, Runnable, THREADS_MAX, read_bounded,
+};
 use crate::signature::TensorSpec;
 use crate::tensor::Tensor;
 
@@ -41,6 +43,12 @@ const LIMITS: Limits = Limits { engine: NAME, depth_max: DEPTH_MAX, bytes: true,
 /// Without this setting (level 1: FP32) products of float activations and int8 weights round the activations to 8 bits
 /// too, and nobody is told.
 const PRECISE: (&str, &str) = ("session.qdq_matmulnbits_accuracy_level", "1");
+
+/// The setting that writes the optimised model in the library's own format.
+const SAVE_AS_ORT: (&str, &str) = ("session.save_model_format", "ORT");
+
+/// The file of a prepared form.
+const PREPARED: &str = "model.ort";
 
 /// What ONNX Runtime says of an operator that it does not have, or not for these types or in this version.
 const UNSUPPORTED: &[&str] = &[
@@ -84,13 +92,23 @@ impl OnnxRuntimeEngine {
         ort::info()
     }
 
-    fn session(&self, onnx: &[u8], options: &LoadOptions) -> Result<Session, SessionError> {
+    /// A session of the model in `onnx`; its optimised form is written to `optimised`.
+    fn session_from(
+        &self,
+        onnx: &[u8],
+        options: &LoadOptions,
+        optimised: Option<&Path>,
+    ) -> Result<Session, SessionError> {
         let builder = Session::builder(self.library.environment())?;
         // Errors come back as such; a library does not write to the terminal.
         let mut builder = builder.with_log_level(LogLevel::Fatal)?;
         builder = builder.with_config_entry(PRECISE.0, PRECISE.1)?;
         if let Some(threads) = options.threads {
             builder = builder.with_intra_threads(threads.clamp(1, THREADS_MAX))?;
+        }
+        if let Some(path) = optimised {
+            builder = builder.with_optimized_model_path(path)?;
+            builder = builder.with_config_entry(SAVE_AS_ORT.0, SAVE_AS_ORT.1)?;
         }
         if let Some(dispatch) = self.provider.dispatch() {
             builder = builder
@@ -137,6 +155,24 @@ impl Engine for OnnxRuntimeEngine {
         true
     }
 
+    fn prepare(&self, onnx: &[u8]) -> Result<Option<Vec<Prepared>>, EngineError> {
+        if is_ort(onnx) {
+            return Ok(None);
+        }
+        let outline = Outline::read(onnx, LIMITS)?;
+        let reading = |cause| error(EngineErrorKind::Read, "writing the optimised model").caused_by(cause);
+        let folder = tempfile::tempdir().map_err(reading)?;
+        let path = folder.path().join(PREPARED);
+        let work = || self.session_from(onnx, &LoadOptions::default(), Some(&path)).map(drop);
+        contain(NAME, "preparing the model", work)?.map_err(|cause| self.explain(&outline, cause))?;
+        let bytes = std::fs::read(&path).map_err(reading)?;
+        Ok(Some(vec![Prepared { name: PREPARED, bytes }]))
+    }
+
+    fn load_prepared(&self, folder: &Path, options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
+        self.load(&read_bounded(NAME, &folder.join(PREPARED))?, options)
+    }
+
     fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Arc<dyn Runnable>, EngineError> {
         let (session, outline) = match is_ort(bytes) {
             true => self.load_ort(bytes, options)?,
@@ -160,10 +196,15 @@ impl OnnxRuntimeEngine {
         options: &LoadOptions,
         outline: &Outline,
     ) -> Result<Session, EngineError> {
-        contain(NAME, "loading the model", || self.session(bytes, options))?.map_err(|cause| match cause {
+        let session = contain(NAME, "loading the model", || self.session_from(bytes, options, None))?;
+        session.map_err(|cause| self.explain(outline, cause))
+    }
+
+    fn explain(&self, outline: &Outline, cause: SessionError) -> EngineError {
+        match cause {
             SessionError::Provider(cause) => self.provider.refusal(&cause),
             SessionError::Load(cause) => outline.ort_error(&cause, EngineErrorKind::InvalidGraph),
-        })
+        }
     }
 
     fn load_onnx(&self, onnx: &[u8], options: &LoadOptions) -> Result<(Session, Outline), EngineError> {

@@ -132,6 +132,23 @@ fn a_file_of_its_own_format_answers_as_the_model_it_was_made_from() {
 }
 
 #[test]
+fn a_prepared_form_answers_the_same() {
+    let Some(engine) = engine() else { return };
+    let onnx = onnx::encode(&fixture::classifier());
+    let folder = tempfile::tempdir().unwrap();
+    let files = engine.prepare(&onnx).unwrap().unwrap();
+    for file in &files {
+        std::fs::write(folder.path().join(file.name), &file.bytes).unwrap();
+    }
+    let options = LoadOptions::with_threads(1);
+    let input = [Tensor::from_rows(4, fixture::FEATURES, fixture::noise(16, 1)).unwrap()];
+    let expected = engine.load(&onnx, &options).unwrap().run(&input).unwrap();
+    assert_eq!(engine.load_prepared(folder.path(), &options).unwrap().run(&input).unwrap(), expected);
+    assert_eq!(engine.prepare(&files[0].bytes).unwrap(), None, "it is in that form already");
+    assert!(engine.load_prepared(&folder.path().join("nowhere"), &options).is_err());
+}
+
+#[test]
 fn a_damaged_file_of_its_own_format_is_refused() {
     let Some(engine) = engine() else { return };
     for length in [8, 24, ORT_FILE.len() / 4, ORT_FILE.len() / 2, ORT_FILE.len() - 8] {
