@@ -33,6 +33,7 @@ mod effect;
 mod fit;
 mod fleet;
 mod limiter;
+mod losses;
 pub mod measure;
 mod metrics;
 mod monitor;
@@ -65,6 +66,7 @@ pub use effect::StreamDrift;
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
 pub use fleet::{FLEET_LARGE, FleetChange, FleetConfig, FleetJudgement, FleetWatch};
 pub use fleet::{MAX_FLEET_DEVICES, e_benjamini_hochberg};
+pub use losses::LossDetector;
 pub use metrics::{
     CALIBRATION_BINS, MAX_LABELS, MAX_SCORED_CLASSES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, SCORE_BINS,
 };
