@@ -37,6 +37,7 @@ mod losses;
 pub mod measure;
 mod metrics;
 mod monitor;
+mod neighbours;
 mod normal;
 pub mod outlier;
 mod performance;
@@ -73,6 +74,8 @@ pub use metrics::{
 pub use metrics::{Estimate, Judged, OTHER_SEGMENT, Outcome, Performance, PerformanceReport, Scores};
 pub use metrics::{Segment, SegmentLoss, SegmentedPerformance, TooManyLabels};
 pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
+pub use neighbours::{EMBEDDING_ROWS_MIN, MAX_EMBEDDING_WIDTH, MAX_EMBEDDINGS, MAX_HELD_BACK};
+pub use neighbours::{NEIGHBOURS, Neighbours, NeighboursError};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamProfile};
