@@ -149,7 +149,8 @@ impl Records {
     ) -> Result<LabelsTaken, DurableError> {
         let mut taken = LabelsTaken::default();
         let mut joined = Vec::new();
-        let claimed = labels.iter().try_for_each(|label| self.claim(label, &mut joined, &mut taken));
+        let claimed =
+            labels.iter().try_for_each(|label| self.claim(label, registry, &mut joined, &mut taken));
         // Also for rows that were labelled before: their answer must not come before their fsync.
         let durable = claimed.and_then(|()| self.spool.commit(Lane::Samples));
         if let Err(error) = durable {
@@ -171,13 +172,14 @@ impl Records {
     fn claim(
         &self,
         label: &Label,
+        registry: &Registry,
         joined: &mut Vec<(Label, Row)>,
         taken: &mut LabelsTaken,
     ) -> Result<(), DurableError> {
         let mut journal = self.journal();
         let error = match journal.look_up(label.id, label.row) {
             Lookup::Found(row) => {
-                let sample = sample(label, &row);
+                let sample = sample(label, &row, suspicion(registry, label, &row));
                 self.spool.append(Lane::Samples, &to_json(&sample))?;
                 journal.claim(label.id, label.row);
                 joined.push((label.clone(), *row));
@@ -244,7 +246,13 @@ fn predicted_text(row: &Interpretation) -> Option<String> {
     row.label.clone().or_else(class).or_else(|| row.value.map(|value| value.to_string()))
 }
 
-fn sample(label: &Label, row: &Row) -> Sample {
+/// What the model that serves now finds impossible about a labelled row.
+fn suspicion(registry: &Registry, label: &Label, row: &Row) -> Option<String> {
+    let loaded = registry.get(row.model.as_str())?.handle.current()?;
+    loaded.recorder()?.suspicion(&row.values, &label.label)
+}
+
+fn sample(label: &Label, row: &Row, suspicion: Option<String>) -> Sample {
     Sample {
         prediction: label.id,
         row: label.row,
@@ -254,6 +262,7 @@ fn sample(label: &Label, row: &Row) -> Sample {
         features: Base64(row.values.iter().flat_map(|value| value.to_le_bytes()).collect()),
         predicted: row.predicted.clone(),
         label: Some(label.label.clone()),
+        suspicion,
     }
 }
 

@@ -192,6 +192,10 @@ pub struct Sample {
     pub predicted: Option<String>,
     /// The truth, once known.
     pub label: Option<String>,
+    /// Why the device finds the input or the label impossible. Such a sample is held back from training until a person
+    /// decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<String>,
 }
 
 /// Alerts of one device.

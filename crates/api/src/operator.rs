@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use edgeward_core::event::{Project, RolloutOutcome, RunOutcome};
-use edgeward_core::{Alert, DeviceId, Digest, Envelope, ModelName, ProjectName, RolloutId, RunId, Timestamp};
+use edgeward_core::event::{Project, RolloutOutcome, RunOutcome, SampleVerdict};
+use edgeward_core::{
+    Alert, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Report, Sample};
@@ -258,6 +260,48 @@ pub struct DriftWindow {
     pub correct: u64,
     /// Population stability index by stream, in nats, beyond what chance alone gives for these sample sizes.
     pub psi: BTreeMap<String, f64>,
+}
+
+/// Samples that are held back until a person decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Quarantine {
+    /// The longest held first; the first page of them.
+    pub held: Vec<HeldSample>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeldSample {
+    /// The device that captured it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub device: DeviceId,
+    /// It, with the reason in `suspicion`.
+    pub sample: Sample,
+}
+
+/// A person's decision about them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct QuarantineDecision {
+    /// Their predictions; all that are held if empty.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub predictions: Vec<PredictionId>,
+    /// What becomes of them.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub verdict: SampleVerdict,
+    /// Why, for people.
+    pub cause: String,
+}
+
+/// How many samples a decision was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Decided {
+    /// Samples.
+    pub samples: usize,
 }
 
 /// Lists, one document each.

@@ -46,6 +46,8 @@ pub const MODEL_ROLLOUTS: &str = "/v1/models/{model}/rollouts";
 pub const MODEL_DRIFT: &str = "/v1/models/{model}/drift";
 /// Labelled samples that devices captured. Operator.
 pub const MODEL_SAMPLES: &str = "/v1/models/{model}/samples";
+/// Samples that are held back until a person decides: list and decide. Operator.
+pub const MODEL_QUARANTINE: &str = "/v1/models/{model}/quarantine";
 /// Rollouts. Operator.
 pub const ROLLOUTS: &str = "/v1/rollouts";
 /// Takes a rollout back. Operator.

@@ -4,6 +4,8 @@
 mod engines;
 #[cfg(feature = "control")]
 mod models;
+#[cfg(feature = "control")]
+mod sample;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use engines::EngineArgs;
 #[cfg(feature = "control")]
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
+#[cfg(feature = "control")]
+pub(crate) use sample::{JudgeArgs, SampleCommand};
 
 /// Keeps machine-learning models on edge devices good.
 ///
@@ -95,6 +99,10 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Alert(ListCommand),
+    /// Samples that are held back from training until a person decides
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Sample(SampleCommand),
     /// Every decision, from the ledger
     #[cfg(feature = "control")]
     Events(EventsArgs),

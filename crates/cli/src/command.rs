@@ -31,6 +31,8 @@ mod rollout;
 mod run;
 #[cfg(feature = "control")]
 mod runs;
+#[cfg(feature = "control")]
+mod sample;
 #[cfg(feature = "agent")]
 mod serve;
 #[cfg(feature = "control")]
@@ -75,6 +77,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Runs(command) => runs::run(&command, out),
         Command::Rollout(command) => rollout::run(&command, out),
         Command::Alert(command) => alert::run(&command, out),
+        Command::Sample(command) => sample::run(&command, out),
         Command::Events(args) => events::run(&args, out),
         Command::Audit(command) => audit::run(&command, out),
         Command::Agent(_) | Command::Serve(_) | Command::Status(_) | Command::Completions(_) => Ok(()),

@@ -30,6 +30,13 @@ pub(crate) fn event(event: &Event) -> String {
         Event::AlertRaised(alert) => {
             format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
         }
+        Event::SamplesJudged { model, samples, verdict, cause } => {
+            format!(
+                "{} samples of {model} that were held back are {}: {cause}",
+                samples.len(),
+                verdict.as_str()
+            )
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::RolloutPolicy;
 use crate::trigger::TriggerPolicy;
-use crate::{Alert, Bucket, DeviceId, Digest, Envelope, ModelName, ProjectName, RolloutId, RunId};
+use crate::{
+    Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId,
+};
 
 /// One decision. Its `type` stands beside the fields of its variant, so no variant may have a field `type`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +105,50 @@ pub enum Event {
     },
     /// A device raised an alert.
     AlertRaised(Alert),
+    /// A person decided about samples that were held back from training.
+    SamplesJudged {
+        /// The model they were captured for.
+        model: ModelName,
+        /// Which.
+        samples: Vec<SampleRef>,
+        /// What becomes of them.
+        verdict: SampleVerdict,
+        /// Why, for people.
+        cause: String,
+    },
+}
+
+/// One captured sample.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleRef {
+    /// The device that captured it.
+    pub device: DeviceId,
+    /// The prediction.
+    pub prediction: PredictionId,
+    /// The row within the request's batch.
+    pub row: u32,
+}
+
+/// What becomes of a sample that was held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleVerdict {
+    /// It may be learned from.
+    Released,
+    /// It is never learned from.
+    Discarded,
+}
+
+impl SampleVerdict {
+    /// The word used in files and on screens.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Discarded => "discarded",
+        }
+    }
 }
 
 /// A pipeline and the policies that drive it.
@@ -198,6 +244,7 @@ impl Event {
             Self::RolloutAdvanced { .. } => "rollout_advanced",
             Self::RolloutFinished { .. } => "rollout_finished",
             Self::AlertRaised(_) => "alert_raised",
+            Self::SamplesJudged { .. } => "samples_judged",
         }
     }
 }

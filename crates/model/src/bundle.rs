@@ -43,6 +43,8 @@ pub mod path {
     pub const GOLDEN: &str = "golden/golden.json";
     /// What the training data looked like, in the monitor's own form.
     pub const REFERENCE_PROFILE: &str = "reference.profile";
+    /// What labels that are numbers looked like, in the same form.
+    pub const LABELS_PROFILE: &str = "labels.profile";
     /// How to watch the model.
     pub const MONITOR: &str = "monitor.json";
     /// For people: what the model is for and how good it is.
@@ -288,6 +290,14 @@ impl Bundle {
     /// As [`Bundle::read`].
     pub fn reference_profile(&self) -> Result<Option<Vec<u8>>, BundleError> {
         self.read_optional(path::REFERENCE_PROFILE)
+    }
+
+    /// What labels that are numbers looked like, if the bundle says.
+    ///
+    /// # Errors
+    /// As [`Bundle::read`].
+    pub fn labels_profile(&self) -> Result<Option<Vec<u8>>, BundleError> {
+        self.read_optional(path::LABELS_PROFILE)
     }
 
     /// How to watch the model, if the bundle says.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::examine::{self, ExamineError};
 use crate::measure::Prediction;
-use crate::project::{ProjectFile, VariantTable};
+use crate::project::{ProjectFile, TaskKind, VariantTable};
 use crate::run::Tools;
 
 /// Held-out rows of a golden test.
@@ -81,6 +81,9 @@ pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<B
         .add(path::MONITOR, canonical::to_bytes(&config)?)?
         .add(path::CARD, parts.card.clone().into_bytes())?
         .add(path::LINEAGE, canonical::to_bytes(&parts.lineage)?)?;
+    if parts.project.task() == TaskKind::Regression {
+        writer.add(path::LABELS_PROFILE, label_reference(parts.holdout)?.to_bytes())?;
+    }
     Ok(writer.write(parent)?)
 }
 
@@ -116,4 +119,16 @@ fn reference(parts: &Parts<'_>) -> Result<Reference, FitError> {
         confidence: said.confidence,
     });
     Reference::fit(&holdout.feature_names, signature.classes(), rows)
+}
+
+/// What the labels of a regression look like, so that a device knows an impossible one.
+fn label_reference(holdout: &Dataset) -> Result<Reference, FitError> {
+    let number = |label: &String| label.parse().unwrap_or(f32::NAN);
+    let labels: Vec<f32> = holdout.labels.iter().take(MAX_REFERENCE_ROWS).map(number).collect();
+    let rows = labels.iter().map(|label| Sample {
+        features: std::slice::from_ref(label),
+        predicted: None,
+        confidence: None,
+    });
+    Reference::fit(&["label".to_owned()], &[], rows)
 }

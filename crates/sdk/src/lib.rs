@@ -13,6 +13,7 @@ mod handle;
 mod loaded;
 mod prediction;
 mod recorder;
+mod suspicion;
 
 pub use handle::{InferError, ModelHandle, Swap};
 pub use loaded::{LoadError, Loaded};

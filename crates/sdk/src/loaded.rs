@@ -129,9 +129,15 @@ impl Loaded {
 fn recorder_of(bundle: &Bundle) -> Result<Option<Arc<Recorder>>, LoadError> {
     let Some(bytes) = bundle.reference_profile()? else { return Ok(None) };
     let reference = Reference::from_bytes(&bytes).map_err(LoadError::Reference)?;
-    let config = match bundle.monitor()? {
+    let config: MonitorConfig = match bundle.monitor()? {
         Some(value) => serde_json::from_value(value).map_err(LoadError::MonitorConfig)?,
         None => MonitorConfig::default(),
     };
-    Ok(Some(Arc::new(Recorder::new(Arc::new(reference), config)?)))
+    let recorder = Recorder::new(Arc::new(reference), config.clone())?;
+    Ok(Some(Arc::new(match bundle.labels_profile()? {
+        Some(bytes) => {
+            recorder.with_labels(&config, Reference::from_bytes(&bytes).map_err(LoadError::Reference)?)
+        }
+        None => recorder,
+    })))
 }

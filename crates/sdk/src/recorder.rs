@@ -11,10 +11,13 @@ use edgeward_monitor::{
 };
 
 use crate::prediction::Table;
+use crate::suspicion::Possible;
 
 /// Watches the predictions of one bundle.
 pub struct Recorder {
     state: Mutex<State>,
+    reference: Arc<Reference>,
+    possible: Possible,
 }
 
 struct State {
@@ -43,8 +46,23 @@ impl Recorder {
     /// # Errors
     /// No monitor follows from the configuration.
     pub fn new(reference: Arc<Reference>, config: MonitorConfig) -> Result<Self, MonitorError> {
-        let monitor = Monitor::new(reference, config)?;
-        Ok(Self { state: Mutex::new(State { monitor, samples_taken: 0, labelled: 0, correct: 0 }) })
+        let possible = Possible::new(&config, None);
+        let monitor = Monitor::new(Arc::clone(&reference), config)?;
+        let state = Mutex::new(State { monitor, samples_taken: 0, labelled: 0, correct: 0 });
+        Ok(Self { state, reference, possible })
+    }
+
+    /// Knows what labels that are numbers looked like, too: a reference of one feature.
+    #[must_use]
+    pub fn with_labels(self, config: &MonitorConfig, labels: Reference) -> Self {
+        Self { possible: Possible::new(config, Some(labels)), ..self }
+    }
+
+    /// What is impossible about an input or its label, for a person to look at before anything learns from it; none if
+    /// nothing is.
+    #[must_use]
+    pub fn suspicion(&self, values: &[f32], label: &str) -> Option<String> {
+        self.possible.suspicion(&self.reference, values, label)
     }
 
     /// Counts and judges every row of one answer.

@@ -108,5 +108,6 @@ pub(crate) fn sample(row: SampleRow) -> Sample {
         features: Base64(sample.features),
         predicted: sample.predicted,
         label: sample.label,
+        suspicion: sample.suspicion,
     }
 }

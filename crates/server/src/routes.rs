@@ -22,7 +22,9 @@ use crate::access::{Role, guard};
 use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
-use crate::handlers::{audit, blobs, desired, device as devices, fleet, models, projects, public, rollouts};
+use crate::handlers::{
+    audit, blobs, desired, device as devices, fleet, models, projects, public, quarantine, rollouts,
+};
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -75,6 +77,7 @@ fn operator_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(models::start_rollout))
         .routes(routes!(models::drift))
         .routes(routes!(models::samples))
+        .routes(routes!(quarantine::held, quarantine::decide))
         .routes(routes!(rollouts::rollouts))
         .routes(routes!(rollouts::abort))
         .routes(routes!(audit::events))

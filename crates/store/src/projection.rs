@@ -92,6 +92,9 @@ impl Writer<'_> {
                 params![Text(rollout), at, Json(outcome), Json(reasons)],
             ),
             Event::AlertRaised(alert) => self.alert_raised(alert, seq),
+            Event::SamplesJudged { samples, verdict, .. } => {
+                self.judge_samples(samples, *verdict, entry.at_ms).map(|()| None)
+            }
         }
     }
 

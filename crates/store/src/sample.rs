@@ -1,8 +1,11 @@
 //! Captured samples: inputs with their prediction and, once it is known, their label.
 //!
-//! A sample's sequence number rises when it is first kept and again when its label arrives or changes, so a reader who
-//! pages by it misses no label however late. Only the newest [`SAMPLES_PER_MODEL_MAX`] samples of a model stay.
+//! A sample's sequence number rises when it is first kept, when its label arrives or changes, and when it is released,
+//! so a reader who pages by it misses no label however late. Only the newest [`SAMPLES_PER_MODEL_MAX`] samples of a
+//! model stay. A sample that its device found impossible is held back: it is not among the labelled ones, neither in
+//! pages nor in counts, until a person releases it.
 
+use edgeward_core::event::{SampleRef, SampleVerdict};
 use edgeward_core::{DeviceId, Digest, ModelName, PredictionId, Timestamp};
 use rusqlite::{Row, params};
 use uuid::Uuid;
@@ -38,6 +41,8 @@ pub struct NewSample {
     pub predicted: Option<String>,
     /// The truth, once known; none leaves a label that is there.
     pub label: Option<String>,
+    /// Why its device finds it impossible; none leaves a suspicion that is there.
+    pub suspicion: Option<String>,
 }
 
 /// A sample as it is kept.
@@ -66,6 +71,7 @@ impl SampleRow {
             features: row.get(9)?,
             predicted: row.get(10)?,
             label: row.get(11)?,
+            suspicion: row.get(12)?,
         };
         Ok(Self {
             seq: row.get(0)?,
@@ -77,16 +83,22 @@ impl SampleRow {
     }
 }
 
+/// Columns of a sample, in the order of [`SampleRow::read`].
+const COLUMNS: &str = "seq, device, received_at_ms, row_digest, prediction, row, model, bundle, at_ms, features, \
+                       predicted, label, suspicion";
+/// What makes a sample one to learn from.
+const FREE: &str = "label IS NOT NULL AND (suspicion IS NULL OR verdict = 'released')";
+
 impl View<'_> {
     /// How many samples of `model` got their label at or after `since`, by the control plane's clock.
     ///
     /// # Errors
     /// The database fails.
     pub fn count_labelled_since(&self, model: &ModelName, since: Timestamp) -> Result<u64, StoreError> {
-        const SQL: &str =
-            "SELECT count(*) FROM samples WHERE model = ?1 AND label IS NOT NULL AND received_at_ms >= ?2";
+        let sql =
+            format!("SELECT count(*) FROM samples WHERE model = ?1 AND {FREE} AND received_at_ms >= ?2");
         let count =
-            self.row("counting labelled samples", SQL, params![Text(model), since.0], |row| row.get(0))?;
+            self.row("counting labelled samples", &sql, params![Text(model), since.0], |row| row.get(0))?;
         Ok(count.unwrap_or(0))
     }
 
@@ -103,12 +115,42 @@ impl View<'_> {
     ) -> Result<Vec<SampleRow>, StoreError> {
         self.rows(
             "reading labelled samples",
-            "SELECT seq, device, received_at_ms, row_digest, prediction, row, model, bundle, at_ms, features,
-                predicted, label FROM samples
-             WHERE model = ?1 AND label IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT ?3",
+            &format!(
+                "SELECT {COLUMNS} FROM samples WHERE model = ?1 AND {FREE} AND seq > ?2 ORDER BY seq LIMIT ?3"
+            ),
             params![Text(model), after, limit.min(SAMPLES_PAGE_MAX)],
             SampleRow::read,
         )
+    }
+
+    /// Samples of `model` that are held back until a person decides, in order; at most [`SAMPLES_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn held_samples(&self, model: &ModelName, limit: usize) -> Result<Vec<SampleRow>, StoreError> {
+        self.rows(
+            "reading samples that are held back",
+            &format!(
+                "SELECT {COLUMNS} FROM samples
+                 WHERE model = ?1 AND suspicion IS NOT NULL AND verdict IS NULL ORDER BY seq LIMIT ?2"
+            ),
+            params![Text(model), limit.min(SAMPLES_PAGE_MAX)],
+            SampleRow::read,
+        )
+    }
+}
+
+/// What is known of a sample that is there.
+struct Known {
+    label: Option<String>,
+    suspicion: Option<String>,
+}
+
+impl Known {
+    /// Whether `sample` brings a label or a suspicion that is new.
+    fn learns_from(&self, sample: &NewSample) -> bool {
+        sample.label.is_some() && self.label != sample.label
+            || sample.suspicion.is_some() && self.suspicion != sample.suspicion
     }
 }
 
@@ -137,7 +179,7 @@ impl Writer<'_> {
         let mut changed = 0;
         for sample in samples {
             let known = self.known_label(device, sample)?;
-            let news = known.as_ref().is_none_or(|label| sample.label.is_some() && *label != sample.label);
+            let news = known.as_ref().is_none_or(|known| known.learns_from(sample));
             if news {
                 let seq = self.replace_sample(device, sample, now)?;
                 changed += 1;
@@ -149,18 +191,37 @@ impl Writer<'_> {
         Ok(changed)
     }
 
-    /// The label of a sample that is there; none if it is not there.
-    fn known_label(
-        &self,
-        device: &DeviceId,
-        sample: &NewSample,
-    ) -> Result<Option<Option<String>>, StoreError> {
+    /// What is known of a sample that is there; none if it is not there.
+    fn known_label(&self, device: &DeviceId, sample: &NewSample) -> Result<Option<Known>, StoreError> {
         self.row(
             "looking for a sample",
-            "SELECT label FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3",
+            "SELECT label, suspicion FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3",
             params![Text(device), Text(sample.prediction), sample.row],
-            |row| row.get(0),
+            |row| Ok(Known { label: row.get(0)?, suspicion: row.get(1)? }),
         )
+    }
+
+    /// Sets what becomes of samples that are held back, and gives those that are released a new place in the order. One
+    /// that is not there any more, or was decided in this way before, stays as it is.
+    pub(crate) fn judge_samples(
+        &self,
+        samples: &[SampleRef],
+        verdict: SampleVerdict,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        for SampleRef { device, prediction, row } in samples {
+            self.execute(
+                "deciding about a sample",
+                "INSERT OR REPLACE INTO samples
+                 (device, prediction, row, model, bundle, at_ms, received_at_ms, features, row_digest, predicted, label,
+                  suspicion, verdict)
+                 SELECT device, prediction, row, model, bundle, at_ms, ?5, features, row_digest, predicted, label,
+                  suspicion, ?4 FROM samples
+                 WHERE device = ?1 AND prediction = ?2 AND row = ?3 AND suspicion IS NOT NULL AND verdict IS NOT ?4",
+                params![Text(device), Text(prediction), row, verdict.as_str(), at.0],
+            )?;
+        }
+        Ok(())
     }
 
     /// Returns the sample's new sequence number.
@@ -170,12 +231,17 @@ impl Writer<'_> {
         sample: &NewSample,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let NewSample { prediction, row, model, bundle, at_ms, features, predicted, label } = sample;
+        let NewSample { prediction, row, model, bundle, at_ms, features, predicted, label, suspicion } =
+            sample;
         let seq = self.row(
             "keeping a sample",
             "INSERT OR REPLACE INTO samples
-             (device, prediction, row, model, bundle, at_ms, received_at_ms, features, row_digest, predicted, label)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING seq",
+             (device, prediction, row, model, bundle, at_ms, received_at_ms, features, row_digest, predicted, label,
+              suspicion, verdict)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+              coalesce(?12, (SELECT suspicion FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3)),
+              (SELECT verdict FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3))
+             RETURNING seq",
             params![
                 Text(device),
                 Text(prediction),
@@ -187,7 +253,8 @@ impl Writer<'_> {
                 features,
                 Text(Digest::of(features)),
                 predicted,
-                label
+                label,
+                suspicion
             ],
             |row| row.get(0),
         )?;
@@ -230,7 +297,49 @@ mod tests {
             features: Vec::new(),
             predicted: None,
             label: Some("3".into()),
+            suspicion: None,
         }
+    }
+
+    #[test]
+    fn what_is_held_back_is_not_learned_from_until_a_person_releases_it() {
+        let store = Store::in_memory().unwrap();
+        let (device, model) = (DeviceId::new("d1").unwrap(), ModelName::new("oil").unwrap());
+        let held = |n| NewSample { suspicion: Some("impossible".into()), ..sample(n, "oil") };
+        let put = |samples: &[NewSample]| {
+            store
+                .write::<_, StoreError>(|writer| writer.put_samples(&device, samples, Timestamp(5)))
+                .unwrap();
+        };
+        put(&[sample(1, "oil"), held(2), held(3), NewSample { label: None, ..held(4) }]);
+        put(&[sample(4, "oil")]);
+        let free = || -> Vec<u64> {
+            let rows = store.read::<_, StoreError>(|view| view.labelled_samples(&model, 0, 10)).unwrap();
+            let count = store.read::<_, StoreError>(|view| view.count_labelled_since(&model, Timestamp(0)));
+            assert_eq!(count.unwrap(), rows.len() as u64);
+            rows.iter().map(|row| row.sample.prediction.0.as_u64_pair().1).collect()
+        };
+        let waiting = || store.read::<_, StoreError>(|view| view.held_samples(&model, 10)).unwrap().len();
+        assert_eq!((free(), waiting()), (vec![1], 3));
+        let judge = |n: u64, verdict| {
+            let sample = sample(n, "oil");
+            let which = SampleRef { device: device.clone(), prediction: sample.prediction, row: 0 };
+            let event = edgeward_core::Event::SamplesJudged {
+                model: model.clone(),
+                samples: vec![which],
+                verdict,
+                cause: "checked".into(),
+            };
+            store.write::<_, StoreError>(|writer| writer.append(event, Timestamp(9))).unwrap();
+        };
+        judge(2, SampleVerdict::Released);
+        judge(3, SampleVerdict::Discarded);
+        assert_eq!((free(), waiting()), (vec![1, 2], 1));
+        put(&[held(3), held(2)]);
+        judge(77, SampleVerdict::Released);
+        assert_eq!((free(), waiting()), (vec![1, 2], 1));
+        judge(3, SampleVerdict::Released);
+        assert_eq!(free(), [1, 2, 3]);
     }
 
     #[test]

@@ -393,6 +393,7 @@ fn sample(n: u128, label: Option<&str>) -> NewSample {
         features: 1.5f32.to_le_bytes().to_vec(),
         predicted: Some("3".into()),
         label: label.map(str::to_owned),
+        suspicion: None,
     }
 }
 

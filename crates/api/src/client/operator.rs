@@ -7,9 +7,9 @@ use edgeward_core::{Digest, ModelName, ProjectName, RolloutId, RunId};
 
 use super::{Client, ClientError};
 use crate::operator::{
-    Alerts, Checkpoint, Devices, Drift, Events, GateVerdicts, JoinToken, JoinTokenRequest, Models, Projects,
-    Rollout, RolloutRequest, Rollouts, Run, RunAnnouncement, RunEnd, RunRequest, Runs, SamplesPage, Version,
-    VersionRegistration,
+    Alerts, Checkpoint, Decided, Devices, Drift, Events, GateVerdicts, JoinToken, JoinTokenRequest, Models,
+    Projects, Quarantine, QuarantineDecision, Rollout, RolloutRequest, Rollouts, Run, RunAnnouncement,
+    RunEnd, RunRequest, Runs, SamplesPage, Version, VersionRegistration,
 };
 use crate::routes;
 
@@ -119,6 +119,20 @@ impl Client {
     ) -> Result<SamplesPage, ClientError> {
         let path = routes::of_model(routes::MODEL_SAMPLES, model);
         self.get_json(&format!("{path}?after={after}&limit={limit}"))
+    }
+
+    /// The samples of a model that are held back until a person decides.
+    pub fn quarantine(&self, model: &ModelName) -> Result<Quarantine, ClientError> {
+        self.get_json(&routes::of_model(routes::MODEL_QUARANTINE, model))
+    }
+
+    /// Decides about them.
+    pub fn decide_quarantine(
+        &self,
+        model: &ModelName,
+        decision: &QuarantineDecision,
+    ) -> Result<Decided, ClientError> {
+        self.post_json(&routes::of_model(routes::MODEL_QUARANTINE, model), decision)
     }
 
     /// How far a model's streams have moved.

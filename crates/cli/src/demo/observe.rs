@@ -80,7 +80,8 @@ impl Heard {
             | Event::GateJudged { .. }
             | Event::ModelRegistered(_)
             | Event::AliasMoved { .. }
-            | Event::RolloutAdvanced { .. } => {}
+            | Event::RolloutAdvanced { .. }
+            | Event::SamplesJudged { .. } => {}
         }
     }
 

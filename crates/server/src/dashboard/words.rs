@@ -72,6 +72,11 @@ pub(crate) fn happening(event: &Event) -> Happening {
             format!("{} on {}", capital(alert.kind.as_str()), alert.device),
             alert.message.clone(),
         ),
+        Event::SamplesJudged { model, samples, verdict, cause } => say(
+            Tone::Plain,
+            format!("{} held samples of {model} {}", samples.len(), verdict.as_str()),
+            cause.clone(),
+        ),
     }
 }
 

@@ -144,6 +144,7 @@ fn new_sample(sample: Sample) -> Result<NewSample, Failure> {
     if [&sample.predicted, &sample.label].into_iter().flatten().any(|class| class.len() > CLASS_LEN_MAX) {
         return Err(Failure::too_large(format!("a class name is at most {CLASS_LEN_MAX} bytes long")));
     }
+    check_text("suspicion", sample.suspicion.as_deref().unwrap_or_default())?;
     Ok(NewSample {
         prediction: sample.prediction,
         row: sample.row,
@@ -153,6 +154,7 @@ fn new_sample(sample: Sample) -> Result<NewSample, Failure> {
         features: sample.features.0,
         predicted: sample.predicted,
         label: sample.label,
+        suspicion: sample.suspicion,
     })
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod fleet;
 pub(crate) mod models;
 pub(crate) mod projects;
 pub(crate) mod public;
+pub(crate) mod quarantine;
 pub(crate) mod rollouts;
 
 use edgeward_core::{RunId, Timestamp};

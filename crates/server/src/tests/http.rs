@@ -7,11 +7,14 @@ use edgeward_api::device::{
     AlertsUpload, EnrolRequest, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample, SamplesUpload,
 };
 use edgeward_api::limits::{ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX};
-use edgeward_api::operator::{GateVerdict, GateVerdicts, JoinTokenRequest, RunAnnouncement, RunEnd};
+use edgeward_api::operator::{
+    GateVerdict, GateVerdicts, JoinTokenRequest, QuarantineDecision, RunAnnouncement, RunEnd,
+};
 use edgeward_api::{Client, ClientError, Problem, routes};
 use edgeward_core::envelope::Base64;
-use edgeward_core::event::RunOutcome;
-use edgeward_core::{DeviceId, Digest, PredictionId, RunId, Timestamp};
+use edgeward_core::event::{RunOutcome, SampleVerdict};
+use edgeward_core::ledger::Entry;
+use edgeward_core::{DeviceId, Digest, Event, PredictionId, RunId, Timestamp};
 use edgeward_trust::{Believer, Checkpoint, Role, Root};
 use uuid::Uuid;
 
@@ -45,6 +48,7 @@ fn sample(n: u128, label: Option<&str>) -> Sample {
         features: Base64(1.5f32.to_le_bytes().to_vec()),
         predicted: Some("3".to_owned()),
         label: label.map(str::to_owned),
+        suspicion: None,
     }
 }
 
@@ -225,6 +229,35 @@ fn uploads_count_once_however_often_they_come() {
     client.report(&report(4, Some(Digest::of(b"old")))).unwrap();
     let seen = operator.devices().unwrap().devices.remove(0);
     assert_eq!(seen.report.unwrap().seq, 5, "an older report is ignored");
+    plant.stop();
+}
+
+#[test]
+fn what_a_device_finds_impossible_waits_for_a_person() {
+    let plant = Plant::serving(|_| {});
+    let operator = plant.operator();
+    let (device, client) = plant.enrol("robot");
+    let odd = |n| Sample { suspicion: Some("'price' is -36.98".into()), ..sample(n, Some("8")) };
+    client.upload_samples(&upload(vec![sample(1, Some("7")), odd(2), odd(3)])).unwrap();
+    let learned = || operator.labelled_samples(&model(), 0, 10).unwrap().samples.len();
+    let held = || operator.quarantine(&model()).unwrap().held;
+    assert_eq!((learned(), held().len()), (1, 2));
+    assert_eq!(
+        (&held()[0].device, held()[0].sample.suspicion.as_deref()),
+        (&device, Some("'price' is -36.98"))
+    );
+    let decide = |predictions, verdict| {
+        let cause = "looked at it".to_owned();
+        operator.decide_quarantine(&model(), &QuarantineDecision { predictions, verdict, cause })
+    };
+    assert_eq!(decide(vec![odd(2).prediction], SampleVerdict::Released).unwrap().samples, 1);
+    assert_eq!((learned(), held().len()), (2, 1));
+    assert_eq!(decide(Vec::new(), SampleVerdict::Discarded).unwrap().samples, 1);
+    assert_eq!((learned(), held().len()), (2, 0));
+    assert_eq!(refused(decide(Vec::new(), SampleVerdict::Released)).0, 404);
+    let entries = operator.events(0, 100).unwrap().entries;
+    let judged = |entry: &&Entry| matches!(entry.event, Event::SamplesJudged { .. });
+    assert_eq!(entries.iter().filter(judged).count(), 2);
     plant.stop();
 }
 

@@ -25,6 +25,7 @@ fn samples(device: usize, round: u64) -> SamplesUpload {
         features: Base64(1.0f32.to_le_bytes().to_vec()),
         predicted: None,
         label: Some("1".to_owned()),
+        suspicion: None,
     };
     SamplesUpload { schema: SAMPLES_SCHEMA.to_owned(), samples: vec![sample] }
 }

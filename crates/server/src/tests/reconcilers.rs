@@ -285,6 +285,7 @@ fn label(plant: &Plant, n: u128) {
         features: vec![0; 4],
         predicted: None,
         label: Some("8".into()),
+        suspicion: None,
     };
     let device = DeviceId::new("d1").unwrap();
     plant.change(|writer| writer.put_samples(&device, &[sample], plant.app.now()));
