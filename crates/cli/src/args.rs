@@ -3,6 +3,8 @@
 #[cfg(feature = "agent")]
 mod engines;
 #[cfg(feature = "control")]
+mod history;
+#[cfg(feature = "control")]
 mod models;
 #[cfg(feature = "control")]
 mod sample;
@@ -16,6 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "agent")]
 pub(crate) use engines::EngineArgs;
+#[cfg(feature = "control")]
+pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 #[cfg(feature = "control")]
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
 #[cfg(feature = "control")]
@@ -72,6 +76,15 @@ pub(crate) enum Command {
     /// Time every form of a bundle on every engine here, and show which one a device like this one takes
     #[cfg(feature = "control")]
     Bench(BenchArgs),
+    /// Show what a CSV or Parquet file holds, column by column
+    #[cfg(feature = "control")]
+    Profile(ProfileArgs),
+    /// Show how far the columns of one file have moved from another's
+    #[cfg(feature = "control")]
+    Drift(DriftArgs),
+    /// Replay a history and show which alarms a monitor would have raised, and when
+    #[cfg(feature = "control")]
+    Backtest(BacktestArgs),
     /// Roll a model's version out to the devices
     #[cfg(feature = "control")]
     Deploy(DeployArgs),

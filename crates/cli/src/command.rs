@@ -7,6 +7,8 @@ mod alert;
 #[cfg(feature = "control")]
 pub(crate) mod audit;
 #[cfg(feature = "control")]
+mod backtest;
+#[cfg(feature = "control")]
 mod bench;
 mod completions;
 #[cfg(feature = "control")]
@@ -16,11 +18,17 @@ mod deploy;
 #[cfg(feature = "control")]
 mod device;
 #[cfg(feature = "control")]
+mod drift;
+#[cfg(feature = "control")]
 mod events;
+#[cfg(feature = "control")]
+mod history;
 #[cfg(feature = "control")]
 mod inspect;
 #[cfg(feature = "control")]
 mod model;
+#[cfg(feature = "control")]
+mod profile;
 #[cfg(feature = "control")]
 mod remote;
 #[cfg(feature = "control")]
@@ -70,6 +78,9 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Convert(args) => convert::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
+        Command::Profile(args) => profile::run(&args, out),
+        Command::Drift(args) => drift::run(&args, out),
+        Command::Backtest(args) => backtest::run(&args, out),
         Command::Deploy(args) => deploy::run(&args, out),
         Command::Token(command) => token::run(&command, out),
         Command::Device(command) => device::run(&command, out),

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,6 +44,11 @@ fn a_reader_can_convert_and_choose() {
 }
 
 #[test]
+fn a_reader_can_look_at_data() {
+    follow("guides", &["monitoring.md"]);
+}
+
+#[test]
 fn commands_in_the_format_pages_work() {
     let pages = pages("formats");
     follow("formats", &pages.iter().map(String::as_str).collect::<Vec<_>>());
@@ -51,7 +57,10 @@ fn commands_in_the_format_pages_work() {
 #[test]
 fn no_guide_is_left_out() {
     let pages = pages("guides");
-    assert_eq!(pages, ["convert.md", "first-model.md", "frameworks.md", "levels.md", "operate.md"]);
+    assert_eq!(
+        pages,
+        ["convert.md", "first-model.md", "frameworks.md", "levels.md", "monitoring.md", "operate.md"]
+    );
 }
 
 #[test]
@@ -156,7 +165,8 @@ fn is_like(shown: &str, said: &str) -> bool {
 fn only_looks(command: &str) -> bool {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
-        ["edgeward", "status" | "events" | "audit" | "inspect", ..] | ["edgeward", _, "ls", ..] => true,
+        ["edgeward", "status" | "events" | "audit" | "inspect" | "profile" | "drift" | "backtest", ..]
+        | ["edgeward", _, "ls", ..] => true,
         ["curl", ..] => !words.contains(&"-d"),
         _ => false,
     }
@@ -177,6 +187,7 @@ impl Shell {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
         fs::create_dir(dir.path().join("said")).unwrap();
+        symlink(docs("../examples"), dir.path().join("home/examples")).unwrap();
         let mut command = Command::new("sh");
         for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG"] {
             command.env_remove(name);

@@ -30,6 +30,7 @@ pub mod runner;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+pub mod table;
 pub mod train;
 pub mod validate;
 pub mod workdir;

@@ -89,7 +89,7 @@ pub struct Sources<'a> {
 pub fn take(sources: &Sources<'_>) -> Result<(Snapshot, Dataset), SourceError> {
     let mut all = Dataset::default();
     for name in sources.files.keys() {
-        source::read_csv(&sources.dir.join(name), sources.label, &mut all)?;
+        source::read(&sources.dir.join(name), sources.label, &mut all)?;
     }
     let captured_unfit = sources.captured.map_or(0, |captured| captured.add_to(&mut all));
     let sifted = sift(&all, sources.task);

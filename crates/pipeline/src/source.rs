@@ -1,7 +1,8 @@
-//! Reading labelled rows from CSV files.
+//! Reading labelled rows from CSV and Parquet files.
 //!
 //! Every column but the label is a feature; all files have the same columns, in any order. An empty cell, `NaN` or `NA`
-//! is a missing value. Anything else that is no number is an error that names file, line and column.
+//! is a missing value. Anything else that is no number is an error that names file, line and column. A file is Parquet if
+//! its content says so.
 //!
 //! Deliberately missing: text and category columns, folders of images or sounds, object storage.
 
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
 use edgeward_core::Dataset;
+
+use crate::table::{Column, Selection, Table, TableError, is_parquet};
 
 /// Most files one project may name.
 pub const FILES_MAX: usize = 100_000;
@@ -59,6 +62,9 @@ pub enum SourceError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A Parquet file cannot be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// A cell holds no number.
     #[error("{file}:{line}:{column} ('{name}'): '{text}' is not a number")]
     Cell {
@@ -118,8 +124,34 @@ pub(crate) fn matching(dir: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, 
 /// Appends the rows of `file` to `dataset`, whose columns the first file decides.
 ///
 /// # Errors
-/// The file is not CSV, has other columns, or holds a cell that is no number.
-pub fn read_csv(file: &Path, label: &str, dataset: &mut Dataset) -> Result<(), SourceError> {
+/// The file is neither CSV nor Parquet, has other columns, or holds a cell that is no number.
+pub fn read(file: &Path, label: &str, dataset: &mut Dataset) -> Result<(), SourceError> {
+    match is_parquet(file) {
+        true => read_parquet(file, label, dataset),
+        false => read_csv(file, label, dataset),
+    }
+}
+
+fn read_parquet(file: &Path, label: &str, dataset: &mut Dataset) -> Result<(), SourceError> {
+    let name = file.display().to_string();
+    let table = Table::read(file, Selection::All)?;
+    let header: StringRecord = table.columns().iter().map(Column::name).collect();
+    let columns = Columns::new(&name, &header, label, dataset)?;
+    let mut values = Vec::with_capacity(columns.features.len());
+    for row in 0..table.rows() {
+        let line = row as u64 + 1;
+        values.clear();
+        for at in &columns.features {
+            values.push(columns.value(&table.columns()[*at], *at, row)?);
+        }
+        let text = table.columns()[columns.label].shown(row);
+        let text = text.ok_or_else(|| SourceError::NoLabel { file: name.clone(), line })?;
+        dataset.push(&values, text).expect("the row has one value per column");
+    }
+    Ok(())
+}
+
+fn read_csv(file: &Path, label: &str, dataset: &mut Dataset) -> Result<(), SourceError> {
     let name = file.display().to_string();
     let fail = |source| SourceError::Read { file: name.clone(), source };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(fail)?;
@@ -186,6 +218,22 @@ impl<'a> Columns<'a> {
                 header.len() - 1,
                 features.len()
             ))),
+        }
+    }
+
+    /// A feature's value in a row of a Parquet file; rows are counted from 1 as lines are.
+    fn value(&self, column: &Column, at: usize, row: usize) -> Result<f32, SourceError> {
+        let cell = column.cells()[row];
+        match cell.as_number() {
+            Some(value) => Ok(canonical(value as f32)),
+            None if cell.is_missing() => Ok(f32::NAN),
+            None => Err(SourceError::Cell {
+                file: self.file.to_owned(),
+                line: row as u64 + 1,
+                column: at + 1,
+                name: column.name().to_owned(),
+                text: column.show(cell).map_or_else(String::new, |text| text.chars().take(80).collect()),
+            }),
         }
     }
 
@@ -264,6 +312,24 @@ mod tests {
         check(&["a,label\n1,x\n", "b,label\n1,x\n"], "1.csv:1: the column 'a' is missing");
         check(&["a,label\n1,x\n", "a,b,label\n1,2,x\n"], "2 feature columns, but the files before it have 1");
         check(&["a,label\n1,x\n1\n"], "reading 0.csv");
+    }
+
+    #[test]
+    fn parquet_files_are_told_by_their_content() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/nested.parquet");
+        let mut dataset = Dataset::default();
+        let said = super::read(&file, "id", &mut dataset).unwrap_err().to_string();
+        assert!(said.contains("'tags' is nested"), "{said}");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/labelled.parquet");
+        super::read(&file, "label", &mut dataset).unwrap();
+        assert_eq!((&dataset.feature_names[..], dataset.len()), (&["a".to_owned(), "b".to_owned()][..], 3));
+        assert_eq!(
+            (dataset.row(0), dataset.row(2)[0], &dataset.labels[..]),
+            (&[1.5, 2.0][..], -36.98, &["x", "y", "x"].map(str::to_owned)[..])
+        );
+        assert!(dataset.row(1)[1].is_nan());
+        let said = super::read(&file, "b", &mut Dataset::default()).unwrap_err().to_string();
+        assert!(said.contains("('label'): 'x' is not a number"), "{said}");
     }
 
     #[test]

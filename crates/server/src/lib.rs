@@ -21,6 +21,7 @@ mod failure;
 mod handlers;
 mod listing;
 mod reconcile;
+pub mod report;
 mod routes;
 mod secret;
 mod serve;
