@@ -149,10 +149,10 @@ pub(crate) struct DemoArgs {
     /// Which story
     #[arg(value_enum, default_value_t = StoryName::Robots)]
     pub(crate) story: StoryName,
-    /// How many devices
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) devices: u16,
-    /// Requests per second and device
+    /// How many devices [default: 3 robots, or 1 desk]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) devices: Option<u16>,
+    /// Requests per second and device; the oil story asks once per trading day
     #[arg(long, value_name = "R", default_value_t = 30.0, value_parser = parse_rate)]
     pub(crate) rate: f64,
     /// A new or empty folder to keep everything in; a temporary one if not given
@@ -172,6 +172,8 @@ pub(crate) struct DemoArgs {
 pub(crate) enum StoryName {
     /// Parcel-sorting robots read route digits; one day two new digits appear
     Robots,
+    /// A desk predicts oil prices; one day the price is negative
+    Oil,
 }
 
 /// Flags of `server`.

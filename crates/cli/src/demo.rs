@@ -2,12 +2,14 @@
 //!
 //! The demo starts a control plane and devices as processes of this very program, trains a first model, sends images at
 //! a steady rate, lets new digits appear, and then only watches: noticing, retraining and rolling out are the system's.
-//! What is measured and how is in [`pools`] and [`summary`].
+//! What is measured and how is in [`pools`] and [`summary`]. [`oil`] is another story, of one impossible value.
 
 mod board;
+mod fleet;
 mod infer;
 mod load;
 mod observe;
+mod oil;
 mod pools;
 mod stage;
 mod story;
@@ -23,7 +25,7 @@ use std::{fs, thread};
 use board::{Board, Mode, Stop};
 use observe::Ears;
 use pools::{DIGITS_CSV, Pools};
-use stage::Layout;
+use stage::{Layout, ROBOTS};
 use story::{Story, Told};
 use summary::{Circumstances, Summary, summarise};
 use supervisor::Supervisor;
@@ -34,21 +36,32 @@ use crate::command::audit;
 use crate::output::{self, Explain, Failure, Outcome, Output, on_terminal};
 use crate::process;
 
+/// Devices of a story, unless a person says how many.
+const ROBOTS_DEFAULT: u16 = 3;
+const DESKS_DEFAULT: u16 = 1;
 /// What a demo may write, with its logs.
 const SPACE_BYTES_MIN: u64 = 64 << 20;
 
 /// Tells the story and prints what was measured.
 pub(crate) fn run(args: &DemoArgs, out: Output) -> Outcome {
-    let StoryName::Robots = args.story;
     let stop = Stop::default();
     watch_signals(&stop).explain("system", "watching for signals")?;
     let mut folder = Folder::open(args)?;
     check_space(folder.path())?;
-    let result = tell(args, out, folder.path(), &stop);
-    folder.keep_if(result.is_err() && !stop.is_raised());
-    let summary = result?;
-    out.document(&summary, Summary::words)?;
-    match summary.ledger_verified {
+    let verified = match args.story {
+        StoryName::Robots => {
+            let summary = folder.kept_on_failure(&stop, |dir| tell(args, out, dir, &stop))?;
+            out.document(&summary, Summary::words)?;
+            summary.ledger_verified
+        }
+        StoryName::Oil => {
+            let devices = args.devices.unwrap_or(DESKS_DEFAULT);
+            let summary = folder.kept_on_failure(&stop, |dir| oil::tell(dir, devices, &stop))?;
+            out.document(&summary, oil::OilSummary::words)?;
+            summary.ledger_verified
+        }
+    };
+    match verified {
         true => Ok(()),
         false => Err(Failure::new("ledger", "the ledger of the demo does not verify")),
     }
@@ -57,7 +70,8 @@ pub(crate) fn run(args: &DemoArgs, out: Output) -> Outcome {
 fn tell(args: &DemoArgs, out: Output, dir: &Path, stop: &Stop) -> Result<Summary, Failure> {
     let mode = if on_terminal() && !args.once && !out.is_json() { Mode::View } else { Mode::Plain };
     let pools = Arc::new(Pools::split(DIGITS_CSV).explain("demo", "splitting the digits")?);
-    let layout = Layout::create(dir, &pools)?;
+    let layout = Layout::create(dir, ROBOTS, |data| pools.write_seed(data).map_err(std::io::Error::other))?;
+    let devices = args.devices.unwrap_or(ROBOTS_DEFAULT);
     let board = Arc::new(Board::new(mode));
     board.say(format!("everything is in {}", layout.dir().display()));
     let heard = Arc::clone(&board);
@@ -67,12 +81,12 @@ fn tell(args: &DemoArgs, out: Output, dir: &Path, stop: &Stop) -> Result<Summary
         layout: &layout,
         board: &board,
         supervisor: &supervisor,
-        traffic: &Arc::new(Traffic::new(usize::from(args.devices))),
+        traffic: &Arc::new(Traffic::new(usize::from(devices))),
         pools: &pools,
         ears: &Ears::default(),
         stop,
         rate: args.rate,
-        devices: (1..=args.devices).map(|n| format!("robot-{n}")).collect(),
+        devices: (1..=devices).map(|n| format!("robot-{n}")).collect(),
     };
     let told = match mode {
         Mode::Plain => plain(&story)?,
@@ -195,6 +209,17 @@ impl Folder {
 
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Does something in the folder, which stays if that fails other than by a stop.
+    fn kept_on_failure<T>(
+        &mut self,
+        stop: &Stop,
+        work: impl FnOnce(&Path) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let result = work(&self.path);
+        self.keep_if(result.is_err() && !stop.is_raised());
+        result
     }
 
     fn keep_if(&mut self, keep: bool) {

@@ -61,6 +61,37 @@ fn tamper(database: &Path) {
 }
 
 #[test]
+fn a_negative_price_is_noticed_told_and_held_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("demo");
+    let mut command = edgeward();
+    command.args(["demo", "oil", "--once", "--json", "--data"]).arg(&data).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let summary = summary_of(&output.stdout);
+    let number = |key: &str| summary[key].as_f64().unwrap_or_else(|| panic!("{key} in {summary}"));
+    assert_eq!(
+        (&summary["story"], &summary["alert_date"]),
+        (&"oil".into(), &"2020-04-20".into()),
+        "{summary}"
+    );
+    assert_eq!(
+        (number("alert_value"), &summary["alert_on_same_sample"]),
+        (-36.98, &true.into()),
+        "{summary}"
+    );
+    assert!(summary["alert_message"].as_str().unwrap().contains("-36.98"), "{summary}");
+    assert_eq!((number("alarms_before"), number("failed_requests")), (0.0, 0.0), "{summary}");
+    assert!(number("quarantined") >= 2.0 && number("days_measured") == 7.0, "{summary}");
+    assert!(number("mae_with_outlier") > 1.2 * number("mae_without_outlier"), "{summary}");
+    assert!((number("mae_persistence") - 2.566).abs() < 1e-9, "{summary}");
+    assert_eq!(summary["ledger_verified"], true, "{summary}");
+    assert_ne!(summary["model_before"], summary["model_after"], "{summary}");
+    assert_eq!(audit(&data.join("server")).0, Some(0));
+}
+
+#[test]
 fn the_loop_closes_and_an_edited_ledger_is_found_out() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("demo");

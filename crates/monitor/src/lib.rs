@@ -33,11 +33,9 @@ mod effect;
 mod fit;
 mod fleet;
 mod limiter;
-mod losses;
 pub mod measure;
 mod metrics;
 mod monitor;
-mod neighbours;
 mod normal;
 pub mod outlier;
 mod performance;
@@ -67,15 +65,12 @@ pub use effect::StreamDrift;
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
 pub use fleet::{FLEET_LARGE, FleetChange, FleetConfig, FleetJudgement, FleetWatch};
 pub use fleet::{MAX_FLEET_DEVICES, e_benjamini_hochberg};
-pub use losses::LossDetector;
 pub use metrics::{
     CALIBRATION_BINS, MAX_LABELS, MAX_SCORED_CLASSES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, SCORE_BINS,
 };
 pub use metrics::{Estimate, Judged, OTHER_SEGMENT, Outcome, Performance, PerformanceReport, Scores};
 pub use metrics::{Segment, SegmentLoss, SegmentedPerformance, TooManyLabels};
 pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
-pub use neighbours::{EMBEDDING_ROWS_MIN, MAX_EMBEDDING_WIDTH, MAX_EMBEDDINGS, MAX_HELD_BACK};
-pub use neighbours::{NEIGHBOURS, Neighbours, NeighboursError};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamProfile};

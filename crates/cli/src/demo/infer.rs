@@ -14,7 +14,7 @@ pub(crate) struct Prediction {
     pub(crate) version: String,
     /// What a label is later joined by.
     pub(crate) id: String,
-    /// The class.
+    /// The class, or the value of a regression.
     pub(crate) class: String,
 }
 
@@ -95,7 +95,8 @@ fn parse(answer: &Value) -> Result<Prediction, String> {
     let version = text(&answer["model_version"]).ok_or("the answer has no model_version")?;
     let id = text(&answer["parameters"]["prediction_id"]).ok_or("the answer has no prediction_id")?;
     let outputs = answer["outputs"].as_array().ok_or("the answer has no outputs")?;
-    let label = outputs.iter().find(|output| output["name"] == "label").ok_or("no output is called label")?;
+    let named = |output: &&Value| output["name"] == "label" || output["name"] == "value";
+    let label = outputs.iter().find(named).ok_or("no output is called label or value")?;
     let class = match &label["data"][0] {
         Value::String(class) => class.clone(),
         Value::Number(class) => class.to_string(),

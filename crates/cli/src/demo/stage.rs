@@ -1,25 +1,26 @@
 //! The demo's folder and the processes in it: what each is called, how it is started, where it writes.
 //!
-//!     project/            edgeward.toml, data/digits.csv: the digits 0-7 that the first model learns
+//!     project/            edgeward.toml, data/*.csv: what the first model learns from
 //!     server/             the control plane's folder
-//!     robot-<n>/          a device's folder
+//!     <device>-<n>/       a device's folder
 //!     logs/<process>.log  what each process printed
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::pools::Pools;
 use super::supervisor::{Life, Spec};
 use crate::output::{Explain, Failure, Outcome};
 
-/// The project file of the robots story.
-const PROJECT_TOML: &str = include_str!("../../../../examples/robots/edgeward.toml");
-/// The project's name in that file.
-const PROJECT: &str = "robots";
-/// The model's name in that file.
+/// The project of the robots story.
+pub(crate) const ROBOTS: Project = Project {
+    name: "robots",
+    toml: include_str!("../../../../examples/robots/edgeward.toml"),
+    data: "digits.csv",
+};
+/// The model's name in that project.
 pub(crate) const MODEL: &str = "digits";
 /// The control plane's name among the processes.
 pub(crate) const SERVER: &str = "server";
@@ -31,31 +32,51 @@ const SECRET_MODE: u32 = 0o600;
 const POLL_MS: u64 = 250;
 const UPLOAD_MS: u64 = 500;
 
+/// What a story trains.
+#[derive(Clone, Copy)]
+pub(crate) struct Project {
+    /// Its name in the project file.
+    pub(crate) name: &'static str,
+    /// The project file.
+    pub(crate) toml: &'static str,
+    /// What its file of data is called.
+    pub(crate) data: &'static str,
+}
+
 /// Where everything is.
 pub(crate) struct Layout {
     program: PathBuf,
     dir: PathBuf,
+    project: Project,
 }
 
 impl Layout {
-    /// Makes the folders, and the project with its first data.
-    pub(crate) fn create(dir: &Path, pools: &Pools) -> Result<Self, Failure> {
+    /// Makes the folders, and the project with its first data as `seed` writes them.
+    pub(crate) fn create(
+        dir: &Path,
+        project: Project,
+        seed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe().explain("system", "finding this program's own file")?;
         let dir = std::path::absolute(dir).explain("folder", "finding the demo's folder")?;
-        let layout = Self { program, dir };
+        let layout = Self { program, dir, project };
         for folder in [layout.project().join("data"), layout.dir.join("logs")] {
             fs::create_dir_all(&folder).explain("folder", format_args!("making {}", folder.display()))?;
         }
-        layout.write_project(pools)?;
+        layout.write_project(seed)?;
         Ok(layout)
     }
 
-    fn write_project(&self, pools: &Pools) -> Outcome {
+    fn write_project(&self, seed: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outcome {
         let file = self.project().join("edgeward.toml");
-        fs::write(&file, PROJECT_TOML).explain("file", format_args!("writing {}", file.display()))?;
-        let data = self.project().join("data/digits.csv");
-        let writer = fs::File::create(&data).explain("file", format_args!("making {}", data.display()))?;
-        pools.write_seed(BufWriter::new(writer)).explain("file", format_args!("writing {}", data.display()))
+        fs::write(&file, self.project.toml).explain("file", format_args!("writing {}", file.display()))?;
+        let data = self.project().join("data").join(self.project.data);
+        let written = fs::File::create(&data).and_then(|file| {
+            let mut writer = BufWriter::new(file);
+            seed(&mut writer)?;
+            writer.flush()
+        });
+        written.explain("file", format_args!("writing {}", data.display()))
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -127,12 +148,13 @@ impl Layout {
     /// The run that makes the first model.
     pub(crate) fn first_run_spec(&self, server: &str) -> Spec {
         let (project, data, server) = (self.project(), self.server(), server.to_owned());
+        let name = self.project.name;
         self.spec(FIRST_RUN, Life::Once, move || {
             words(&["run", "--log", "info", "--json", "--cause", "first model", "--server", &server])
                 .and_words(&["--project"])
                 .and(&project)
                 .and_words(&["--work"])
-                .and(&data.join("work").join(PROJECT))
+                .and(&data.join("work").join(name))
                 .and_words(&["--release-key"])
                 .and(&data.join("keys/releases.json"))
                 .and_words(&["--token-file"])
@@ -186,12 +208,15 @@ fn listen_at(address_file: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::pools::DIGITS_CSV;
+
+    fn layout(dir: &Path) -> Layout {
+        Layout::create(dir, ROBOTS, |data| data.write_all(b"label\n")).unwrap()
+    }
 
     #[test]
     fn a_restart_takes_the_same_address() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::create(dir.path(), &Pools::split(DIGITS_CSV).unwrap()).unwrap();
+        let layout = layout(dir.path());
         let spec = layout.device_spec("robot-1", "http://127.0.0.1:7700");
         assert!((spec.args)().contains(&"127.0.0.1:0".into()));
         fs::create_dir_all(dir.path().join("robot-1")).unwrap();
@@ -203,7 +228,7 @@ mod tests {
     fn every_process_has_a_command_line_the_parser_takes() {
         use clap::Parser as _;
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::create(dir.path(), &Pools::split(DIGITS_CSV).unwrap()).unwrap();
+        let layout = layout(dir.path());
         let server = "http://127.0.0.1:7700";
         for spec in
             [layout.server_spec(), layout.device_spec("robot-1", server), layout.first_run_spec(server)]

@@ -3,38 +3,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edgeward_api::Client;
-use edgeward_api::device::ModelReport;
-use edgeward_api::operator::{Device, JoinTokenRequest};
-use edgeward_core::{Digest, Timestamp};
+use edgeward_api::operator::Device;
+use edgeward_core::Timestamp;
 
 use super::board::{Board, Stage, Stop};
+use super::fleet::{DEPLOY_PATIENCE, Fleet};
 use super::load::{Load, Plan};
-use super::observe::{Ears, Heard, Observer};
+use super::observe::{Ears, Observer};
 use super::pools::Pools;
-use super::stage::{FIRST_RUN, Layout, MODEL, SERVER};
+use super::stage::{Layout, MODEL, SERVER};
 use super::summary::Marks;
-use super::supervisor::{Ended, Supervisor, log_tail};
+use super::supervisor::Supervisor;
 use super::traffic::{Log, Traffic};
 use crate::command::now;
 use crate::output::{Explain, Failure};
 
-/// Between two looks at whether a step is done.
-const LOOK: Duration = Duration::from_millis(50);
 /// How long each step may take.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-const TRAIN_PATIENCE: Duration = Duration::from_secs(90);
-const DEPLOY_PATIENCE: Duration = Duration::from_secs(60);
 const MEASURE_PATIENCE: Duration = Duration::from_secs(120);
 const ALERT_PATIENCE: Duration = Duration::from_secs(120);
 const RETRAIN_PATIENCE: Duration = Duration::from_secs(180);
 /// Answers to measuring images that each phase waits for.
 const MEASURED_MIN: usize = 300;
-/// How long a join token is good for.
-const TOKEN_TTL_MS: u64 = 3_600_000;
 
 /// What the story needs.
 pub(crate) struct Story<'a> {
@@ -65,59 +57,33 @@ pub(crate) struct Told {
 }
 
 impl Story<'_> {
+    fn fleet(&self) -> Fleet<'_> {
+        Fleet {
+            layout: self.layout,
+            board: self.board,
+            supervisor: self.supervisor,
+            ears: self.ears,
+            stop: self.stop,
+            devices: &self.devices,
+            model: MODEL,
+            traffic: Some(self.traffic),
+        }
+    }
+
     /// Starts the control plane and watches it.
     pub(crate) fn open(&self) -> Result<(Client, Observer), Failure> {
-        self.board.enter(Stage::Start, "a control plane and devices, each a process");
-        self.supervisor.start(self.layout.server_spec());
-        let address = self.until("the control plane did not start", START_PATIENCE, SERVER, || {
-            let address = self.layout.server_address()?;
-            Client::new(&address, None).health().ok().map(|()| address)
-        })?;
-        self.board.set_dashboard(&address);
-        let observer =
-            Observer::start(&address, self.ears, self.board).explain("system", "starting a thread")?;
-        Ok((Client::new(&address, None), observer))
+        self.fleet().open()
     }
 
     /// Lets the devices join, trains the first model and begins to send requests.
     pub(crate) fn begin(&self, client: &Client, observer: Observer) -> Result<Running, Failure> {
-        self.start_devices(client)?;
-        self.board.enter(Stage::Train, "the first model learns the digits 0 to 7");
-        self.supervisor.start(self.layout.first_run_spec(client.base()));
-        self.until("the first model was not trained", TRAIN_PATIENCE, FIRST_RUN, || {
-            self.supervisor.find(FIRST_RUN)?.ended.filter(|ended| *ended == Ended::Well)
-        })?;
-        self.board.enter(Stage::Deploy, "the model rolls out to the devices");
-        let before =
-            self.until("the first model did not reach every device", DEPLOY_PATIENCE, SERVER, || {
-                one_bundle(&self.ears.heard(), self.devices.len())
-            })?;
-        let endpoints: Option<Vec<String>> =
-            self.devices.iter().map(|device| self.layout.endpoint(device)).collect();
-        let endpoints = endpoints.ok_or_else(|| Failure::new("demo", "a device has no address"))?;
-        let plan =
-            Plan { endpoints, model: MODEL.to_owned(), rate: self.rate, pools: Arc::clone(self.pools) };
+        let fleet = self.fleet();
+        fleet.join(client)?;
+        let before = fleet.first_model(client, "the first model learns the digits 0 to 7")?;
+        let (endpoints, pools) = (fleet.endpoints()?, Arc::clone(self.pools));
+        let plan = Plan { endpoints, model: MODEL.to_owned(), rate: self.rate, pools };
         let load = Load::start(&plan, self.traffic).explain("system", "starting the load generator")?;
         Ok(Running { _observer: observer, load, before })
-    }
-
-    fn start_devices(&self, client: &Client) -> Result<(), Failure> {
-        let uses = u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
-        let token = client
-            .make_join_token(&JoinTokenRequest { uses, ttl_ms: TOKEN_TTL_MS })
-            .explain("demo", "making a join token")?;
-        self.layout.keep_join_token(&token.join_token)?;
-        for device in &self.devices {
-            self.supervisor.start(self.layout.device_spec(device, client.base()));
-        }
-        self.until("not every device joined", START_PATIENCE, &self.devices[0], || {
-            let listening = self.devices.iter().all(|device| self.layout.endpoint(device).is_some());
-            (listening && self.ears.heard().enrolled >= self.devices.len()).then_some(())
-        })?;
-        for seen in self.supervisor.seen() {
-            self.board.say(format!("{} runs as pid {}", seen.name, seen.pid.unwrap_or_default()));
-        }
-        Ok(())
     }
 
     /// From good days to bad days and back.
@@ -199,60 +165,18 @@ impl Story<'_> {
     /// What each device is doing with its slots, as it last reported.
     pub(crate) fn phases(&self) -> BTreeMap<String, String> {
         let heard = self.ears.heard();
-        let phase = |device: &Device| Some(model_of(device)?.phase.clone());
+        let phase = |device: &Device| Some(self.fleet().model_of(device)?.phase.clone());
         heard.devices.iter().filter_map(|device| Some((device.id.to_string(), phase(device)?))).collect()
     }
 
-    /// Waits until `look` finds something; gives up after `patience`, at a stop, or when a process is past help.
+    /// See [`Fleet::until`].
     fn until<T>(
         &self,
         what: &str,
         patience: Duration,
         log: &str,
-        mut look: impl FnMut() -> Option<T>,
+        look: impl FnMut() -> Option<T>,
     ) -> Result<T, Failure> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(found) = look() {
-                return Ok(found);
-            }
-            if self.stop.is_raised() {
-                return Err(Failure::new("interrupted", "the demo was stopped before its story ended"));
-            }
-            if let Some(lost) = self.supervisor.seen().iter().find(|seen| seen.ended == Some(Ended::Badly)) {
-                let why = format!("{what}: {} ended: {}", lost.name, log_tail(&lost.log));
-                return Err(Failure::new("demo", why).hint(format!("see {}", lost.log.display())));
-            }
-            if Instant::now() >= deadline {
-                return Err(self.too_late(what, patience, log));
-            }
-            thread::sleep(LOOK);
-        }
+        self.fleet().until(what, patience, log, look)
     }
-
-    fn too_late(&self, what: &str, patience: Duration, log: &str) -> Failure {
-        let problems = self.traffic.log().problems.join("; ");
-        let text = match problems.is_empty() {
-            true => format!("{what} within {} s", patience.as_secs()),
-            false => format!("{what} within {} s; failed requests: {problems}", patience.as_secs()),
-        };
-        Failure::new("demo", text)
-            .hint(format!("see {}", self.layout.log(log).display()))
-            .hint(format!("every log is in {}", self.layout.dir().join("logs").display()))
-    }
-}
-
-/// The bundle that all `devices` report as active, if they agree.
-fn one_bundle(heard: &Heard, devices: usize) -> Option<String> {
-    let reports = heard.devices.iter().filter_map(model_of);
-    let mut bundles: Vec<Digest> = reports.filter_map(|model| model.active).collect();
-    let complete = bundles.len() == devices;
-    bundles.dedup();
-    (complete && bundles.len() == 1).then(|| bundles[0].hex())
-}
-
-/// What a device last said of the story's model.
-fn model_of(device: &Device) -> Option<&ModelReport> {
-    let models = &device.report.as_ref()?.models;
-    models.iter().find(|(name, _)| name.as_str() == MODEL).map(|(_, model)| model)
 }
