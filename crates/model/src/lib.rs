@@ -27,5 +27,5 @@ pub use engine::{
 };
 pub use golden::{Golden, GoldenError, GoldenReport, Tolerance};
 pub use session::{Outputs, Session, SessionError};
-pub use signature::{Dim, Interpretation, Roles, Signature, Task, TensorSpec};
+pub use signature::{Dim, Interpretation, Roles, SCORES_MAX, Signature, Task, TensorSpec};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData};

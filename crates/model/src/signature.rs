@@ -20,7 +20,7 @@ mod spec;
 use serde::{Deserialize, Serialize};
 
 pub use check::InputError;
-pub use interpret::{InterpretError, Interpretation};
+pub use interpret::{InterpretError, Interpretation, SCORES_MAX};
 pub use spec::{Dim, TensorSpec};
 
 /// Schema of [`Signature`].

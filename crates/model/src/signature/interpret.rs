@@ -14,9 +14,16 @@ pub struct Interpretation {
     pub label: Option<String>,
     /// Probability the model gives the predicted class, in [0, 1].
     pub confidence: Option<f32>,
+    /// Probability of each class, in the order of the signature's; empty where the model does not say them, or for more
+    /// than [`SCORES_MAX`] classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<f32>,
     /// Result of a regression.
     pub value: Option<f32>,
 }
+
+/// Most classes whose probabilities are told one by one.
+pub const SCORES_MAX: usize = 64;
 
 /// Outputs that do not fit the signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +155,33 @@ fn from_scores(
     }
     let rows = scores.chunks_exact(width.max(1));
     let best = |row: &[f32]| if binary { best_of_two(row[0], kind) } else { best_of_many(row, kind) };
-    Ok(rows.map(|row| best(row).map_or_else(Interpretation::default, |best| named(best, classes))).collect())
+    let said = |row: &[f32]| {
+        best(row).map_or_else(Interpretation::default, |best| Interpretation {
+            scores: if binary { pair(row[0], kind) } else { probabilities(row, kind) },
+            ..named(best, classes)
+        })
+    };
+    Ok(rows.map(said).collect())
+}
+
+/// Probabilities of a row of scores; none of too many, or of scores that hold a NaN.
+fn probabilities(scores: &[f32], kind: Scores) -> Vec<f32> {
+    if scores.len() > SCORES_MAX || scores.iter().any(|score| score.is_nan()) {
+        return Vec::new();
+    }
+    if kind == Scores::Probabilities {
+        return scores.to_vec();
+    }
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = scores.iter().map(|score| (score - most).exp()).collect();
+    let total: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / total).collect()
+}
+
+/// Probabilities of two classes from the score of the second.
+fn pair(score: f32, kind: Scores) -> Vec<f32> {
+    let second = second_of_two(score, kind);
+    vec![1.0 - second, second]
 }
 
 fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
@@ -161,15 +194,24 @@ fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
 
 fn named((index, confidence): (usize, f32), classes: &[String]) -> Interpretation {
     let label = classes.get(index).cloned();
-    Interpretation { predicted: Some(index), label, confidence: Some(confidence), value: None }
+    Interpretation {
+        predicted: Some(index),
+        label,
+        confidence: Some(confidence),
+        ..Interpretation::default()
+    }
+}
+
+fn second_of_two(score: f32, kind: Scores) -> f32 {
+    match kind {
+        Scores::Probabilities => score,
+        Scores::Logits => 1.0 / (1.0 + (-score).exp()),
+    }
 }
 
 /// The class and its probability from the score of class 1 of two.
 fn best_of_two(score: f32, kind: Scores) -> Option<(usize, f32)> {
-    let positive = match kind {
-        Scores::Probabilities => score,
-        Scores::Logits => 1.0 / (1.0 + (-score).exp()),
-    };
+    let positive = second_of_two(score, kind);
     let predicted = usize::from(positive >= 0.5);
     (!positive.is_nan()).then_some((predicted, if predicted == 1 { positive } else { 1.0 - positive }))
 }
@@ -260,6 +302,25 @@ mod tests {
         let signature = classifier(&["a", "b"], roles);
         let rows = Tensor::from_rows(2, 2, vec![1000.0, 0.0, 2.0, 2.0]).unwrap();
         check(&signature, rows, &[(Some(0), Some(1.0)), (Some(0), Some(0.5))]);
+    }
+
+    #[test]
+    fn the_probability_of_each_class_is_told_up_to_a_number_of_classes() {
+        let scores = |signature: &Signature, output: Tensor| {
+            let rows = signature.interpret(&[output.named("y")]).unwrap();
+            rows.into_iter().map(|row| row.scores).collect::<Vec<_>>()
+        };
+        let two = classifier(&["no", "yes"], probabilities());
+        assert_eq!(scores(&two, Tensor::from_rows(1, 1, vec![0.25]).unwrap()), [[0.75, 0.25]]);
+        let logits = classifier(&["a", "b"], Roles { logits: Some("y".into()), ..Roles::default() });
+        assert_eq!(scores(&logits, Tensor::from_rows(1, 2, vec![900.0, 900.0]).unwrap()), [[0.5, 0.5]]);
+        assert!(scores(&logits, Tensor::from_rows(1, 2, vec![f32::NAN, 0.0]).unwrap())[0].is_empty());
+        for (classes, told) in [(SCORES_MAX, SCORES_MAX), (SCORES_MAX + 1, 0)] {
+            let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let output = Tensor::from_rows(1, classes, vec![1.0 / classes as f32; classes]).unwrap();
+            assert_eq!(scores(&classifier(&names, probabilities()), output)[0].len(), told);
+        }
     }
 
     #[test]
