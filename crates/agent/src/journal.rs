@@ -2,13 +2,15 @@
 //!
 //! One record per answered request (its rows, what was predicted, which bundle), one per label; both with a single
 //! `write(2)`, so that a killed agent still joins labels for what it answered before. In memory stands only where each
-//! prediction is. Bounded by [`JOURNAL_PREDICTIONS_MAX`] and [`JOURNAL_BYTES_MAX`]: the oldest segment goes first.
-//! A row is labelled once; the same label again changes nothing.
+//! prediction is. Bounded by [`JOURNAL_PREDICTIONS_MAX`] and [`JOURNAL_BYTES_MAX`]: the oldest segment goes first, and so
+//! does one whose predictions are all older than [`LABEL_AGE_MAX`]. A row is labelled once; the same label again changes
+//! nothing.
 //!
 //! Deliberately missing: fsync. A power cut may lose the last moments' predictions; labels for them are then unknown.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::time::Duration;
 
 use edgeward_core::{Digest, ModelName, PredictionId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ use crate::segments::{Place, SEGMENT_BYTES_MAX, Segments};
 pub const JOURNAL_PREDICTIONS_MAX: usize = 100_000;
 /// Most bytes kept.
 pub const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
+/// Oldest prediction that a label still joins.
+pub const LABEL_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +44,10 @@ pub struct Entry {
     pub width: usize,
     /// `rows x width` input values.
     pub values: Vec<f32>,
+    /// Probabilities per row: one per class, or 1 for that of the predicted class; 0 if the model gave none.
+    pub scored: usize,
+    /// `rows x scored` probabilities.
+    pub scores: Vec<f32>,
 }
 
 /// One row of an [`Entry`].
@@ -54,6 +63,8 @@ pub struct Row {
     pub predicted: Option<String>,
     /// The input values; empty if they were not kept.
     pub values: Vec<f32>,
+    /// The probabilities; empty if the model gave none.
+    pub scores: Vec<f32>,
 }
 
 /// Looking up a row that is to be labelled.
@@ -82,6 +93,8 @@ enum Header {
         at_ms: Timestamp,
         predicted: Vec<Option<String>>,
         width: usize,
+        #[serde(default)]
+        scored: usize,
     },
     Label {
         id: PredictionId,
@@ -94,6 +107,8 @@ enum Header {
 pub struct Journal {
     log: Segments,
     places: HashMap<Uuid, Place>,
+    /// When the latest prediction of each segment was given.
+    latest: BTreeMap<u64, Timestamp>,
     labelled: HashSet<(Uuid, u32)>,
     predictions_max: usize,
     bytes_max: u64,
@@ -106,11 +121,13 @@ impl Journal {
     /// The folder cannot be made or read.
     pub fn open(folder: &Path, predictions_max: usize, bytes_max: u64) -> Result<Self, DurableError> {
         let mut places = HashMap::new();
+        let mut latest = BTreeMap::new();
         let mut labelled = HashSet::new();
         let segment_bytes_max = SEGMENT_BYTES_MAX.min(bytes_max / 8).max(1);
         let log = Segments::open(folder, segment_bytes_max, |place, _, payload| match decode(payload) {
-            Some((Header::Prediction { id, .. }, _)) => {
+            Some((Header::Prediction { id, at_ms, .. }, _)) => {
                 places.insert(id.0, place);
+                note(&mut latest, place, at_ms);
             }
             Some((Header::Label { id, row }, _)) => {
                 labelled.insert((id.0, row));
@@ -118,7 +135,7 @@ impl Journal {
             None => {}
         })?;
         labelled.retain(|(id, _)| places.contains_key(id));
-        Ok(Self { log, places, labelled, predictions_max, bytes_max })
+        Ok(Self { log, places, latest, labelled, predictions_max, bytes_max })
     }
 
     /// Remembers an answered request.
@@ -126,28 +143,36 @@ impl Journal {
     /// # Errors
     /// The disk refuses it; the prediction is then unknown later.
     pub fn record(&mut self, entry: Entry) -> Result<(), DurableError> {
-        let Entry { id, model, bundle, at_ms, predicted, width, values } = entry;
-        let header = Header::Prediction { id, model, bundle, at_ms, predicted, width };
-        let (_, place) = self.log.append(&encode(&header, &values))?;
+        let Entry { id, model, bundle, at_ms, predicted, width, values, scored, scores } = entry;
+        let header = Header::Prediction { id, model, bundle, at_ms, predicted, width, scored };
+        let (_, place) = self.log.append(&encode(&header, &values, &scores))?;
         self.places.insert(id.0, place);
-        self.make_room()
+        note(&mut self.latest, place, at_ms);
+        self.make_room(at_ms)
     }
 
-    /// The row `row` of prediction `id`.
+    /// The row `row` of prediction `id`, at `now`.
     #[must_use]
-    pub fn look_up(&self, id: PredictionId, row: u32) -> Lookup {
+    pub fn look_up(&self, id: PredictionId, row: u32, now: Timestamp) -> Lookup {
         if self.labelled.contains(&(id.0, row)) {
             return Lookup::Labelled;
         }
-        let Some(entry) = self.entry(id) else { return Lookup::UnknownPrediction };
+        let entry = self.entry(id).filter(|entry| now.since(entry.at_ms) <= LABEL_AGE_MAX);
+        let Some(entry) = entry else { return Lookup::UnknownPrediction };
         let index = row as usize;
         let Some(predicted) = entry.predicted.get(index) else {
             return Lookup::UnknownRow { rows: entry.predicted.len() };
         };
-        let Entry { model, bundle, at_ms, width, .. } = &entry;
-        let values = entry.values.get(index * width..(index + 1) * width).unwrap_or_default().to_vec();
-        let (model, bundle, at_ms, predicted) = (model.clone(), *bundle, *at_ms, predicted.clone());
-        Lookup::Found(Box::new(Row { model, bundle, at_ms, predicted, values }))
+        let part =
+            |of: &[f32], len: usize| of.get(index * len..(index + 1) * len).unwrap_or_default().to_vec();
+        Lookup::Found(Box::new(Row {
+            model: entry.model.clone(),
+            bundle: entry.bundle,
+            at_ms: entry.at_ms,
+            predicted: predicted.clone(),
+            values: part(&entry.values, entry.width),
+            scores: part(&entry.scores, entry.scored),
+        }))
     }
 
     /// Takes a row for one label, in memory only, so that a second label for it finds it taken.
@@ -164,10 +189,10 @@ impl Journal {
     ///
     /// # Errors
     /// The disk refuses; the row may then be labelled again.
-    pub fn mark_labelled(&mut self, id: PredictionId, row: u32) -> Result<(), DurableError> {
+    pub fn mark_labelled(&mut self, id: PredictionId, row: u32, now: Timestamp) -> Result<(), DurableError> {
         self.labelled.insert((id.0, row));
-        self.log.append(&encode(&Header::Label { id, row }, &[]))?;
-        self.make_room()
+        self.log.append(&encode(&Header::Label { id, row }, &[], &[]))?;
+        self.make_room(now)
     }
 
     /// Predictions that can still be labelled.
@@ -185,16 +210,21 @@ impl Journal {
     fn entry(&self, id: PredictionId) -> Option<Entry> {
         let payload = self.log.read(*self.places.get(&id.0)?)?;
         match decode(&payload)? {
-            (Header::Prediction { id, model, bundle, at_ms, predicted, width }, values) => {
-                Some(Entry { id, model, bundle, at_ms, predicted, width, values })
+            (Header::Prediction { id, model, bundle, at_ms, predicted, width, scored }, mut values) => {
+                let scores = values.split_off(values.len().min(predicted.len() * width));
+                Some(Entry { id, model, bundle, at_ms, predicted, width, values, scored, scores })
             }
             (Header::Label { .. }, _) => None,
         }
     }
 
-    fn make_room(&mut self) -> Result<(), DurableError> {
-        while self.places.len() > self.predictions_max || self.log.bytes() > self.bytes_max {
+    fn make_room(&mut self, now: Timestamp) -> Result<(), DurableError> {
+        while self.places.len() > self.predictions_max
+            || self.log.bytes() > self.bytes_max
+            || self.is_stale(now)
+        {
             let Some(dropped) = self.log.drop_oldest()? else { return Ok(()) };
+            self.latest.remove(&dropped.segment);
             self.places.retain(|_, place| place.segment != dropped.segment);
             let places = &self.places;
             self.labelled.retain(|(id, _)| places.contains_key(id));
@@ -203,13 +233,26 @@ impl Journal {
     }
 }
 
-/// Length of the header as u32, the header as JSON, the values as f32; little-endian.
-fn encode(header: &Header, values: &[f32]) -> Vec<u8> {
+impl Journal {
+    /// Whether no label can come any more for the oldest segment that holds predictions, though newer ones exist.
+    fn is_stale(&self, now: Timestamp) -> bool {
+        let oldest = self.latest.first_key_value().filter(|_| self.latest.len() > 1);
+        oldest.is_some_and(|(_, latest)| now.since(*latest) > LABEL_AGE_MAX)
+    }
+}
+
+fn note(latest: &mut BTreeMap<u64, Timestamp>, place: Place, at: Timestamp) {
+    let known = latest.entry(place.segment).or_insert(at);
+    *known = at.max(*known);
+}
+
+/// Length of the header as u32, the header as JSON, the values and the scores as f32; little-endian.
+fn encode(header: &Header, values: &[f32], scores: &[f32]) -> Vec<u8> {
     let header = serde_json::to_vec(header).expect("names, numbers and texts always have a JSON form");
-    let mut bytes = Vec::with_capacity(4 + header.len() + 4 * values.len());
+    let mut bytes = Vec::with_capacity(4 + header.len() + 4 * (values.len() + scores.len()));
     bytes.extend_from_slice(&u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend_from_slice(&header);
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(values.iter().chain(scores).flat_map(|value| value.to_le_bytes()));
     bytes
 }
 
@@ -225,6 +268,8 @@ fn decode(payload: &[u8]) -> Option<(Header, Vec<f32>)> {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(2_000);
+
     fn id(n: u128) -> PredictionId {
         PredictionId(Uuid::from_u128(n))
     }
@@ -238,6 +283,8 @@ mod tests {
             predicted: vec![Some("3".into()), None],
             width: 2,
             values: vec![1.0, f32::NEG_INFINITY, 3.0, 4.0],
+            scored: 3,
+            scores: vec![0.1, 0.2, 0.7, 0.3, 0.3, 0.4],
         }
     }
 
@@ -250,12 +297,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).record(entry(1)).unwrap();
         let journal = open(folder.path());
-        let Lookup::Found(row) = journal.look_up(id(1), 0) else { panic!("not found") };
+        let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert_eq!((row.predicted.as_deref(), row.values), (Some("3"), vec![1.0, f32::NEG_INFINITY]));
-        let Lookup::Found(row) = journal.look_up(id(1), 1) else { panic!("not found") };
-        assert_eq!((row.predicted, row.values), (None, vec![3.0, 4.0]));
-        assert_eq!(journal.look_up(id(1), 2), Lookup::UnknownRow { rows: 2 });
-        assert_eq!(journal.look_up(id(2), 0), Lookup::UnknownPrediction);
+        assert_eq!(row.scores, [0.1, 0.2, 0.7]);
+        let Lookup::Found(row) = journal.look_up(id(1), 1, NOW) else { panic!("not found") };
+        assert_eq!((row.predicted, row.values, row.scores), (None, vec![3.0, 4.0], vec![0.3, 0.3, 0.4]));
+        assert_eq!(journal.look_up(id(1), 2, NOW), Lookup::UnknownRow { rows: 2 });
+        assert_eq!(journal.look_up(id(2), 0, NOW), Lookup::UnknownPrediction);
     }
 
     #[test]
@@ -263,12 +311,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
         journal.record(entry(1)).unwrap();
-        journal.mark_labelled(id(1), 0).unwrap();
-        assert_eq!(journal.look_up(id(1), 0), Lookup::Labelled);
+        journal.mark_labelled(id(1), 0, NOW).unwrap();
+        assert_eq!(journal.look_up(id(1), 0, NOW), Lookup::Labelled);
         drop(journal);
         let journal = open(folder.path());
-        assert_eq!(journal.look_up(id(1), 0), Lookup::Labelled);
-        assert!(matches!(journal.look_up(id(1), 1), Lookup::Found(_)));
+        assert_eq!(journal.look_up(id(1), 0, NOW), Lookup::Labelled);
+        assert!(matches!(journal.look_up(id(1), 1, NOW), Lookup::Found(_)));
     }
 
     #[test]
@@ -277,12 +325,53 @@ mod tests {
         let mut journal = Journal::open(folder.path(), 1_000_000, 20_000).unwrap();
         for n in 0..1_000 {
             journal.record(entry(n)).unwrap();
-            journal.mark_labelled(id(n), 0).unwrap();
+            journal.mark_labelled(id(n), 0, NOW).unwrap();
         }
         assert!(journal.log.bytes() <= 20_000);
         assert!(journal.len() < 100 && journal.labelled.len() <= journal.len());
-        assert_eq!(journal.look_up(id(999), 0), Lookup::Labelled);
-        assert_eq!(journal.look_up(id(0), 0), Lookup::UnknownPrediction);
+        assert_eq!(journal.look_up(id(999), 0, NOW), Lookup::Labelled);
+        assert_eq!(journal.look_up(id(0), 0, NOW), Lookup::UnknownPrediction);
+    }
+
+    #[test]
+    fn a_label_may_come_thirty_days_late_and_no_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(folder.path());
+        journal.record(entry(1)).unwrap();
+        let last = Timestamp(1) + LABEL_AGE_MAX;
+        assert!(matches!(journal.look_up(id(1), 0, last), Lookup::Found(_)));
+        let late = last + Duration::from_millis(1);
+        assert_eq!(journal.look_up(id(1), 0, late), Lookup::UnknownPrediction);
+    }
+
+    #[test]
+    fn segments_without_hope_of_a_label_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), 1_000, 8_000).unwrap();
+        // A segment holds an eighth of the bytes: a few entries.
+        (0..12).for_each(|n| journal.record(entry(n)).unwrap());
+        let before = journal.len();
+        assert!(before == 12 && journal.latest.len() > 2);
+        let late = Timestamp(100) + LABEL_AGE_MAX;
+        journal.record(Entry { at_ms: late, ..entry(100) }).unwrap();
+        assert!(journal.len() < before && journal.latest.len() <= 2, "{}", journal.len());
+        assert!(matches!(journal.look_up(id(100), 0, late), Lookup::Found(_)));
+        drop(journal);
+        let journal = Journal::open(folder.path(), 1_000, 8_000).unwrap();
+        assert_eq!(journal.latest.last_key_value().map(|(_, at)| *at), Some(late));
+    }
+
+    #[test]
+    fn what_an_earlier_build_wrote_is_read() {
+        let header = r#"{"is":"prediction","id":"00000000-0000-0000-0000-000000000001","model":"digits","bundle":"BUNDLE","at_ms":1,"predicted":["3"],"width":2}"#;
+        let header = header.replace("BUNDLE", &Digest::of(b"bundle").to_string());
+        let mut bytes = u32::try_from(header.len()).unwrap().to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend([1.0f32, 2.0].iter().flat_map(|value| value.to_le_bytes()));
+        let Some((Header::Prediction { scored, width, .. }, values)) = decode(&bytes) else {
+            panic!("unread")
+        };
+        assert_eq!((scored, width, values), (0, 2, vec![1.0, 2.0]));
     }
 
     #[test]
@@ -290,7 +379,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
         journal.record(Entry { width: 0, values: Vec::new(), ..entry(1) }).unwrap();
-        let Lookup::Found(row) = journal.look_up(id(1), 0) else { panic!("not found") };
+        let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert!(row.values.is_empty() && row.predicted.is_some());
     }
 }

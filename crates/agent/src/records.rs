@@ -14,7 +14,7 @@ use edgeward_core::envelope::Base64;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, PredictionId, Timestamp};
 use edgeward_model::Interpretation;
 use edgeward_monitor::{Alarm, AlarmKind};
-use edgeward_sdk::{Prediction, Table};
+use edgeward_sdk::{Labelled, Prediction, Table};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ pub struct Label {
     pub row: u32,
     /// The truth: a class name, or a number as text.
     pub label: String,
+    /// What the caller tells predictions apart by, as name and value.
+    pub tags: Vec<(String, String)>,
 }
 
 /// What became of some labels.
@@ -149,8 +151,8 @@ impl Records {
     ) -> Result<LabelsTaken, DurableError> {
         let mut taken = LabelsTaken::default();
         let mut joined = Vec::new();
-        let claimed =
-            labels.iter().try_for_each(|label| self.claim(label, registry, &mut joined, &mut taken));
+        let claim = |label: &Label| self.claim(label, (registry, now), &mut joined, &mut taken);
+        let claimed = labels.iter().try_for_each(claim);
         // Also for rows that were labelled before: their answer must not come before their fsync.
         let durable = claimed.and_then(|()| self.spool.commit(Lane::Samples));
         if let Err(error) = durable {
@@ -159,7 +161,7 @@ impl Records {
             return Err(error);
         }
         for (label, row) in &joined {
-            let marked = self.journal().mark_labelled(label.id, label.row);
+            let marked = self.journal().mark_labelled(label.id, label.row, now);
             if let Err(error) = marked.and_then(|()| self.judge(label, row, registry, now)) {
                 tracing::warn!("the label of {} is kept, but: {}", label.id, chain(&error));
             }
@@ -172,12 +174,12 @@ impl Records {
     fn claim(
         &self,
         label: &Label,
-        registry: &Registry,
+        (registry, now): (&Registry, Timestamp),
         joined: &mut Vec<(Label, Row)>,
         taken: &mut LabelsTaken,
     ) -> Result<(), DurableError> {
         let mut journal = self.journal();
-        let error = match journal.look_up(label.id, label.row) {
+        let error = match journal.look_up(label.id, label.row, now) {
             Lookup::Found(row) => {
                 let sample = sample(label, &row, suspicion(registry, label, &row));
                 self.spool.append(Lane::Samples, &to_json(&sample))?;
@@ -198,7 +200,7 @@ impl Records {
         Ok(())
     }
 
-    /// Tells the monitor whether the prediction was right.
+    /// Tells the monitor how the prediction fared.
     fn judge(
         &self,
         label: &Label,
@@ -208,7 +210,9 @@ impl Records {
     ) -> Result<(), DurableError> {
         let Some(served) = registry.get(row.model.as_str()) else { return Ok(()) };
         let Some(predicted) = &row.predicted else { return Ok(()) };
-        let alarm = served.handle.label(row.bundle, *predicted == label.label);
+        let Row { values, scores, .. } = row;
+        let labelled = Labelled { predicted, truth: &label.label, scores, values, tags: &label.tags };
+        let alarm = served.handle.label(row.bundle, &labelled);
         self.raise(&row.model, row.bundle, alarm.as_slice(), now)
     }
 
@@ -229,6 +233,7 @@ fn entry(model: &ModelName, prediction: &Prediction, now: Timestamp) -> Entry {
     let predicted = (0..rows).map(|row| prediction.rows.get(row).and_then(predicted_text)).collect();
     let (width, values) =
         table.map_or_else(Default::default, |Table { width, values, .. }| (*width, values.clone()));
+    let (scored, scores) = scores(&prediction.rows, rows);
     Entry {
         id: prediction.id,
         model: model.clone(),
@@ -237,7 +242,22 @@ fn entry(model: &ModelName, prediction: &Prediction, now: Timestamp) -> Entry {
         predicted,
         width,
         values,
+        scored,
+        scores,
     }
+}
+
+/// Every row's probabilities if all have as many, else that of the predicted class; NaN where a row has none.
+fn scores(said: &[Interpretation], rows: usize) -> (usize, Vec<f32>) {
+    let classes = said.first().map_or(0, |row| row.scores.len());
+    if classes > 0 && said.len() == rows && said.iter().all(|row| row.scores.len() == classes) {
+        return (classes, said.iter().flat_map(|row| row.scores.iter().copied()).collect());
+    }
+    let confidence = |row: usize| said.get(row).and_then(|row| row.confidence);
+    if (0..rows).all(|row| confidence(row).is_none()) {
+        return (0, Vec::new());
+    }
+    (1, (0..rows).map(|row| confidence(row).unwrap_or(f32::NAN)).collect())
 }
 
 /// The class as its name, or its index where it has none, or the value.

@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub const REPORT_SCHEMA: &str = "edgeward.report/1";
 /// Schema of [`ProfileUpload`].
 pub const PROFILE_SCHEMA: &str = "edgeward.profile-upload/1";
+/// Schema of a [`ProfileUpload`] with a performance.
+pub const PERFORMANCE_SCHEMA: &str = "edgeward.profile-upload/2";
 /// Schema of [`SamplesUpload`].
 pub const SAMPLES_SCHEMA: &str = "edgeward.samples/1";
 
@@ -127,7 +129,7 @@ pub struct ModelReport {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProfileUpload {
-    /// Always [`PROFILE_SCHEMA`].
+    /// [`PROFILE_SCHEMA`], or [`PERFORMANCE_SCHEMA`] with a performance.
     pub schema: String,
     /// One start of the agent.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -153,6 +155,10 @@ pub struct ProfileUpload {
     pub labelled: u64,
     /// How many of them agreed with the prediction.
     pub correct: u64,
+    /// How well predictions agreed with those labels, in its own versioned bytes; none without labels that say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub performance: Option<Base64>,
 }
 
 /// Captured samples.

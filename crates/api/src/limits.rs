@@ -12,6 +12,8 @@ pub const SAMPLE_VALUES_MAX: usize = 1 << 16;
 pub const ALERTS_PER_UPLOAD_MAX: usize = 100;
 /// Largest profile in one upload.
 pub const PROFILE_BYTES_MAX: usize = 1 << 20;
+/// Largest performance in one upload.
+pub const PERFORMANCE_BYTES_MAX: usize = 1 << 20;
 /// Most entries in one page of a listing.
 pub const PAGE_MAX: usize = 1000;
 /// Seconds a client waits for a connection.

@@ -260,6 +260,32 @@ pub struct DriftWindow {
     pub correct: u64,
     /// Population stability index by stream, in nats, beyond what chance alone gives for these sample sizes.
     pub psi: BTreeMap<String, f64>,
+    /// Metrics of the labels that arrived in it, by name.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, Metric>,
+    /// What segments took away from the whole, the most first.
+    #[serde(default)]
+    pub segments: Vec<String>,
+    /// The accuracy that the confidence in it lets expect, without labels.
+    #[serde(default)]
+    pub estimated_accuracy: Option<Metric>,
+}
+
+/// A metric and the range it is known to, at 95% for all numbers of labels at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Metric {
+    /// Its value.
+    pub value: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Labels, or predictions, that it rests on.
+    pub n: u64,
+    /// What is taken for granted; none for most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assumes: Option<String>,
 }
 
 /// Samples that are held back until a person decides.

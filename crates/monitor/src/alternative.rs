@@ -157,7 +157,7 @@ impl Worth {
 /// The table of `stream`, one of `streams`; none if the reference resolves no alternative.
 pub(crate) fn table(stream: &Stream, worth: Worth, streams: usize) -> Option<Table> {
     let n = stream.rows().max(1);
-    let p: Vec<f64> = stream.counts.iter().map(|count| *count as f64 / n as f64).collect();
+    let p: Vec<f64> = stream.counts.iter().map(|count| f64::from(*count) / n as f64).collect();
     let null = Null::new(p.clone(), worth.location, streams);
     let columns = match &stream.kind {
         StreamKind::Numeric(numeric) => {
@@ -375,7 +375,8 @@ mod tests {
                 .iter()
                 .enumerate()
                 .map(|(cell, count)| {
-                    *count as f64 / n as f64 * f64::from(ratio::decode(table.codes[cell * table.lanes + k]))
+                    f64::from(*count) / n as f64
+                        * f64::from(ratio::decode(table.codes[cell * table.lanes + k]))
                 })
                 .sum();
             assert!(mean <= 1.0, "{:?} {mean}", table.alternatives[k]);

@@ -69,7 +69,7 @@ impl Profile {
 }
 
 fn stream_drift(n: u64, seen: &StreamProfile, stream: &Stream) -> StreamDrift {
-    let (reference, current) = (stream.counts(), &*seen.counts());
+    let (reference, current) = (&*stream.counts(), &*seen.counts());
     let effect = effect(reference, current);
     let mut drift = StreamDrift {
         stream: stream.name().to_owned(),
@@ -96,7 +96,7 @@ fn stream_drift(n: u64, seen: &StreamProfile, stream: &Stream) -> StreamDrift {
 /// What only numbers have: distances along their axis, and means.
 fn ordered(drift: &mut StreamDrift, of: (&Numeric, &Stream), seen: &StreamProfile, current: &[u64]) {
     let (numeric, stream) = of;
-    let reference = stream.counts();
+    let reference = &*stream.counts();
     let finite = BELOW..reference.len() - 1;
     let positions = positions(stream, seen);
     let (past, now) = (&reference[finite.clone()], &current[finite]);
@@ -146,10 +146,10 @@ fn effect(reference: &[u64], current: &[u64]) -> f64 {
 fn reasons(drift: &StreamDrift, stream: &Stream, current: &[u64]) -> Vec<String> {
     let mut reasons = match stream.kind() {
         StreamKind::Numeric(numeric) => numeric_reasons(drift, numeric),
-        StreamKind::Categorical { classes } => class_reasons(stream.counts(), current, classes),
+        StreamKind::Categorical { classes } => class_reasons(&stream.counts(), current, classes),
     };
     let missing = |counts: &[u64]| share(counts[MISSING], counts);
-    let (past, now) = (missing(stream.counts()), missing(current));
+    let (past, now) = (missing(&stream.counts()), missing(current));
     if (past - now).abs() >= SHARE_WORTH_WORDS {
         reasons.push(format!("{} missing, {} in the reference", percent(now), percent(past)));
     }

@@ -125,7 +125,7 @@ fn whiten(name: &str, column: &[f32], seasons: &Seasons) -> Option<Box<Whitening
 struct Columns {
     features: Vec<Vec<f32>>,
     confidence: Vec<f32>,
-    predicted: Vec<u64>,
+    predicted: Vec<u32>,
 }
 
 impl Columns {
@@ -137,7 +137,7 @@ impl Columns {
         check_limits(feature_names, classes)?;
         let mut columns = vec![Vec::new(); feature_names.len()];
         let mut confidence = Vec::new();
-        let mut predicted = vec![0u64; FIRST_CLASS + classes.len()];
+        let mut predicted = vec![0u32; FIRST_CLASS + classes.len()];
         for (row, sample) in rows.into_iter().enumerate() {
             check_row(row, &sample, feature_names.len(), classes.len())?;
             columns.iter_mut().zip(sample.features).for_each(|(column, value)| column.push(*value));
@@ -166,7 +166,12 @@ impl Columns {
         let mut streams: Vec<Stream> = named.map(|(name, column)| numeric(name, column)).collect();
         if !classes.is_empty() {
             let kind = StreamKind::Categorical { classes: classes.to_vec() };
-            streams.push(Stream { name: PREDICTION.to_owned(), kind, counts: predicted, whitening: None });
+            streams.push(Stream {
+                name: PREDICTION.to_owned(),
+                kind,
+                counts: predicted.into(),
+                whitening: None,
+            });
         }
         streams.push(numeric(CONFIDENCE, confidence));
         Reference::assemble(feature_names.len(), n, streams)
@@ -208,14 +213,14 @@ pub(crate) fn numeric_stream(name: &str, column: Vec<f32>, runs: Option<Runs>) -
     let mut finite: Vec<f32> = column.iter().copied().filter(|v| v.is_finite()).collect();
     finite.sort_by(f32::total_cmp);
     let bins = Bins::of_sorted(&finite);
-    let mut counts = vec![0; bins.cells()];
+    let mut counts = vec![0u32; bins.cells()];
     column.into_iter().for_each(|value| counts[bins.cell(value)] += 1);
     let (mean, sd) = moments(&finite);
     let tail_high = tail_scale(finite.iter().rev().map(|v| -f64::from(*v)), finite.len());
     let tail_low = tail_scale(finite.iter().map(|v| f64::from(*v)), finite.len());
     let tails = Some(Box::new(Tails::of_sorted(&finite)));
     let kind = StreamKind::Numeric(Numeric { bins, mean, sd, tail_low, tail_high, tails, runs });
-    Stream { name: name.to_owned(), kind, counts, whitening: None }
+    Stream { name: name.to_owned(), kind, counts: counts.into(), whitening: None }
 }
 
 fn moments(values: &[f32]) -> (f64, f64) {

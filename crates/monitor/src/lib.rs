@@ -25,6 +25,7 @@ mod blame;
 mod block;
 mod budget;
 mod calibration;
+mod category;
 pub mod classic;
 mod codec;
 mod confidence;
@@ -59,6 +60,7 @@ pub use bins::{Bins, MAX_BINS};
 pub use blame::{Blamed, blame};
 pub use budget::{Budget, BudgetError, MAX_ARL, SECONDS_PER_YEAR};
 pub use calibration::{Calibration, NO_CONCEPT_DRIFT};
+pub use category::{CategorySketch, MAX_CATEGORIES, MAX_CATEGORY_BYTES};
 pub use codec::DecodeError;
 pub use detector::{Detection, Detector};
 pub use effect::StreamDrift;
@@ -69,7 +71,7 @@ pub use metrics::{
     CALIBRATION_BINS, MAX_LABELS, MAX_SCORED_CLASSES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, SCORE_BINS,
 };
 pub use metrics::{Estimate, Judged, OTHER_SEGMENT, Outcome, Performance, PerformanceReport, Scores};
-pub use metrics::{Segment, SegmentLoss, SegmentedPerformance, TooManyLabels};
+pub use metrics::{Segment, SegmentLoss, SegmentedPerformance, Segmenter, TooManyLabels};
 pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};

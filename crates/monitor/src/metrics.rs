@@ -11,12 +11,14 @@ mod estimate;
 mod exact;
 mod measured;
 mod scores;
+mod segmenter;
 mod segments;
 mod sequence;
 
 pub use classified::MAX_SCORED_CLASSES;
 pub use estimate::{Estimate, PerformanceReport};
 pub use scores::{CALIBRATION_BINS, SCORE_BINS};
+pub use segmenter::Segmenter;
 pub use segments::SegmentedPerformance;
 pub use segments::{Judged, MAX_SEGMENT_BYTES, MAX_SEGMENTS, OTHER_SEGMENT, Segment, SegmentLoss};
 

@@ -3,12 +3,14 @@
 //! One budget pays for all alarms: half of it drift, a quarter outliers, a quarter decay. Labels are never
 //! more than samples, so decay stays inside its share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::{Alarm, StreamEvidence, decay_alarm, drift_alarm};
 use crate::budget::{Budget, BudgetError};
+use crate::calibration::Calibration;
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::detector::{Block, Detection, Detector};
 use crate::outlier::{self, Watch};
@@ -41,6 +43,15 @@ pub struct MonitorConfig {
     pub hold_off_samples: u64,
     /// What to do with a budget beyond what the reference supports.
     pub unsupported: Unsupported,
+    /// How often the model was right at each confidence, for an accuracy without labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// Features whose ranges performance is told apart by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<String>,
+    /// How much the model leans on each feature, on any scale, for blame; all equal if empty.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub importance: BTreeMap<String, f64>,
 }
 
 /// What to do with a budget beyond [`Reference::supported_arl`].
@@ -63,6 +74,9 @@ impl Default for MonitorConfig {
             outlier_margin: outlier::DEFAULT_MARGIN,
             hold_off_samples: 0,
             unsupported: Unsupported::Clamp,
+            calibration: None,
+            segments: Vec::new(),
+            importance: BTreeMap::new(),
         }
     }
 }

@@ -115,9 +115,9 @@ fn rank_p(stream: &Stream, value: f32) -> Option<f64> {
         return None;
     }
     let cell = bins.cell(value);
-    let below: u64 = stream.counts[BELOW..=cell].iter().sum();
-    let above: u64 = stream.counts[cell..=bins.above()].iter().sum();
-    let finite: u64 = stream.counts[BELOW..=bins.above()].iter().sum();
+    let below: u64 = rows(&stream.counts[BELOW..=cell]);
+    let above: u64 = rows(&stream.counts[cell..=bins.above()]);
+    let finite: u64 = rows(&stream.counts[BELOW..=bins.above()]);
     Some((2.0 * (below.min(above) + 1) as f64 / (finite + 1) as f64).min(1.0))
 }
 
@@ -190,6 +190,10 @@ impl Watch {
         let admitted = self.limiter.admit(stream, sample);
         admitted.then(|| outlier_alarm(&reference.streams[stream], outlier, sample, self.arl_samples))
     }
+}
+
+fn rows(counts: &[u32]) -> u64 {
+    counts.iter().map(|count| u64::from(*count)).sum()
 }
 
 #[cfg(test)]

@@ -5,16 +5,19 @@
 //! merge is noise. Deliberately missing: wall-clock windows (the caller swaps profiles) and p-values.
 
 use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY};
+use crate::category::CategorySketch;
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::reference::{MAX_CLASSES, MAX_STREAMS, Numeric, Reference, Stream};
-use crate::sample::Sample;
+use crate::sample::{MISSING_VALUE, Sample, WRONG_TYPE_VALUE};
 
 /// Most observations a profile counts; beyond it, it stays as it is.
-pub const MAX_OBSERVATIONS: u64 = 1 << 48;
+pub const MAX_OBSERVATIONS: u64 = (1 << 48) - 1;
 
 const DOCUMENT: &str = "profile";
 const MAGIC: [u8; 4] = *b"EWPF";
-const VERSION: u8 = 1;
+/// Without [`Rare::absent`], [`Rare::wrong_type`] and [`Rare::categories`].
+const VERSION_PLAIN: u8 = 1;
+const VERSION: u8 = 2;
 const UNITS_PER_RANGE: f64 = 1_048_576.0;
 const CLAMP_UNITS: f64 = 2_147_483_648.0;
 /// Adding and subtracting it rounds a smaller `f64` to an integer, to even on ties.
@@ -58,44 +61,91 @@ impl Offender {
 /// Counts of one stream.
 #[derive(Debug, Clone)]
 pub struct StreamProfile {
-    /// Counts so far, without those in `fresh`: touched once in 65,535 observations of a cell.
-    settled: Vec<u64>,
-    fresh: Vec<u16>,
-    numeric: bool,
+    /// Counts since the last carry into [`Rare::settled`].
+    fresh: Box<[u16]>,
     min: f32,
     max: f32,
-    offender: Option<Offender>,
     sum: i128,
     sum_of_squares: i128,
     center: f64,
     per_unit: f64,
+    /// Nothing until something rare happens.
+    rare: Option<Box<Rare>>,
+    numeric: bool,
+}
+
+/// What few streams need.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Rare {
+    /// Counts per cell in units of 65,536; empty until a cell has as many.
+    settled: Box<[u32]>,
+    offender: Option<Offender>,
+    /// Missing values that were not given at all.
+    absent: u64,
+    /// Missing values that were of another type.
+    wrong_type: u64,
+    categories: Option<Box<CategorySketch>>,
+}
+
+impl Rare {
+    fn settled(&self, cell: usize) -> u64 {
+        u64::from(self.settled.get(cell).copied().unwrap_or(0)) << 16
+    }
 }
 
 impl StreamProfile {
     fn new(stream: &Stream) -> Self {
         let (center, per_unit) = stream.numeric().map_or((0.0, 0.0), fixed_point);
+        Self::empty(stream.counts.len(), stream.numeric().is_some(), (center, per_unit))
+    }
+
+    fn empty(cells: usize, numeric: bool, (center, per_unit): (f64, f64)) -> Self {
         Self {
-            settled: vec![0; stream.counts.len()],
-            fresh: vec![0; stream.counts.len()],
-            numeric: stream.numeric().is_some(),
+            fresh: vec![0; cells].into(),
             min: f32::INFINITY,
             max: f32::NEG_INFINITY,
-            offender: None,
             sum: 0,
             sum_of_squares: 0,
             center,
             per_unit,
+            rare: None,
+            numeric,
         }
     }
 
     /// Observations per cell, laid out as the reference's.
     #[must_use]
     pub fn counts(&self) -> Vec<u64> {
-        (0..self.settled.len()).map(|cell| self.count(cell)).collect()
+        (0..self.fresh.len()).map(|cell| self.count(cell)).collect()
     }
 
     fn count(&self, cell: usize) -> u64 {
-        self.settled[cell] + u64::from(self.fresh[cell])
+        self.rare.as_ref().map_or(0, |rare| rare.settled(cell)) + u64::from(self.fresh[cell])
+    }
+
+    /// Sets the counts, each at most [`MAX_OBSERVATIONS`].
+    fn set_counts(&mut self, counts: &[u64]) {
+        self.fresh = counts.iter().map(|count| (*count & 0xffff) as u16).collect();
+        if counts.iter().any(|count| *count > 0xffff) {
+            self.rare().settled = counts.iter().map(|count| (*count >> 16) as u32).collect();
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Of the observations without a value: those that were NaN, those that were not given, and those of another type.
+    #[must_use]
+    pub fn missing_kinds(&self) -> (u64, u64, u64) {
+        let (absent, wrong_type) = self.rare.as_ref().map_or((0, 0), |rare| (rare.absent, rare.wrong_type));
+        (self.missing().saturating_sub(absent + wrong_type), absent, wrong_type)
+    }
+
+    /// Texts that were no category of the reference, as far as they were told; none if there were none.
+    #[must_use]
+    pub fn categories(&self) -> Option<&CategorySketch> {
+        self.rare.as_ref()?.categories.as_deref()
     }
 
     /// Observations without a value.
@@ -107,17 +157,13 @@ impl StreamProfile {
     /// Observations of -inf and +inf.
     #[must_use]
     pub fn infinite(&self) -> (u64, u64) {
-        if self.numeric {
-            (self.count(NEGATIVE_INFINITY), self.count(self.settled.len() - 1))
-        } else {
-            (0, 0)
-        }
+        if self.numeric { (self.count(NEGATIVE_INFINITY), self.count(self.fresh.len() - 1)) } else { (0, 0) }
     }
 
     /// Finite observations below and above the support.
     #[must_use]
     pub fn outside(&self) -> (u64, u64) {
-        if self.numeric { (self.count(BELOW), self.count(self.settled.len() - 2)) } else { (0, 0) }
+        if self.numeric { (self.count(BELOW), self.count(self.fresh.len() - 2)) } else { (0, 0) }
     }
 
     /// Smallest and largest finite value.
@@ -128,8 +174,8 @@ impl StreamProfile {
 
     /// The last value outside the support.
     #[must_use]
-    pub const fn offender(&self) -> Option<Offender> {
-        self.offender
+    pub fn offender(&self) -> Option<Offender> {
+        self.rare.as_ref().and_then(|rare| rare.offender)
     }
 
     /// Whether it counts numbers.
@@ -160,10 +206,10 @@ impl StreamProfile {
         let fresh = &mut self.fresh[cell];
         *fresh = fresh.wrapping_add(1);
         if *fresh == 0 {
-            self.settled[cell] += 1 << 16;
+            self.carry(cell);
         }
         if !value.is_finite() {
-            return;
+            return self.observe_special(cell, value);
         }
         if value.total_cmp(&self.min).is_lt() {
             self.min = value;
@@ -172,7 +218,7 @@ impl StreamProfile {
             self.max = value;
         }
         if cell == BELOW || cell + 2 == self.fresh.len() {
-            self.offender = Some(Offender { at, value });
+            self.rare().offender = Some(Offender { at, value });
         }
         let scaled = ((f64::from(value) - self.center) * self.per_unit).clamp(-CLAMP_UNITS, CLAMP_UNITS);
         let units = ((scaled + ROUNDER) - ROUNDER) as i64;
@@ -180,20 +226,54 @@ impl StreamProfile {
         self.sum_of_squares += i128::from(units * units);
     }
 
+    #[cold]
+    fn carry(&mut self, cell: usize) {
+        let cells = self.fresh.len();
+        let rare = self.rare();
+        if rare.settled.is_empty() {
+            rare.settled = vec![0; cells].into();
+        }
+        rare.settled[cell] += 1;
+    }
+
+    #[cold]
+    fn observe_special(&mut self, cell: usize, value: f32) {
+        if !self.numeric || cell != MISSING {
+            return;
+        }
+        if value.to_bits() == MISSING_VALUE.to_bits() {
+            self.rare().absent += 1;
+        } else if value.to_bits() == WRONG_TYPE_VALUE.to_bits() {
+            self.rare().wrong_type += 1;
+        }
+    }
+
     fn merge(&mut self, other: &Self) {
-        self.settled = self.counts();
-        self.fresh.fill(0);
-        self.settled.iter_mut().zip(other.counts()).for_each(|(a, b)| *a += b);
+        let sums: Vec<u64> = self.counts().iter().zip(other.counts()).map(|(a, b)| a + b).collect();
+        self.set_counts(&sums);
         self.min = if other.min.total_cmp(&self.min).is_lt() { other.min } else { self.min };
         self.max = if other.max.total_cmp(&self.max).is_gt() { other.max } else { self.max };
-        let later = [self.offender, other.offender].into_iter().flatten().max_by_key(|o| o.key());
-        self.offender = later;
         self.sum += other.sum;
         self.sum_of_squares += other.sum_of_squares;
+        if let Some(theirs) = &other.rare {
+            let mine = self.rare();
+            mine.offender = [mine.offender, theirs.offender].into_iter().flatten().max_by_key(|o| o.key());
+            mine.absent += theirs.absent;
+            mine.wrong_type += theirs.wrong_type;
+            if let Some(theirs) = &theirs.categories {
+                mine.categories.get_or_insert_default().merge(theirs);
+            }
+        }
+    }
+
+    /// Whether version 1 of the stored form says all there is.
+    fn is_plain(&self) -> bool {
+        let (_, absent, wrong_type) = self.missing_kinds();
+        absent == 0 && wrong_type == 0 && self.categories().is_none()
     }
 
     fn same_shape(&self, other: &Self) -> bool {
-        self.settled.len() == other.settled.len()
+        self.fresh.len() == other.fresh.len()
             && self.numeric == other.numeric
             && self.center.to_bits() == other.center.to_bits()
             && self.per_unit.to_bits() == other.per_unit.to_bits()
@@ -207,7 +287,9 @@ impl PartialEq for StreamProfile {
         self.same_shape(other)
             && self.counts() == other.counts()
             && numbers(self) == numbers(other)
-            && self.offender == other.offender
+            && self.offender() == other.offender()
+            && self.missing_kinds() == other.missing_kinds()
+            && self.categories() == other.categories()
     }
 }
 
@@ -268,6 +350,15 @@ impl Profile {
         Ok(())
     }
 
+    /// Counts a text of stream `stream` that is no category, or no number, of the reference; beside, not instead of, its
+    /// observation. A stream that does not exist is ignored.
+    pub fn observe_text(&mut self, stream: usize, text: &str) {
+        let told = self.streams.get(stream).map_or(0, |s| s.categories().map_or(0, CategorySketch::total));
+        if let Some(stream) = self.streams.get_mut(stream).filter(|_| told < self.n) {
+            stream.rare().categories.get_or_insert_default().observe(text);
+        }
+    }
+
     /// Opens the next observation; false when full.
     pub(crate) fn begin(&mut self) -> bool {
         let open = self.n < MAX_OBSERVATIONS;
@@ -299,8 +390,9 @@ impl Profile {
     /// Bytes that a sample touches, and all bytes.
     pub(crate) fn memory_bytes(&self) -> (usize, usize) {
         let hot = |s: &StreamProfile| size_of_val(&*s.fresh) + 2 * (size_of::<f32>() + size_of::<i128>());
+        let rare = |rare: &Rare| size_of::<Rare>() + size_of_val(&*rare.settled);
         let all = |s: &StreamProfile| {
-            size_of::<StreamProfile>() + size_of_val(&*s.fresh) + size_of_val(&*s.settled)
+            size_of::<StreamProfile>() + size_of_val(&*s.fresh) + s.rare.as_deref().map_or(0, rare)
         };
         (self.streams.iter().map(hot).sum(), self.streams.iter().map(all).sum())
     }
@@ -312,7 +404,7 @@ impl Profile {
                 found: reference.fingerprint,
             });
         }
-        let cells = self.streams.iter().map(|s| s.settled.len());
+        let cells = self.streams.iter().map(|s| s.fresh.len());
         if cells.eq(reference.streams.iter().map(|s| s.counts.len())) {
             Ok(())
         } else {
@@ -344,15 +436,19 @@ impl Profile {
         Ok(merged)
     }
 
-    /// The stored form, version 1.
+    /// The stored form, version 2; version 1 while it says as much.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::new(MAGIC, VERSION);
+        let plain = self.streams.iter().all(StreamProfile::is_plain);
+        let mut w = Writer::new(MAGIC, if plain { VERSION_PLAIN } else { VERSION });
         w.u64(self.fingerprint);
         w.u64(self.n);
         w.len(self.streams.len());
         for stream in &self.streams {
             write_stream(&mut w, stream);
+            if !plain {
+                write_rare(&mut w, stream);
+            }
         }
         w.finish()
     }
@@ -362,12 +458,14 @@ impl Profile {
     /// # Errors
     /// The bytes are not a profile of a known version, or hold values that no profile produces.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
+        let plain = bytes.get(MAGIC.len()) == Some(&VERSION_PLAIN);
+        let version = if plain { VERSION_PLAIN } else { VERSION };
+        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, version)?;
         let fingerprint = r.u64("fingerprint")?;
         let n = r.u64("observations")?;
         ensure(n <= MAX_OBSERVATIONS, "observations")?;
         let len = r.len("streams", MAX_STREAMS)?;
-        let streams = (0..len).map(|_| read_stream(&mut r, n)).collect::<Result<Vec<_>, _>>()?;
+        let streams = (0..len).map(|_| read_stream(&mut r, n, plain)).collect::<Result<Vec<_>, _>>()?;
         r.finish()?;
         Ok(Self { fingerprint, n, streams })
     }
@@ -375,22 +473,50 @@ impl Profile {
 
 fn write_stream(w: &mut Writer, stream: &StreamProfile) {
     w.u8(u8::from(stream.numeric));
-    w.len(stream.settled.len());
+    w.len(stream.fresh.len());
     stream.counts().iter().for_each(|count| w.varint(*count));
     if !stream.numeric {
         return;
     }
     w.f32(stream.min);
     w.f32(stream.max);
-    w.u64(stream.offender.map_or(0, |o| o.at));
-    w.f32(stream.offender.map_or(0.0, |o| o.value));
+    w.u64(stream.offender().map_or(0, |o| o.at));
+    w.f32(stream.offender().map_or(0.0, |o| o.value));
     w.i128(stream.sum);
     w.i128(stream.sum_of_squares);
     w.f64(stream.center);
     w.f64(stream.per_unit);
 }
 
-fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<StreamProfile, DecodeError> {
+fn write_rare(w: &mut Writer, stream: &StreamProfile) {
+    let (_, absent, wrong_type) = stream.missing_kinds();
+    w.varint(absent);
+    w.varint(wrong_type);
+    w.u8(u8::from(stream.categories().is_some()));
+    if let Some(categories) = stream.categories() {
+        categories.write(w);
+    }
+}
+
+fn read_rare(r: &mut Reader<'_>, n: u64, stream: &mut StreamProfile) -> Result<(), DecodeError> {
+    let (absent, wrong_type) = (r.varint("missing values")?, r.varint("missing values")?);
+    let both = absent.checked_add(wrong_type);
+    ensure(
+        both.is_some_and(|both| both <= stream.missing()) && (stream.numeric || both == Some(0)),
+        "missing values",
+    )?;
+    if both != Some(0) {
+        (stream.rare().absent, stream.rare().wrong_type) = (absent, wrong_type);
+    }
+    let told = r.u8("categories")?;
+    ensure(told <= 1, "categories")?;
+    if told == 1 {
+        stream.rare().categories = Some(Box::new(CategorySketch::read(r, n)?));
+    }
+    Ok(())
+}
+
+fn read_stream(r: &mut Reader<'_>, n: u64, plain: bool) -> Result<StreamProfile, DecodeError> {
     let numeric = match r.u8("kind of a stream")? {
         0 => false,
         1 => true,
@@ -401,20 +527,13 @@ fn read_stream(r: &mut Reader<'_>, n: u64) -> Result<StreamProfile, DecodeError>
     let counts = (0..cells).map(|_| r.varint("counts")).collect::<Result<Vec<_>, _>>()?;
     let total = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
     ensure(total == Some(n), "counts")?;
-    let mut stream = StreamProfile {
-        fresh: vec![0; counts.len()],
-        settled: counts,
-        numeric,
-        min: f32::INFINITY,
-        max: f32::NEG_INFINITY,
-        offender: None,
-        sum: 0,
-        sum_of_squares: 0,
-        center: 0.0,
-        per_unit: 0.0,
-    };
+    let mut stream = StreamProfile::empty(counts.len(), numeric, (0.0, 0.0));
+    stream.set_counts(&counts);
     if numeric {
         read_numbers(r, n, &mut stream)?;
+    }
+    if !plain {
+        read_rare(r, n, &mut stream)?;
     }
     Ok(stream)
 }
@@ -427,7 +546,9 @@ fn read_numbers(r: &mut Reader<'_>, n: u64, stream: &mut StreamProfile) -> Resul
     let offender = Offender { at: r.u64("offender")?, value: r.f32("offender")? };
     let none = offender.key() == (0, 0);
     ensure(none || (1..=n).contains(&offender.at) && offender.value.is_finite(), "offender")?;
-    stream.offender = (!none).then_some(offender);
+    if !none {
+        stream.rare().offender = Some(offender);
+    }
     (stream.sum, stream.sum_of_squares) = (r.i128("sum")?, r.i128("sum")?);
     let limit = i128::from(n) << 31;
     ensure((-limit..=limit).contains(&stream.sum), "sum")?;

@@ -12,7 +12,7 @@ use crate::bins::{BELOW, Bins, FIRST_CLASS, MISSING, UNSEEN_CLASS};
 use crate::codec::{DecodeError, Reader, Writer, ensure, fingerprint};
 use crate::detector::Tables;
 use crate::runs::Runs;
-use crate::sample::{Rows, Sample};
+use crate::sample::{MISSING_VALUE, Rows, Sample};
 use crate::tail::Tails;
 use crate::verification::Verification;
 use crate::whitening::{Filter, Whitening};
@@ -43,7 +43,8 @@ const KIND_CATEGORICAL: u8 = 1;
 pub struct Stream {
     pub(crate) name: String,
     pub(crate) kind: StreamKind,
-    pub(crate) counts: Vec<u64>,
+    /// At most [`crate::MAX_REFERENCE_ROWS`] in all.
+    pub(crate) counts: Box<[u32]>,
     /// Of streams whose order says something.
     pub(crate) whitening: Option<Box<Whitening>>,
 }
@@ -94,8 +95,8 @@ impl Stream {
 
     /// Reference rows per cell.
     #[must_use]
-    pub fn counts(&self) -> &[u64] {
-        &self.counts
+    pub fn counts(&self) -> Vec<u64> {
+        self.counts.iter().map(|count| u64::from(*count)).collect()
     }
 
     /// Shape of a numeric stream.
@@ -133,7 +134,7 @@ impl Stream {
 
     /// Rows it was fitted on.
     pub(crate) fn rows(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().map(|count| u64::from(*count)).sum()
     }
 
     /// How many independent rows it is worth.
@@ -251,7 +252,7 @@ impl Reference {
     /// Value of numeric stream `i`; NaN if missing.
     pub(crate) fn value(&self, sample: &Sample<'_>, i: usize) -> f32 {
         let value = if i < self.features { sample.features.get(i).copied() } else { sample.confidence };
-        value.unwrap_or(f32::NAN)
+        value.unwrap_or(MISSING_VALUE)
     }
 
     /// Values of numeric stream `i` from row `start` on; NaN if missing.
@@ -265,7 +266,8 @@ impl Reference {
         };
         let mut at = first;
         for value in values {
-            *value = if at < column.len() { column[at] } else { f32::NAN };
+            let given = column.get(at).copied().filter(|value| i < self.features || !value.is_nan());
+            *value = given.unwrap_or(MISSING_VALUE);
             at += stride;
         }
     }
@@ -349,7 +351,7 @@ fn write_stream(w: &mut Writer, stream: &Stream) {
         StreamKind::Numeric(numeric) => write_numeric(w, numeric),
         StreamKind::Categorical { classes } => write_classes(w, classes),
     }
-    stream.counts.iter().for_each(|count| w.varint(*count));
+    stream.counts.iter().for_each(|count| w.varint(u64::from(*count)));
 }
 
 fn write_whitening(w: &mut Writer, whitening: Option<&Whitening>, version: u8) {
@@ -427,6 +429,8 @@ fn read_stream(r: &mut Reader<'_>, n: u64, version: u8) -> Result<Stream, Decode
     ensure(total == Some(n), "counts")?;
     let outside = |numeric: &Numeric| counts[BELOW] == 0 && counts[numeric.bins.above()] == 0;
     ensure(!matches!(&kind, StreamKind::Numeric(numeric) if !outside(numeric)), "counts outside support")?;
+    // They add up to `n`, which is at most the number of rows a reference may have.
+    let counts = counts.into_iter().map(|count| count as u32).collect();
     Ok(Stream { name, kind, counts, whitening: None })
 }
 

@@ -1,8 +1,8 @@
 //! Algebra of merging, and bytes: stable, round-tripping, and harmless when hostile.
 
 use edgeward_monitor::{
-    DecodeError, Detector, FitError, Monitor, MonitorConfig, Profile, ProfileError, Reference, Sample,
-    Seasons,
+    DecodeError, Detector, FitError, MISSING_VALUE, Monitor, MonitorConfig, Profile, ProfileError, Reference,
+    Sample, Seasons, StreamProfile, WRONG_TYPE_VALUE,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ const REFERENCE_V3: &[u8] = include_bytes!("golden/reference-v3.bin");
 /// State of a monitor of [`REFERENCE_V2`] after 300 rows.
 const MONITOR_V1: &[u8] = include_bytes!("golden/monitor-v1.bin");
 const PROFILE_V1: &[u8] = include_bytes!("golden/profile-v1.bin");
+const PROFILE_V2: &[u8] = include_bytes!("golden/profile-v2.bin");
 
 fn names(features: usize) -> Vec<String> {
     (0..features).map(|i| format!("f{i}")).collect()
@@ -59,7 +60,8 @@ fn fixed_rows() -> Vec<Row> {
 }
 
 fn any_row() -> impl Strategy<Value = Row> {
-    let value = prop_oneof![4 => -50f32..300.0, 1 => any::<f32>()];
+    let special = prop_oneof![Just(MISSING_VALUE), Just(WRONG_TYPE_VALUE)];
+    let value = prop_oneof![8 => -50f32..300.0, 2 => any::<f32>(), 1 => special];
     (prop::collection::vec(value, 0..5), prop::option::of(0u32..5), prop::option::of(0f32..1.5))
 }
 
@@ -79,6 +81,7 @@ proptest! {
         let whole = profile(&reference, &parts.concat());
         for (one, many) in whole.streams().iter().zip(left.streams()) {
             prop_assert_eq!(one.counts(), many.counts());
+            prop_assert_eq!(one.missing_kinds(), many.missing_kinds());
             prop_assert_eq!(one.moments(), many.moments());
             prop_assert_eq!(one.range(), many.range());
         }
@@ -98,7 +101,7 @@ proptest! {
     #[test]
     fn hostile_bytes_are_refused_or_harmless(at in any::<prop::sample::Index>(), byte in any::<u8>(), noise in prop::collection::vec(any::<u8>(), 0..200)) {
         let rows = fixed_rows();
-        for good in [REFERENCE_V1.to_vec(), PROFILE_V1.to_vec()] {
+        for good in [REFERENCE_V1.to_vec(), PROFILE_V1.to_vec(), PROFILE_V2.to_vec()] {
             let mut bytes = good.clone();
             bytes[at.index(good.len())] = byte;
             let mut tail = good[..5].to_vec();
@@ -135,7 +138,17 @@ proptest! {
     }
 }
 
-/// The golden files of version 1 hold [`reference`] and the profile of [`fixed_rows`], as the first build wrote them.
+/// The profile of [`fixed_rows`], and two texts that came where numbers or classes were due.
+fn told() -> Profile {
+    let reference = Reference::from_bytes(REFERENCE_V1).expect("it is one");
+    let mut profile = profile(&reference, &fixed_rows());
+    profile.observe_text(0, "n/a");
+    profile.observe_text(3, "wombat");
+    profile
+}
+
+/// The golden files of version 1 hold [`reference`] and the profile of [`fixed_rows`], as the first build wrote them: it did not
+/// tell why a value was missing.
 #[test]
 fn version_1_is_read_as_ever_and_written_back() {
     let reference = Reference::from_bytes(REFERENCE_V1).unwrap();
@@ -143,8 +156,41 @@ fn version_1_is_read_as_ever_and_written_back() {
     let refitted = self::reference();
     assert_eq!(reference.streams()[0].counts(), refitted.streams()[0].counts());
     let profile = profile(&reference, &fixed_rows());
-    assert_eq!(profile.to_bytes(), PROFILE_V1);
-    assert_eq!(Profile::from_bytes(PROFILE_V1).unwrap(), profile);
+    let read = Profile::from_bytes(PROFILE_V1).unwrap();
+    assert_eq!(read.to_bytes(), PROFILE_V1);
+    for (then, now) in read.streams().iter().zip(profile.streams()) {
+        assert_eq!((then.counts(), then.moments(), then.range()), (now.counts(), now.moments(), now.range()));
+        assert_eq!((then.offender(), then.missing_kinds().1), (now.offender(), 0));
+    }
+}
+
+#[test]
+fn version_2_is_written_and_read_as_ever() {
+    assert_eq!(told().to_bytes(), PROFILE_V2);
+    assert_eq!(Profile::from_bytes(PROFILE_V2).unwrap(), told());
+    let profile = told();
+    let texts = profile.streams()[3].categories().unwrap();
+    assert_eq!((texts.counts(), texts.distinct()), (vec![("wombat", 1)], 1.0));
+}
+
+#[test]
+fn why_a_value_is_missing_is_counted() {
+    let reference = reference();
+    let rows: Vec<Row> = vec![
+        (vec![f32::NAN, MISSING_VALUE, WRONG_TYPE_VALUE], None, None),
+        (vec![-f32::NAN, WRONG_TYPE_VALUE], None, Some(0.5)),
+    ];
+    let one = profile(&reference, &rows);
+    let kinds =
+        |profile: &Profile| profile.streams().iter().map(StreamProfile::missing_kinds).collect::<Vec<_>>();
+    // NaN, absent, wrong type.
+    assert_eq!(kinds(&one), [(2, 0, 0), (0, 1, 1), (0, 1, 1), (2, 0, 0), (0, 1, 0)]);
+    let twice = one.merge(&one).unwrap();
+    assert_eq!(kinds(&Profile::from_bytes(&twice.to_bytes()).unwrap())[1], (0, 2, 2));
+    let mut full = one.clone();
+    (0..9).for_each(|_| full.observe_text(2, "text"));
+    full.observe_text(99, "nowhere");
+    assert_eq!(full.streams()[2].categories().unwrap().total(), full.n(), "no more texts than observations");
 }
 
 #[test]
@@ -193,13 +239,16 @@ fn every_truncation_and_surplus_is_refused() {
     for len in 0..PROFILE_V1.len() {
         assert!(Profile::from_bytes(&PROFILE_V1[..len]).is_err(), "{len}");
     }
+    for len in 0..PROFILE_V2.len() {
+        assert!(Profile::from_bytes(&PROFILE_V2[..len]).is_err(), "{len}");
+    }
     let surplus = [REFERENCE_V1, &[0]].concat();
     assert_eq!(Reference::from_bytes(&surplus), Err(DecodeError::Trailing { count: 1 }));
     let mut later = PROFILE_V1.to_vec();
-    later[4] = 2;
+    later[4] = 3;
     assert_eq!(
         Profile::from_bytes(&later),
-        Err(DecodeError::Version { document: "profile", found: 2, known: 1 })
+        Err(DecodeError::Version { document: "profile", found: 3, known: 2 })
     );
 }
 

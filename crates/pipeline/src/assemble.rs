@@ -7,7 +7,7 @@ use edgeward_core::{Dataset, Digest};
 use edgeward_model::bundle::path;
 use edgeward_model::golden::GoldenError;
 use edgeward_model::{Bundle, BundleError, BundleWriter, Engine, Golden, Signature, Tolerance};
-use edgeward_monitor::{FitError, MAX_REFERENCE_ROWS, Reference, Sample};
+use edgeward_monitor::{Calibration, FitError, MAX_REFERENCE_ROWS, Reference, Sample};
 use serde_json::Value;
 
 use crate::examine::{self, ExamineError};
@@ -75,9 +75,11 @@ pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<B
         let golden = golden(onnx, &variant.dtype, parts.signature, &rows, engine)?;
         writer.variant_golden(&format!("{}-{}", variant.engine, variant.dtype), &golden)?;
     }
-    let config = parts.project.monitor_config(parts.baseline_accuracy);
+    let reference = reference(parts)?;
+    let mut config = parts.project.monitor_config(parts.baseline_accuracy);
+    config.calibration = calibration(parts, &reference);
     writer
-        .add(path::REFERENCE_PROFILE, reference(parts)?.to_bytes())?
+        .add(path::REFERENCE_PROFILE, reference.to_bytes())?
         .add(path::MONITOR, canonical::to_bytes(&config)?)?
         .add(path::CARD, parts.card.clone().into_bytes())?
         .add(path::LINEAGE, canonical::to_bytes(&parts.lineage)?)?;
@@ -131,4 +133,12 @@ fn label_reference(holdout: &Dataset) -> Result<Reference, FitError> {
         confidence: None,
     });
     Reference::fit(&["label".to_owned()], &[], rows)
+}
+
+/// How often the model was right at each confidence, on held-out rows; none for numbers.
+fn calibration(parts: &Parts<'_>, reference: &Reference) -> Option<Calibration> {
+    parts.baseline_accuracy?;
+    let pairs = parts.predictions.iter().zip(&parts.holdout.labels);
+    let rows = pairs.map(|(said, truth)| (said.confidence, said.label.as_ref() == Some(truth)));
+    Calibration::fit(reference, rows.filter(|(confidence, _)| confidence.is_some()))
 }

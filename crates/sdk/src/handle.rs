@@ -9,6 +9,7 @@ use edgeward_model::{NamedTensor, SessionError};
 use edgeward_monitor::Alarm;
 use uuid::Uuid;
 
+use crate::labelled::Labelled;
 use crate::loaded::Loaded;
 use crate::prediction::{Prediction, Table};
 
@@ -88,9 +89,9 @@ impl ModelHandle {
 
     /// Takes a label of a prediction that `bundle` gave. A label of a bundle that serves no more is not counted: it says
     /// nothing about the one that does.
-    pub fn label(&self, bundle: Digest, correct: bool) -> Option<Alarm> {
+    pub fn label(&self, bundle: Digest, label: &Labelled<'_>) -> Option<Alarm> {
         let current = self.current().filter(|current| current.bundle() == bundle)?;
-        current.recorder()?.label(correct)
+        current.recorder()?.label(label)
     }
 }
 

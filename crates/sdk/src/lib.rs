@@ -10,12 +10,15 @@
 //! back after a swap, for which there is no safe interface.
 
 mod handle;
+mod labelled;
 mod loaded;
 mod prediction;
 mod recorder;
+mod state;
 mod suspicion;
 
 pub use handle::{InferError, ModelHandle, Swap};
+pub use labelled::Labelled;
 pub use loaded::{LoadError, Loaded};
 pub use prediction::{Prediction, Table};
 pub use recorder::{Recorder, Window};

@@ -9,9 +9,12 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edgeward_api::operator::{Drift, DriftWindow};
+use edgeward_api::operator::{Drift, DriftWindow, Metric};
 use edgeward_core::{Digest, Manifest, ModelName, Timestamp};
-use edgeward_monitor::{Profile, Reference, Stream, StreamDrift};
+use edgeward_monitor::{
+    Estimate, Judged, MonitorConfig, Profile, Reference, SegmentedPerformance, Stream, StreamDrift,
+    StreamKind,
+};
 use edgeward_store::{PROFILES_PAGE_MAX, ProfileRow, View};
 
 use crate::app::{App, blocking, lock};
@@ -34,8 +37,38 @@ const FRESH: Duration = Duration::from_millis(1000);
 const REFERENCES_MAX: usize = 32;
 /// The file of a bundle that holds its reference.
 const REFERENCE_PATH: &str = "reference.profile";
+/// The file of a bundle that says how it is to be watched.
+const MONITOR_PATH: &str = "monitor.json";
 
-type References = BTreeMap<Digest, Option<Arc<Reference>>>;
+/// The quantile that a regression is taken to predict.
+const MEDIAN: f64 = 0.5;
+/// Error level of the ranges of metrics.
+const ALPHA: f64 = 0.05;
+/// Segments of a window that are named.
+const SEGMENTS_MAX: usize = 5;
+
+/// What a bundle's windows are held against.
+#[derive(Debug)]
+pub(crate) struct Yardstick {
+    pub(crate) reference: Reference,
+    /// How the bundle says it is to be watched.
+    config: MonitorConfig,
+    classes: Vec<String>,
+}
+
+impl Yardstick {
+    fn new(reference: Reference, config: MonitorConfig) -> Self {
+        let outputs = reference.streams().iter().skip(reference.features());
+        let classes = outputs.filter_map(|stream| match stream.kind() {
+            StreamKind::Categorical { classes } => Some(classes.clone()),
+            StreamKind::Numeric(_) => None,
+        });
+        let classes = classes.flatten().collect();
+        Self { reference, config, classes }
+    }
+}
+
+type References = BTreeMap<Digest, Option<Arc<Yardstick>>>;
 
 /// Answers and references that were computed already.
 #[derive(Debug, Default)]
@@ -96,8 +129,8 @@ async fn references(app: &App, profiles: &[ProfileRow]) -> References {
     found
 }
 
-/// The reference of `bundle`; none without a readable one.
-pub(crate) async fn reference(app: &App, bundle: Digest) -> Option<Arc<Reference>> {
+/// The yardstick of `bundle`; none without a readable reference.
+pub(crate) async fn reference(app: &App, bundle: Digest) -> Option<Arc<Yardstick>> {
     if let Some(known) = lock(&app.drift.references).get(&bundle).cloned() {
         return known;
     }
@@ -110,13 +143,21 @@ pub(crate) async fn reference(app: &App, bundle: Digest) -> Option<Arc<Reference
     reference
 }
 
-async fn read_reference(app: &App, bundle: Digest) -> Option<Arc<Reference>> {
+async fn read_reference(app: &App, bundle: Digest) -> Option<Arc<Yardstick>> {
     let manifest = app.blobs.get(bundle).await.ok()?;
     let manifest = Manifest::parse(&manifest).ok()?;
-    let (_, file) = manifest.files.iter().find(|(path, _)| path.as_str() == REFERENCE_PATH)?;
-    let bytes = app.blobs.get(file.digest).await.ok()?;
-    let reference = Reference::from_bytes(&bytes).map(Arc::new);
-    reference.inspect_err(|error| tracing::warn!(%bundle, %error, "unreadable reference")).ok()
+    let bytes = file(app, &manifest, REFERENCE_PATH).await?;
+    let reference = Reference::from_bytes(&bytes);
+    let reference =
+        reference.inspect_err(|error| tracing::warn!(%bundle, %error, "unreadable reference")).ok()?;
+    let config = file(app, &manifest, MONITOR_PATH).await;
+    let config = config.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    Some(Arc::new(Yardstick::new(reference, config)))
+}
+
+async fn file(app: &App, manifest: &Manifest, wanted: &str) -> Option<Vec<u8>> {
+    let (_, file) = manifest.files.iter().find(|(path, _)| path.as_str() == wanted)?;
+    Some(app.blobs.get(file.digest).await.ok()?.to_vec())
 }
 
 /// What was seen in one window, of one bundle.
@@ -124,6 +165,7 @@ struct Gathered {
     bundle: Digest,
     window: DriftWindow,
     profile: Option<Profile>,
+    performance: SegmentedPerformance,
 }
 
 impl Gathered {
@@ -136,8 +178,13 @@ impl Gathered {
             labelled: row.labelled,
             correct: row.correct,
             psi: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            segments: Vec::new(),
+            estimated_accuracy: None,
         };
-        Self { bundle: row.bundle, window, profile }
+        let performance = row.performance.as_deref().map(SegmentedPerformance::from_bytes);
+        let performance = performance.and_then(Result::ok).unwrap_or_default();
+        Self { bundle: row.bundle, window, profile, performance }
     }
 
     fn join(&mut self, other: Self) {
@@ -152,23 +199,48 @@ impl Gathered {
         };
         mine.samples = merged.as_ref().map_or(0, Profile::n);
         self.profile = merged;
+        if let Ok(sum) = self.performance.merge(&other.performance) {
+            self.performance = sum;
+        }
     }
 
     fn finish(mut self, references: &References) -> DriftWindow {
-        let reference = references.get(&self.bundle).and_then(Option::as_ref);
-        self.window.psi = match (self.profile, reference) {
-            (Some(profile), Some(reference)) => psi(&profile, reference),
-            _ => BTreeMap::new(),
+        let Some(yardstick) = references.get(&self.bundle).and_then(Option::as_ref) else {
+            return self.window;
         };
+        let Yardstick { reference, config, classes } = yardstick.as_ref();
+        if let Some(profile) = &self.profile {
+            self.window.psi = psi(profile, reference);
+            let estimated = config.calibration.as_ref().map(|c| c.estimate(reference, profile, ALPHA));
+            self.window.estimated_accuracy = estimated.and_then(Result::ok).flatten().map(metric);
+        }
+        let report = self.performance.all().report(classes, MEDIAN, ALPHA);
+        self.window.metrics = report.metrics.into_iter().map(|(name, found)| (name, metric(found))).collect();
+        self.window.segments = lost(&self.performance, yardstick);
         self.window
     }
+}
+
+fn metric(Estimate { value, low, high, n, assumes, .. }: Estimate) -> Metric {
+    let finite = |end: f64| if end.is_finite() { end } else { f64::MAX.copysign(end) };
+    Metric { value, low: finite(low), high: finite(high), n, assumes }
+}
+
+/// Segments whose accuracy is certainly below that of the evaluation, or of the whole if none is known.
+fn lost(performance: &SegmentedPerformance, yardstick: &Yardstick) -> Vec<String> {
+    let evaluated = yardstick.config.baseline_accuracy.map(|(accuracy, _)| accuracy);
+    let whole = || performance.all().accuracy().map(|(accuracy, _)| accuracy);
+    let Some(baseline) = evaluated.or_else(whole) else { return Vec::new() };
+    let judged = Judged { metric: "accuracy", classes: &yardstick.classes, quantile: MEDIAN, alpha: ALPHA };
+    let losses = performance.losses(judged, |_| Some(baseline));
+    losses.into_iter().filter(|loss| loss.certain).take(SEGMENTS_MAX).map(|loss| loss.reason).collect()
 }
 
 /// Each stream's population stability index beyond chance, in nats.
 fn psi(profile: &Profile, reference: &Reference) -> BTreeMap<String, f64> {
     let Ok(drifts) = profile.drift(reference) else { return BTreeMap::new() };
     let beyond = |(drift, stream): (StreamDrift, &Stream)| {
-        let excess = drift.psi? - psi_of_chance(stream.counts(), drift.n);
+        let excess = drift.psi? - psi_of_chance(&stream.counts(), drift.n);
         Some((drift.stream, excess.max(0.0)))
     };
     drifts.into_iter().zip(reference.streams()).filter_map(beyond).collect()
@@ -191,8 +263,9 @@ fn windows(profiles: &[ProfileRow], references: &References) -> Vec<DriftWindow>
     for row in profiles {
         let reference = references.get(&row.bundle).and_then(Option::as_ref);
         let profile = Profile::from_bytes(&row.profile).ok();
-        let fits =
-            |profile: &Profile| reference.is_none_or(|known| known.fingerprint() == profile.fingerprint());
+        let fits = |profile: &Profile| {
+            reference.is_none_or(|known| known.reference.fingerprint() == profile.fingerprint())
+        };
         let gathered = Gathered::of(row, profile.filter(fits));
         match cells.entry((row.bundle, (row.to_ms.0 - first.to_ms.0) / width)) {
             Entry::Vacant(place) => drop(place.insert(gathered)),

@@ -39,6 +39,8 @@ pub struct NewProfile<'a> {
     pub correct: u64,
     /// The profile's own bytes.
     pub profile: &'a [u8],
+    /// The performance's own bytes, where labels said something.
+    pub performance: Option<&'a [u8]>,
 }
 
 /// One window on one device.
@@ -59,6 +61,9 @@ pub struct ProfileRow {
     /// The profile's own bytes.
     #[serde(skip)]
     pub profile: Vec<u8>,
+    /// The performance's own bytes, where labels said something.
+    #[serde(skip)]
+    pub performance: Option<Vec<u8>>,
 }
 
 impl ProfileRow {
@@ -71,6 +76,7 @@ impl ProfileRow {
             labelled: row.get(4)?,
             correct: row.get(5)?,
             profile: row.get(6)?,
+            performance: row.get(7)?,
         })
     }
 }
@@ -90,7 +96,7 @@ impl View<'_> {
     ) -> Result<Vec<ProfileRow>, StoreError> {
         self.rows(
             "reading profiles",
-            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile FROM profiles
+            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile, performance FROM profiles
              WHERE model = ?1 AND (?2 IS NULL OR bundle = ?2) AND to_ms >= ?3 AND to_ms < ?4
              ORDER BY to_ms, device, seq LIMIT ?5",
             params![Text(model), bundle.map(Text), from.0, to.0, limit.min(PROFILES_PAGE_MAX)],
@@ -118,12 +124,12 @@ impl View<'_> {
     pub fn profiles_after(&self, arrival: i64, limit: usize) -> Result<Vec<ArrivedProfile>, StoreError> {
         self.rows(
             "reading profiles",
-            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile, rowid, model FROM profiles
-             WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
+            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile, performance, rowid, model
+             FROM profiles WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
             params![arrival, limit.min(PROFILES_PAGE_MAX)],
             |row| {
-                let model = row.get::<_, Text<_>>(8)?.0;
-                Ok(ArrivedProfile { arrival: row.get(7)?, model, row: ProfileRow::read(row)? })
+                let model = row.get::<_, Text<_>>(9)?.0;
+                Ok(ArrivedProfile { arrival: row.get(8)?, model, row: ProfileRow::read(row)? })
             },
         )
     }
@@ -148,8 +154,9 @@ impl Writer<'_> {
         let kept = self.execute(
             "keeping a profile",
             "INSERT INTO profiles
-             (device, session, seq, model, bundle, from_ms, to_ms, received_at_ms, labelled, correct, profile)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             (device, session, seq, model, bundle, from_ms, to_ms, received_at_ms, labelled, correct, profile,
+              performance)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (device, session, seq) DO NOTHING",
             params![
                 Text(new.device),
@@ -162,7 +169,8 @@ impl Writer<'_> {
                 now.0,
                 new.labelled,
                 new.correct,
-                new.profile
+                new.profile,
+                new.performance
             ],
         )?;
         let oldest = now - PROFILE_RETENTION;

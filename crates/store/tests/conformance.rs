@@ -357,6 +357,7 @@ fn profiles_are_kept_once(store: &Store) {
             labelled: 4,
             correct: 3,
             profile: b"bytes",
+            performance: (seq == 1).then_some(b"labels".as_slice()),
         };
         store.write::<_, StoreError>(|writer| writer.put_profile(&new, now)).unwrap()
     };

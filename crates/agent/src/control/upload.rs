@@ -6,12 +6,15 @@
 use std::time::Duration;
 
 use edgeward_api::ClientError;
-use edgeward_api::device::{AlertsUpload, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, SamplesUpload};
+use edgeward_api::device::{
+    AlertsUpload, PERFORMANCE_SCHEMA, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, SamplesUpload,
+};
 use edgeward_api::limits::{
-    ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX,
+    ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX,
 };
 use edgeward_core::envelope::Base64;
 use edgeward_core::{Digest, ModelName, Timestamp};
+use edgeward_monitor::SegmentedPerformance;
 use edgeward_sdk::Window;
 use serde::de::DeserializeOwned;
 
@@ -26,6 +29,13 @@ const WINDOW_AWAY_MAX: Duration = Duration::from_secs(60);
 const UPLOADS_PER_TURN_MAX: usize = 50;
 /// Most bytes of records in one upload; the envelope around them needs room too.
 const UPLOAD_BYTES_MAX: usize = JSON_BYTES_MAX as usize / 2;
+
+/// The bytes of a window's performance; without its segments if those are too many for one upload.
+fn performance(performance: &SegmentedPerformance) -> Option<Vec<u8>> {
+    let forms = [performance.to_bytes(), performance.without_segments().to_bytes()];
+    let counted = !performance.is_empty();
+    forms.into_iter().find(|bytes| counted && bytes.len() <= PERFORMANCE_BYTES_MAX)
+}
 
 impl Control {
     /// Whether the oldest open window has reached its longest length.
@@ -72,8 +82,9 @@ impl Control {
         to_ms: Timestamp,
     ) -> ProfileUpload {
         self.profile_seq += 1;
+        let performance = performance(&window.performance).map(Base64);
         ProfileUpload {
-            schema: PROFILE_SCHEMA.to_owned(),
+            schema: if performance.is_some() { PERFORMANCE_SCHEMA } else { PROFILE_SCHEMA }.to_owned(),
             session: self.session,
             seq: self.profile_seq,
             model: model.clone(),
@@ -83,6 +94,7 @@ impl Control {
             profile: Base64(window.profile.to_bytes()),
             labelled: window.labelled,
             correct: window.correct,
+            performance,
         }
     }
 

@@ -1,8 +1,9 @@
 //! `POST /v1/feedback`: the truth about predictions, whenever it becomes known.
 //!
-//! One label `{"id": ..., "row": 0, "label": ...}` or many `{"feedback": [...]}`. A success means that every accepted
-//! label is on the disk. Sending a label again is harmless.
+//! One label `{"id": ..., "row": 0, "label": ..., "tags": {...}}` or many `{"feedback": [...]}`. A success means that every
+//! accepted label is on the disk. Sending a label again is harmless. Tags tell performance apart by segment.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -19,6 +20,9 @@ use super::{Endpoint, LABELS_PER_REQUEST_MAX, Permit, Refusal, TEXT_BYTES_MAX, b
 use crate::brain::chain;
 use crate::records::{Label, LabelsTaken};
 
+/// Most tags of one label.
+pub(super) const TAGS_MAX: usize = 8;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Many {
@@ -32,6 +36,8 @@ struct One {
     #[serde(default)]
     row: u32,
     label: Value,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
 }
 
 pub(super) async fn take(
@@ -79,7 +85,7 @@ fn parse(body: &[u8]) -> Result<Vec<Label>, Refusal> {
     items.into_iter().map(label).collect()
 }
 
-fn label(One { id, row, label }: One) -> Result<Label, Refusal> {
+fn label(One { id, row, label, tags }: One) -> Result<Label, Refusal> {
     let text = match label {
         Value::String(text) => text,
         Value::Number(number) => number.to_string(),
@@ -92,5 +98,11 @@ fn label(One { id, row, label }: One) -> Result<Label, Refusal> {
     if text.is_empty() || text.len() > TEXT_BYTES_MAX {
         return Err(Refusal::bad_request(format!("the label of {id} must have 1 to {TEXT_BYTES_MAX} bytes")));
     }
-    Ok(Label { id, row, label: text })
+    if tags.len() > TAGS_MAX {
+        return Err(Refusal::bad_request(format!(
+            "the label of {id} has {} tags, over {TAGS_MAX}",
+            tags.len()
+        )));
+    }
+    Ok(Label { id, row, label: text, tags: tags.into_iter().collect() })
 }

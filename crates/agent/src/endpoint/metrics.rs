@@ -8,6 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use edgeward_monitor::{Estimate, PerformanceReport};
+use edgeward_sdk::Recorder;
 use serde_json::{Value, json};
 
 use super::Endpoint;
@@ -58,6 +60,7 @@ pub(super) async fn prometheus(State(endpoint): State<Arc<Endpoint>>) -> impl In
     });
     durations(&mut text, &models);
     evidence(&mut text, &models);
+    performance(&mut text, &models);
     info(&mut text, &models);
     spool(&mut text, &endpoint);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
@@ -116,6 +119,65 @@ fn evidence(text: &mut String, models: &[Arc<Served>]) {
                 format_args!("{name}{{model=\"{}\",stream=\"{label}\"}} {}\n", model.name, number(value)),
             );
         }
+    }
+}
+
+/// Metrics over all labels of the bundle that serves, with their confidence sequences, in all and by segment.
+fn performance(text: &mut String, models: &[Arc<Served>]) {
+    let name = "edgeward_performance";
+    head(
+        text,
+        name,
+        "gauge",
+        "A metric from labels; bound is value, low or high (95%, at all times at once).",
+    );
+    for_each_recorder(models, |model, recorder| {
+        let label = format!("model=\"{model}\"");
+        report(text, name, &label, &recorder.performance());
+    });
+    let name = "edgeward_segment_performance";
+    head(text, name, "gauge", "The same of one segment.");
+    for_each_recorder(models, |model, recorder| {
+        for (segment, found) in recorder.performance_by_segment() {
+            let (segment, value) = (escape(&segment.name), escape(&segment.value));
+            let label = format!("model=\"{model}\",segment=\"{segment}\",of=\"{value}\"");
+            report(text, name, &label, &found);
+        }
+    });
+    let name = "edgeward_accuracy_estimated";
+    head(
+        text,
+        name,
+        "gauge",
+        "The accuracy that the model's confidence lets expect; assumes no concept drift.",
+    );
+    for_each_recorder(models, |model, recorder| {
+        if let Some(estimate) = recorder.estimated_accuracy() {
+            bounds(text, name, &format!("model=\"{model}\""), &estimate);
+        }
+    });
+}
+
+fn for_each_recorder(models: &[Arc<Served>], mut each: impl FnMut(&str, &Recorder)) {
+    for model in models {
+        if let Some(recorder) = model.handle.current().as_ref().and_then(|loaded| loaded.recorder()) {
+            each(model.name.as_str(), recorder);
+        }
+    }
+}
+
+fn report(text: &mut String, name: &str, labels: &str, report: &PerformanceReport) {
+    for (metric, estimate) in &report.metrics {
+        bounds(text, name, &format!("{labels},metric=\"{metric}\""), estimate);
+    }
+    for (class, estimate) in &report.f1 {
+        bounds(text, name, &format!("{labels},metric=\"f1\",class=\"{}\"", escape(class)), estimate);
+    }
+}
+
+fn bounds(text: &mut String, name: &str, labels: &str, estimate: &Estimate) {
+    for (bound, value) in [("value", estimate.value), ("low", estimate.low), ("high", estimate.high)] {
+        push(text, format_args!("{name}{{{labels},bound=\"{bound}\"}} {}\n", number(value)));
     }
 }
 

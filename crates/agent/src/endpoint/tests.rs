@@ -153,6 +153,27 @@ fn a_label_is_joined_kept_and_counted_once() {
 }
 
 #[test]
+fn labels_become_metrics_in_all_and_by_tag() {
+    let endpoint = TestEndpoint::serving();
+    for _ in 0..3 {
+        let id = predict(&endpoint);
+        let body = json!({ "id": id, "label": "1", "tags": { "site": "no\"rth" } });
+        assert_eq!(endpoint.post("/v1/feedback", &body.to_string()).0, 200);
+    }
+    let (_, text) = endpoint.get("/metrics");
+    let text = text.as_str().unwrap();
+    for expected in [
+        "edgeward_performance{model=\"digits\",metric=\"accuracy\",bound=\"low\"}",
+        "edgeward_performance{model=\"digits\",metric=\"log_loss\",bound=\"value\"}",
+        "edgeward_performance{model=\"digits\",metric=\"calibration_error\",bound=\"high\"}",
+        "edgeward_segment_performance{model=\"digits\",segment=\"site\",of=\"no\\\"rth\",metric=\"accuracy\",bound=\"value\"}",
+        "assumes no concept drift",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+}
+
+#[test]
 fn feedback_that_joins_nothing_is_told_so() {
     let endpoint = TestEndpoint::serving();
     let id = predict(&endpoint);
@@ -163,6 +184,9 @@ fn feedback_that_joins_nothing_is_told_so() {
     error(one(json!({ "id": "x", "label": "1" })), 400, "not feedback");
     error(one(json!({ "id": id, "label": null })), 400, "send the class name");
     error(one(json!({ "id": id, "label": "" })), 400, "1 to 1024 bytes");
+    let tags: serde_json::Map<String, Value> =
+        (0..=feedback::TAGS_MAX).map(|tag| (tag.to_string(), json!("x"))).collect();
+    error(one(json!({ "id": id, "label": "1", "tags": tags })), 400, "tags, over 8");
     let mixed = json!({ "feedback": [{ "id": id, "label": 1 }, { "id": stranger, "label": "1" }] });
     let (status, answer) = one(mixed);
     assert_eq!((status, &answer["accepted"]), (200, &json!(1)));

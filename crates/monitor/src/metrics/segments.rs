@@ -111,6 +111,12 @@ impl SegmentedPerformance {
         self.all.labels() + self.all.unjudged() == 0
     }
 
+    /// The whole without its parts.
+    #[must_use]
+    pub fn without_segments(&self) -> Self {
+        Self { all: self.all.clone(), segments: BTreeMap::new() }
+    }
+
     /// Counts one outcome, in all and in each of `segments`.
     pub fn observe<'a>(&mut self, outcome: &Outcome<'_>, segments: impl IntoIterator<Item = &'a Segment>) {
         self.all.observe(outcome);

@@ -63,6 +63,8 @@ impl ProjectFile {
             },
             accuracy_window: self.monitor.accuracy_window,
             baseline_accuracy,
+            segments: self.monitor.segments.clone(),
+            importance: self.monitor.importance.clone(),
             hold_off_samples: (self.monitor.hold_off.0.as_secs_f64() * self.monitor.requests_per_second)
                 as u64,
             ..MonitorConfig::default()

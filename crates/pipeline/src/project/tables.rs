@@ -1,6 +1,6 @@
 //! The tables of a project file, one struct each. A key is defined here and nowhere else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edgeward_core::alert::AlertKind;
 use edgeward_core::rollout::{RolloutPolicy, WaveSize};
@@ -219,6 +219,12 @@ pub struct MonitorTable {
     pub accuracy_window: usize,
     /// After an alert of one kind, a device stays silent about that kind for this long.
     pub hold_off: Span,
+    /// Features whose ranges performance is told apart by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<String>,
+    /// How much the model leans on each feature, on any scale, for telling which ones to blame; all equal if absent.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub importance: BTreeMap<String, f64>,
 }
 
 impl Default for MonitorTable {
@@ -229,6 +235,8 @@ impl Default for MonitorTable {
             requests_per_second: budget.samples_per_second,
             accuracy_window: MonitorConfig::default().accuracy_window,
             hold_off: Span::seconds(3600),
+            segments: Vec::new(),
+            importance: BTreeMap::new(),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod assets;
 mod figures;
 mod page;
+mod performance;
 mod plot;
 mod snapshot;
 mod stages;

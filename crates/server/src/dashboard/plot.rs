@@ -9,6 +9,7 @@ use edgeward_core::{Event, Timestamp};
 use maud::{Markup, html};
 
 use super::figures::{clock, percent};
+use super::performance::metrics;
 use super::snapshot::Snapshot;
 
 /// Streams drawn.
@@ -171,6 +172,7 @@ pub(crate) fn plot(seen: &Snapshot) -> Markup {
             }
         }
         (table(drift))
+        (metrics(drift))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeward_api::device::{ModelReport, REPORT_SCHEMA, Report};
-use edgeward_api::operator::{Device, Drift, DriftWindow, Model, Run, Version};
+use edgeward_api::operator::{Device, Drift, DriftWindow, Metric, Model, Run, Version};
 use edgeward_core::ledger::{Chain, Entry};
 use edgeward_core::{Alert, DeviceId, Digest, Event, ModelName, ProjectName, RunId, Timestamp};
 
@@ -70,6 +70,10 @@ fn entries(events: Vec<Event>) -> Vec<Entry> {
     entries
 }
 
+fn metric(assumes: Option<String>) -> Metric {
+    Metric { value: 0.931, low: 0.9, high: 0.95, n: 50, assumes }
+}
+
 fn lively() -> Snapshot {
     let version = Version {
         version: 1,
@@ -85,6 +89,9 @@ fn lively() -> Snapshot {
         labelled: 50,
         correct: 48,
         psi: BTreeMap::from([("prediction".into(), psi), ("<pixel>".into(), psi / 2.0)]),
+        metrics: BTreeMap::from([("f1_macro".into(), metric(None))]),
+        segments: vec!["accuracy is 0.500 where <camera> is 2, 0.950 is due (40 labels)".into()],
+        estimated_accuracy: Some(metric(Some("assumes no concept drift".into()))),
     };
     let windows = (0..5).map(|n| window(n * 1000, 0.1 * n as f64)).collect();
     Snapshot {
@@ -136,7 +143,7 @@ fn what_a_device_says_is_never_markup() {
     let page = overview(&lively()).0;
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     assert!(!page.contains("<script>alert"));
-    assert!(!page.contains("<pixel>"));
+    assert!(!page.contains("<pixel>") && !page.contains("<camera>"));
 }
 
 #[test]
@@ -164,6 +171,8 @@ fn the_plot_draws_the_streams_and_their_numbers() {
     assert!(page.contains("class=\"line s0\"") && page.contains("class=\"line s1\""));
     assert!(!page.contains("NaN") && !page.contains("inf"));
     assert!(page.contains("role=\"img\"") && page.contains("96.0\u{202f}%"));
+    assert!(page.contains("f1 macro") && page.contains("0.931") && page.contains("0.900 to 0.950"));
+    assert!(page.contains("assumes no concept drift.") && page.contains("&lt;camera&gt;"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Ledger events in words.
 
+use edgeward_core::Alert;
+use edgeward_core::alert::AlertKind;
 use edgeward_core::event::{Event, RolloutOutcome, RunOutcome};
 
 /// How an event feels: it chooses a colour and a sign.
@@ -67,16 +69,20 @@ pub(crate) fn happening(event: &Event) -> Happening {
             say(Tone::Work, format!("Wave {} opened", wave + 1), reasons.join("; "))
         }
         Event::RolloutFinished { outcome, reasons, .. } => rollout_finished(*outcome, reasons),
-        Event::AlertRaised(alert) => say(
-            Tone::Bad,
-            format!("{} on {}", capital(alert.kind.as_str()), alert.device),
-            alert.message.clone(),
-        ),
+        Event::AlertRaised(alert) => say(Tone::Bad, alert_title(alert), alert.message.clone()),
         Event::SamplesJudged { model, samples, verdict, cause } => say(
             Tone::Plain,
             format!("{} held samples of {model} {}", samples.len(), verdict.as_str()),
             cause.clone(),
         ),
+    }
+}
+
+fn alert_title(alert: &Alert) -> String {
+    match alert.kind {
+        AlertKind::WorldChanged => "The world changed".to_owned(),
+        AlertKind::OddDevice => format!("{} is odd", alert.device),
+        kind => format!("{} on {}", capital(kind.as_str()), alert.device),
     }
 }
 

@@ -6,14 +6,16 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use edgeward_api::device::{
-    AlertsUpload, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample, SamplesUpload,
+    AlertsUpload, PERFORMANCE_SCHEMA, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA,
+    Sample, SamplesUpload,
 };
 use edgeward_api::limits::{
-    ALERTS_PER_UPLOAD_MAX, PROFILE_BYTES_MAX, SAMPLE_VALUES_MAX, SAMPLES_PER_UPLOAD_MAX,
+    ALERTS_PER_UPLOAD_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLE_VALUES_MAX,
+    SAMPLES_PER_UPLOAD_MAX,
 };
 use edgeward_api::{Problem, routes};
 use edgeward_core::{Alert, DeviceId};
-use edgeward_monitor::Profile;
+use edgeward_monitor::{Profile, SegmentedPerformance};
 use edgeward_store::{NewProfile, NewReport, NewSample, ReportOutcome};
 
 use super::{check_schema, check_text};
@@ -86,6 +88,7 @@ pub(crate) async fn profile(
             labelled: upload.labelled,
             correct: upload.correct,
             profile: &upload.profile.0,
+            performance: upload.performance.as_ref().map(|performance| performance.0.as_slice()),
         };
         decision.put_profile(&new, decision.now()).map_err(Failure::from)
     })
@@ -94,7 +97,9 @@ pub(crate) async fn profile(
 }
 
 fn check_profile(upload: &ProfileUpload) -> Result<(), Failure> {
-    check_schema(&upload.schema, PROFILE_SCHEMA)?;
+    let schema = if upload.performance.is_some() { PERFORMANCE_SCHEMA } else { PROFILE_SCHEMA };
+    check_schema(&upload.schema, schema)?;
+    check_performance(upload.performance.as_ref().map_or(&[], |performance| &performance.0))?;
     if upload.profile.0.len() > PROFILE_BYTES_MAX {
         return Err(Failure::too_large(format!(
             "the profile is over the limit of {PROFILE_BYTES_MAX} bytes"
@@ -108,6 +113,19 @@ fn check_profile(upload: &ProfileUpload) -> Result<(), Failure> {
     Profile::from_bytes(&upload.profile.0)
         .map(|_| ())
         .map_err(|error| Failure::invalid(format!("the profile cannot be read: {error}")))
+}
+
+/// Nothing, or a performance.
+fn check_performance(bytes: &[u8]) -> Result<(), Failure> {
+    if bytes.len() > PERFORMANCE_BYTES_MAX {
+        let error = format!("the performance is over the limit of {PERFORMANCE_BYTES_MAX} bytes");
+        return Err(Failure::too_large(error));
+    }
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let unreadable = |error| Failure::invalid(format!("the performance cannot be read: {error}"));
+    SegmentedPerformance::from_bytes(bytes).map(|_| ()).map_err(unreadable)
 }
 
 /// Captured samples.

@@ -16,7 +16,7 @@ use edgeward_store::ArrivedProfile;
 
 use super::ReconcileError;
 use crate::app::{App, blocking};
-use crate::drift;
+use crate::drift::{self, Yardstick};
 
 /// Profiles that are read at once.
 const PAGE: usize = 1_000;
@@ -113,14 +113,14 @@ impl Watched {
     fn fold(
         &mut self,
         page: &[ArrivedProfile],
-        references: &BTreeMap<Key, Option<Arc<Reference>>>,
+        references: &BTreeMap<Key, Option<Arc<Yardstick>>>,
         now: Timestamp,
     ) -> Vec<Alert> {
         let mut touched = BTreeMap::new();
         for arrived in page {
             self.arrival = Some(arrived.arrival);
             let key = (arrived.model.clone(), arrived.row.bundle);
-            let known = references.get(&key).and_then(Option::as_deref);
+            let known = references.get(&key).and_then(Option::as_deref).map(|yardstick| &yardstick.reference);
             let Some(watch) = self.watch(&key, known) else { continue };
             let profile = Profile::from_bytes(&arrived.row.profile).ok();
             // A profile of another reference, or none at all, says nothing here; the handler refused unreadable ones.

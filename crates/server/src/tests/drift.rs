@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use edgeward_api::device::{PROFILE_SCHEMA, ProfileUpload};
+use edgeward_api::device::{PERFORMANCE_SCHEMA, ProfileUpload};
 use edgeward_core::alert::AlertKind;
 use edgeward_core::envelope::Base64;
 use edgeward_core::{Alert, Digest, Timestamp};
-use edgeward_monitor::{Profile, Reference, Sample};
+use edgeward_monitor::{Outcome, Profile, Reference, Sample, Scores, Segment, SegmentedPerformance};
 use uuid::Uuid;
 
 use crate::reconcile::fleet::{self, Watched};
@@ -45,7 +45,7 @@ fn upload(bundle: Digest, window: u64, shift: f32) -> ProfileUpload {
     }
     let from = START + 10_000 * i64::try_from(window).unwrap();
     ProfileUpload {
-        schema: PROFILE_SCHEMA.to_owned(),
+        schema: PERFORMANCE_SCHEMA.to_owned(),
         session: Uuid::from_u128(1),
         seq: window,
         model: model(),
@@ -55,7 +55,19 @@ fn upload(bundle: Digest, window: u64, shift: f32) -> ProfileUpload {
         profile: Base64(profile.to_bytes()),
         labelled: 10,
         correct: 9,
+        performance: Some(Base64(performance().to_bytes())),
     }
+}
+
+/// Ten labels, nine of them right, all from the north.
+fn performance() -> SegmentedPerformance {
+    let mut performance = SegmentedPerformance::default();
+    for label in 0..10 {
+        let truth = Some(u32::from(label > 0));
+        let outcome = Outcome::Class { predicted: 1, truth, scores: Scores::All(&[0.1, 0.9]) };
+        performance.observe(&outcome, [&Segment::new("site", "north")]);
+    }
+    performance
 }
 
 #[test]
@@ -79,6 +91,12 @@ fn the_fleets_profiles_add_up_and_show_what_moved() {
         windows.iter().map(|w| (w.samples, w.labelled, w.correct)).collect::<Vec<_>>(),
         [(400, 20, 18); 2]
     );
+    let accuracy = &windows[0].metrics["accuracy"];
+    assert!(accuracy.value == 0.9 && accuracy.low < 0.8 && accuracy.high > 0.95 && accuracy.n == 20);
+    assert!(
+        (windows[1].metrics["log_loss"].value - 0.9 * -(0.9f64.ln()) - 0.1 * -(0.1f64.ln())).abs() < 1e-6
+    );
+    assert!(windows[0].segments.is_empty() && windows[0].estimated_accuracy.is_none());
     assert!(windows[0].psi["weight"] < 1e-6, "{:?}", windows[0].psi);
     assert!(windows[1].psi["weight"] > 0.25, "{:?}", windows[1].psi);
     plant.stop();

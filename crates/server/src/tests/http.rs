@@ -4,9 +4,12 @@ use std::io::Read;
 
 use edgeward_api::client::Desired;
 use edgeward_api::device::{
-    AlertsUpload, EnrolRequest, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample, SamplesUpload,
+    AlertsUpload, EnrolRequest, PERFORMANCE_SCHEMA, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample,
+    SamplesUpload,
 };
-use edgeward_api::limits::{ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX};
+use edgeward_api::limits::{
+    ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PERFORMANCE_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX,
+};
 use edgeward_api::operator::{
     GateVerdict, GateVerdicts, JoinTokenRequest, QuarantineDecision, RunAnnouncement, RunEnd,
 };
@@ -290,8 +293,18 @@ fn a_device_speaks_only_for_itself_and_within_limits() {
         profile: Base64(b"not a profile".to_vec()),
         labelled: 0,
         correct: 0,
+        performance: None,
     };
     assert_eq!(refused(client.upload_profile(&profile)).0, 422);
+    for (schema, performance, status) in [
+        (PERFORMANCE_SCHEMA, b"no performance".to_vec(), 422),
+        (PROFILE_SCHEMA, edgeward_monitor::SegmentedPerformance::default().to_bytes(), 422),
+        (PERFORMANCE_SCHEMA, vec![0; PERFORMANCE_BYTES_MAX + 1], 413),
+    ] {
+        let performance = Some(Base64(performance));
+        let profile = ProfileUpload { schema: schema.to_owned(), performance, ..profile.clone() };
+        assert_eq!(refused(client.upload_profile(&profile)).0, status);
+    }
     plant.stop();
 }
 
