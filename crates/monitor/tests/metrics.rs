@@ -8,6 +8,7 @@ use edgeward_monitor::{
 use proptest::prelude::*;
 
 const ORACLE: &str = include_str!("oracle/metrics.csv");
+const PERFORMANCE_V1: &[u8] = include_bytes!("golden/performance-v1.bin");
 const QUANTILE: f64 = 0.9;
 const ALPHA: f64 = 0.05;
 
@@ -250,4 +251,42 @@ fn the_segment_that_lost_is_named_first() {
     assert!(losses[1..].iter().all(|loss| !loss.certain && loss.segment.name == "camera"));
     assert_eq!(losses[0].reason, "accuracy is 0.500 where camera is 2, 0.950 is due (500 labels)");
     assert!(performance.losses(Judged { metric: "mae", ..judged }, |_| Some(0.0)).is_empty());
+}
+
+/// By arithmetic alone, so that its bytes are the same everywhere.
+fn fixed() -> SegmentedPerformance {
+    let mut performance = SegmentedPerformance::default();
+    let segment = Segment::new("site", "north");
+    for i in 0..8u32 {
+        let high = 0.5 + i as f32 / 16.0;
+        let scores = [high, 1.0 - high];
+        let truth = (i != 5).then_some(u32::from(i == 3));
+        performance
+            .observe(&Outcome::Class { predicted: 0, truth, scores: Scores::All(&scores) }, [&segment]);
+        performance.observe(&Outcome::Number { predicted: f64::from(i), truth: 2.5 }, []);
+    }
+    performance.observe(&Outcome::Number { predicted: f64::NAN, truth: 0.0 }, [&segment]);
+    performance
+}
+
+#[test]
+fn version_1_is_read_as_ever() {
+    let read = SegmentedPerformance::from_bytes(PERFORMANCE_V1).unwrap();
+    let (then, now) = (read.all().report(&[], 0.5, ALPHA), fixed().all().report(&[], 0.5, ALPHA));
+    assert_eq!(read.to_bytes(), PERFORMANCE_V1);
+    assert_eq!((then.labels, then.unjudged), (16, 1));
+    assert_eq!(then.metrics.keys().collect::<Vec<_>>(), now.metrics.keys().collect::<Vec<_>>());
+    for (name, metric) in &then.metrics {
+        // The logarithm of a machine may differ in its last digit.
+        assert!((metric.value - now.metrics[name].value).abs() < 1e-12, "{name}");
+    }
+    for len in 0..PERFORMANCE_V1.len() {
+        assert!(SegmentedPerformance::from_bytes(&PERFORMANCE_V1[..len]).is_err(), "{len}");
+    }
+    let mut later = PERFORMANCE_V1.to_vec();
+    later[4] = 2;
+    assert!(matches!(
+        SegmentedPerformance::from_bytes(&later),
+        Err(DecodeError::Version { found: 2, known: 1, .. })
+    ));
 }
