@@ -3,9 +3,7 @@
 pub(crate) mod calibration;
 mod converter;
 mod numpy;
-mod samples;
 mod trainer;
 
 pub(crate) use converter::EmbeddedConverter;
-pub(crate) use samples::sample_calls;
 pub(crate) use trainer::EmbeddedTrainer;

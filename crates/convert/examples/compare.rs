@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use edgeward_convert::{import_file, optimise};
+use edgeward_convert::{import_file, optimise, samples};
 use edgeward_model::onnx;
 use edgeward_model::{Engine, LoadOptions, RtenEngine, Runnable, Tensor};
 use serde_json::{Map, Value, json};
@@ -30,10 +30,14 @@ fn main() -> Outcome<()> {
     let engines = engines(library.first().map(Path::new))?;
     let shown: Vec<&dyn Engine> = engines.iter().map(AsRef::as_ref).collect();
     let imported = import_file(Path::new(model), &shown).map_err(|error| said(&error))?;
+    let shapes = |call: &Vec<Tensor>| call.iter().map(|tensor| tensor.shape().to_vec()).collect::<Vec<_>>();
+    let made_up = samples::made_up(&imported.model, &imported.signature, &shown);
     let (small, report) = optimise(&imported.model, shown[0])?;
     let small = onnx::encode(&small);
     let mut forms = vec![];
     let mut result = Map::new();
+    let made_up = made_up.map_or_else(|error| json!(error.to_string()), |calls| json!(shapes(&calls[0])));
+    result.insert("made_up".to_owned(), made_up);
     result.insert("optimise".to_owned(), serde_json::to_value(report)?);
     for engine in &shown {
         for (form, bytes) in [("original", &imported.onnx), ("converted", &small)] {
@@ -129,6 +133,9 @@ impl Form {
     }
 }
 
+/// Outputs smaller than this are compared by the difference over it: a probability of 0 has no relative error.
+const SCALE_MIN: f64 = 1e-3;
+
 /// The largest difference over the largest magnitude expected; what is not a float must be equal.
 fn difference(expected: &Tensor, found: &Tensor) -> Result<f64, String> {
     if (expected.datatype(), expected.shape()) != (found.datatype(), found.shape()) {
@@ -141,7 +148,8 @@ fn difference(expected: &Tensor, found: &Tensor) -> Result<f64, String> {
     let numbers =
         |tensor: &Tensor| (0..tensor.len()).filter_map(|at| tensor.number(at)).collect::<Vec<f64>>();
     let (expected, found) = (numbers(expected), numbers(found));
-    let scale = expected.iter().filter(|v| v.is_finite()).fold(1e-6_f64, |most, value| most.max(value.abs()));
+    let scale =
+        expected.iter().filter(|v| v.is_finite()).fold(SCALE_MIN, |most, value| most.max(value.abs()));
     let apart = |(a, b): (&f64, &f64)| match a == b || (a.is_nan() && b.is_nan()) {
         true => 0.0,
         false => (a - b).abs() / scale,

@@ -6,6 +6,7 @@
 //! - [`quantise`]: fewer bits: smaller files, and faster ones where the engine computes in int8.
 //! - [`parity`]: does a form answer as the original does, on the engine it is for?
 //! - [`flops`](mod@flops): how much arithmetic one call is.
+//! - [`samples`]: inputs made up where none are at hand.
 //! - [`convert`](fn@convert): all of these by a plan; what fails its bounds is refused with the reason.
 //!
 //! The same input always gives the same bytes.
@@ -19,6 +20,7 @@ pub mod lower;
 pub mod optimise;
 pub mod parity;
 pub mod quantise;
+pub mod samples;
 
 pub use convert::{
     BuiltVariant, ConvertError, ConvertPlan, ConvertReport, Dtype, Reference, RefusedVariant, VariantSpec,

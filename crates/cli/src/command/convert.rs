@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use edgeward_convert::quantise::product_share;
+use edgeward_convert::samples;
 use edgeward_convert::{
     Bounds, BuiltVariant, Calibration, ConvertPlan, ConvertReport, Dtype, Imported, Int8Options, VariantSpec,
 };
@@ -14,7 +15,7 @@ use edgeward_model::engine::set::{EMBEDDED, ONNXRUNTIME};
 use edgeward_model::{BundleWriter, Engine, Engines, Golden, LoadOptions, Signature, Tensor, Tolerance};
 use serde::Serialize;
 
-use crate::adapters::{calibration, sample_calls};
+use crate::adapters::calibration;
 use crate::args::{CalibrationName, ConvertArgs, Quantize};
 use crate::engines::{engines, warn_of_refusals};
 use crate::output::{Explain, Failure, Outcome, Output};
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &ConvertArgs, out: Output) -> Outcome {
     let imported = edgeward_convert::import_file(&args.model, &at_hand).explain("model", &doing)?;
     let calls = match &args.calibrate {
         Some(data) => calibration::read(data, &imported.signature).explain("data", &doing)?,
-        None => sample_calls(&imported.signature).explain("model", &doing)?,
+        None => samples::made_up(&imported.model, &imported.signature, &at_hand).explain("model", &doing)?,
     };
     let plan = plan(args, &at_hand, &imported);
     let report = edgeward_convert::convert(&imported.onnx, &plan, &at_hand, None, &calls);
@@ -66,8 +67,8 @@ pub(crate) fn run(args: &ConvertArgs, out: Output) -> Outcome {
         return Err(nothing_built(&report, &doing));
     }
     let refusal = refusal(args, &report, &doing);
-    let samples = Samples { calls: calls.len(), made_up: args.calibrate.is_none() };
-    let converted = write(args, &at_hand, &imported, report, &calls, samples)?;
+    let given = Samples { calls: calls.len(), made_up: args.calibrate.is_none() };
+    let converted = write(args, &at_hand, &imported, report, &calls, given)?;
     out.document(&converted, words)?;
     refusal.map_or(Ok(()), Err)
 }

@@ -12,7 +12,6 @@ use edgeward_model::{Bundle, Engine, Engines, Signature};
 use serde::Serialize;
 
 use crate::adapters::calibration::first_row;
-use crate::adapters::sample_calls;
 use crate::args::InspectArgs;
 use crate::engines::engines;
 use crate::output::{Explain, Failure, Outcome, Output, with_causes};
@@ -101,10 +100,12 @@ fn verdicts(onnx: &[u8], engines: &Engines) -> Vec<EngineVerdict> {
 
 /// The work of one row, from the first engine that runs the model.
 fn count(model: &ModelProto, signature: &Signature, engines: &Engines) -> Option<Flops> {
-    let calls = sample_calls(signature).ok()?;
+    let all = engines.all();
+    let at_hand: Vec<&dyn Engine> = all.iter().map(|engine| &**engine).collect();
+    let calls = edgeward_convert::samples::made_up(model, signature, &at_hand).ok()?;
     let call = calls.first()?;
     let call = first_row(call, signature).unwrap_or_else(|| call.clone());
-    engines.all().iter().find_map(|engine| flops(model, &**engine, &call).ok())
+    at_hand.iter().find_map(|engine| flops(model, *engine, &call).ok())
 }
 
 fn facts(onnx: &[u8], model: &ModelProto, signature: Signature) -> Inspected {
