@@ -12,6 +12,9 @@
 //! Streams of a reference that was fitted in order ([`Reference::fit_ordered`]) are whitened before they are
 //! placed: the detector sees what their past did not predict. [`backtest()`] replays a history.
 //!
+//! [`LossDetector`] watches losses between 0 and 1 as [`DecayDetector`] does right and wrong; [`Neighbours`] says how far a
+//! hidden layer's output lies from the reference's.
+//!
 //! [`FleetWatch`] pools the profiles of many devices and tells an odd one from another world.
 //!
 //! Deliberately missing: clocks, input and output, threads, and any dependency on another crate of the workspace.
@@ -34,9 +37,11 @@ mod effect;
 mod fit;
 mod fleet;
 mod limiter;
+mod losses;
 pub mod measure;
 mod metrics;
 mod monitor;
+mod neighbours;
 mod normal;
 pub mod outlier;
 mod performance;
@@ -67,12 +72,15 @@ pub use effect::StreamDrift;
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
 pub use fleet::{FLEET_LARGE, FleetChange, FleetConfig, FleetJudgement, FleetWatch};
 pub use fleet::{MAX_FLEET_DEVICES, e_benjamini_hochberg};
+pub use losses::LossDetector;
 pub use metrics::{
     CALIBRATION_BINS, MAX_LABELS, MAX_SCORED_CLASSES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, SCORE_BINS,
 };
 pub use metrics::{Estimate, Judged, OTHER_SEGMENT, Outcome, Performance, PerformanceReport, Scores};
 pub use metrics::{Segment, SegmentLoss, SegmentedPerformance, Segmenter, TooManyLabels};
 pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
+pub use neighbours::{EMBEDDING_ROWS_MIN, MAX_EMBEDDING_WIDTH, MAX_EMBEDDINGS, MAX_HELD_BACK};
+pub use neighbours::{NEIGHBOURS, Neighbours, NeighboursError};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamProfile};

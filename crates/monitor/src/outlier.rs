@@ -1,7 +1,7 @@
 //! The first impossible value, on the same sample.
 //!
 //! A finite value is impossible if it lies beyond the reference's support by more than `margin` ranges *and* is
-//! rarer than the budget allows in the heaviest tail that the reference makes plausible ([`crate::tail`]). A
+//! rarer than the budget allows in the heaviest tail that the reference makes plausible (`tail.rs`). A
 //! non-finite or missing value is impossible if the reference never had one. A feature that was constant has no
 //! scale; for it only non-finite values count, and the detector watches for the rest.
 //!
