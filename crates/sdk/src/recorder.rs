@@ -131,7 +131,7 @@ impl Recorder {
             return;
         }
         let blamed = state.lately().blame(state.monitor.reference(), &self.config.importance);
-        let named: Vec<String> = blamed.unwrap_or_default().into_iter().take(BLAMED_MAX).map(named).collect();
+        let named: Vec<String> = blamed.unwrap_or_default().iter().take(BLAMED_MAX).map(named).collect();
         if !named.is_empty() {
             alarm.message = format!("{}; moved most: {}", alarm.message, named.join(", "));
         }
@@ -222,7 +222,7 @@ impl State {
     }
 }
 
-fn named(feature: edgeward_monitor::Blamed) -> String {
+fn named(feature: &edgeward_monitor::Blamed) -> String {
     format!("'{}' ({})", feature.stream, feature.reasons.join("; "))
 }
 
