@@ -1,3 +1,5 @@
+//! Tables read from text: what is a number, what is missing, and what is refused.
+
 use super::*;
 
 fn parse(csv: &str) -> Result<Table, String> {
