@@ -12,6 +12,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+/// Longest error printed, in bytes.
+const ERROR_BYTES_MAX: usize = 8 << 10;
+
 /// What a command comes to.
 pub(crate) type Outcome = Result<(), Failure>;
 
@@ -37,7 +40,7 @@ enum Exit {
 impl Failure {
     /// A gate, check or operation failed.
     pub(crate) fn new(kind: &str, error: impl Into<String>) -> Self {
-        Self { kind: kind.to_owned(), error: error.into(), hints: Vec::new(), exit: Exit::Failed }
+        Self { kind: kind.to_owned(), error: clipped(error.into()), hints: Vec::new(), exit: Exit::Failed }
     }
 
     /// The command was asked for in a wrong way.
@@ -65,6 +68,16 @@ impl Failure {
         let hints = self.hints.iter().map(|hint| format!("\nhint: {hint}"));
         std::iter::once(format!("error: {}", self.error)).chain(hints).collect()
     }
+}
+
+/// Text that is short enough to read: names in a hostile file may be megabytes long, and errors repeat them.
+fn clipped(mut text: String) -> String {
+    let length = text.len();
+    if let Some((cut, _)) = text.char_indices().find(|(at, _)| *at >= ERROR_BYTES_MAX) {
+        text.truncate(cut);
+        text.push_str(&format!(" ... ({} bytes more)", length - cut));
+    }
+    text
 }
 
 /// Turns a library's error into a [`Failure`] that says what was being done.
@@ -206,6 +219,14 @@ mod tests {
         assert_eq!(failure.lines(), "error: starting the server: opening the store: disk full");
         let hinted = failure.hint("free some space");
         assert!(hinted.lines().ends_with("\nhint: free some space"));
+    }
+
+    #[test]
+    fn an_error_without_end_is_cut() {
+        let whole = "ä".repeat(ERROR_BYTES_MAX / 2);
+        assert_eq!(Failure::new("model", whole.clone()).error, whole);
+        let cut = Failure::new("model", format!("{whole}ä")).error;
+        assert_eq!(cut, format!("{whole} ... (2 bytes more)"));
     }
 
     #[test]

@@ -97,6 +97,10 @@ fn lower_node(rewrite: &mut Rewrite<'_>, node: &NodeProto) -> Done {
     if node.domain != DOMAIN {
         return plain(rewrite, node);
     }
+    let given = |names: &[String]| names.first().is_some_and(|name| !name.is_empty());
+    if !given(&node.input) || !given(&node.output) {
+        return Err("has no input or no output; it needs both".to_owned());
+    }
     match node.op_type.as_str() {
         "Scaler" => numeric::scaler(rewrite, node),
         "Normalizer" => numeric::normalizer(rewrite, node),
@@ -141,14 +145,16 @@ fn plain(rewrite: &mut Rewrite<'_>, node: &NodeProto) -> Done {
         rewrite.keep(node.clone());
         return Ok(());
     }
-    let mover = MOVERS.contains(&node.op_type.as_str()) && texts == [node.input[0].as_str()];
+    let first = node.input.first().map_or("", String::as_str);
+    let mover = MOVERS.contains(&node.op_type.as_str()) && texts == [first];
     let moved: Vec<Text> = node.input.iter().filter_map(|name| rewrite.text(name).cloned()).collect();
     let joined = node.op_type == "Concat"
         && moved.len() == node.input.len()
         && moved.iter().all(|text| text.table == moved[0].table);
     let same = node.op_type == "Cast"
         && node.int("to", 0) == i64::from(edgeward_model::onnx::proto::element_type::STRING);
-    if !(mover || joined || same) {
+    // A subgraph that reads a text does not move it.
+    if moved.is_empty() || !(mover || joined || same) {
         return Err(format!(
             "reads the text '{}', which only moving and looking up is supported for",
             texts[0]

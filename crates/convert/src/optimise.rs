@@ -98,7 +98,7 @@ fn remove_pass_through(graph: &mut GraphProto) {
 
 fn passes_through(graph: &GraphProto, node: &NodeProto) -> bool {
     let single = node.output.iter().skip(1).all(|output| output.is_empty() || !is_used(graph, output));
-    let plain = node.domain.is_empty() && single && !node.output.is_empty();
+    let plain = node.domain.is_empty() && single && !node.output.is_empty() && !node.input.is_empty();
     match node.op_type.as_str() {
         "Identity" => plain,
         // A third input, if there is one, may switch training mode on.

@@ -28,6 +28,7 @@ use edgeward_core::variant::Format;
 
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxRuntimeEngine;
+pub use outline::is_contained;
 pub use rten::RtenEngine;
 pub use set::{Engines, OnnxRuntimeConfig};
 

@@ -99,7 +99,7 @@ fn folded(graph: &GraphProto, index: usize) -> Option<(usize, NodeProto, [Tensor
         return None;
     }
     let view = View::new(graph);
-    let convolution = view.maker(&norm.input[0])?;
+    let convolution = view.maker(norm.input.first()?)?;
     let conv = &graph.node[convolution];
     if conv.op_type != "Conv" || view.only_reader(&norm.input[0]) != Some(index) {
         return None;

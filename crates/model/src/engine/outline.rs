@@ -1,5 +1,6 @@
 //! What is kept of an ONNX file beside an engine's own form of it, and what every engine refuses before it looks.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -149,13 +150,26 @@ pub(super) fn admit(engine: &'static str, spec: &TensorSpec, tensor: &Tensor) ->
     Err(EngineError::new(engine, EngineErrorKind::InvalidInput, why))
 }
 
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread is about to become an error; then nobody needs its message on the terminal.
+#[must_use]
+pub fn is_contained() -> bool {
+    CONTAINED.get()
+}
+
 /// Runs `work`; a panic inside becomes an error.
 pub(super) fn contain<T>(
     engine: &'static str,
     what: &str,
     work: impl FnOnce() -> T,
 ) -> Result<T, EngineError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+    let before = CONTAINED.replace(true);
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    CONTAINED.set(before);
+    done.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         let why = format!("the engine panicked while {what}: {text}");
