@@ -74,6 +74,8 @@ impl Control {
         tracing::info!(%model, ?bundle, "serving");
         self.retired.extend(before.and_then(|before| Counting::of(model, &before)));
         self.forget_old_monitors(model);
+        // What staging tried and the model before held; requests still under way hold theirs a little longer.
+        edgeward_sdk::give_back_memory();
     }
 
     pub(super) fn deactivate(&mut self, model: &ModelName) {

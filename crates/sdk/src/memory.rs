@@ -1,0 +1,42 @@
+//! Giving a dropped model's memory back to the system.
+//!
+//! The C library keeps what was freed for the next allocation. After a swap that is a whole model, on a device that may
+//! have little: with glibc, 186 MB stayed of which 33 were in use (ONNX Runtime), 119 of which 7 (the embedded engine).
+//! No kept library offers this call in safe form, so it stands here, alone.
+
+/// Asks the allocator to give unused memory back; with another C library than glibc there is nothing to ask for.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "the C library's call has no safe form")]
+    // SAFETY: malloc_trim takes the allocator's own locks, may be called from any thread at any time, and moves or frees
+    // nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    fn resident_bytes() -> usize {
+        let text = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
+        text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
+    }
+
+    #[test]
+    fn what_was_freed_goes_back_to_the_system() {
+        // Small pieces, which the allocator keeps; every hundredth stays, so that the heap's end stays in use.
+        let mut pieces: Vec<Option<Vec<u8>>> = (0..64_000).map(|_| Some(vec![1; 1024])).collect();
+        for (at, piece) in pieces.iter_mut().enumerate() {
+            if at % 100 != 99 {
+                *piece = None;
+            }
+        }
+        let kept = resident_bytes();
+        give_back();
+        let left = resident_bytes();
+        assert!(left + (20 << 20) < kept, "{kept} bytes became {left}");
+        assert_eq!(pieces.iter().flatten().count(), 640);
+    }
+}
