@@ -59,7 +59,15 @@ fn no_guide_is_left_out() {
     let pages = pages("guides");
     assert_eq!(
         pages,
-        ["convert.md", "first-model.md", "frameworks.md", "levels.md", "monitoring.md", "operate.md"]
+        [
+            "convert.md",
+            "first-model.md",
+            "frameworks.md",
+            "levels.md",
+            "monitoring.md",
+            "operate.md",
+            "vendor-toolchains.md"
+        ]
     );
 }
 

@@ -10,9 +10,10 @@ use edgeward_model::{Bundle, BundleError, BundleWriter, Engine, Golden, Signatur
 use edgeward_monitor::{Calibration, FitError, MAX_REFERENCE_ROWS, Reference, Sample};
 use serde_json::Value;
 
+use crate::convert::Form;
 use crate::examine::{self, ExamineError};
 use crate::measure::Prediction;
-use crate::project::{ProjectFile, TaskKind, VariantTable};
+use crate::project::{ProjectFile, TaskKind};
 use crate::run::Tools;
 
 /// Held-out rows of a golden test.
@@ -47,7 +48,7 @@ pub struct Parts<'a> {
     /// What its tensors mean.
     pub signature: &'a Signature,
     /// Its forms, the preferred one first.
-    pub forms: &'a [(VariantTable, Vec<u8>)],
+    pub forms: &'a [Form],
     /// The held-out rows.
     pub holdout: &'a Dataset,
     /// What the preferred form said about them.
@@ -68,12 +69,9 @@ pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<B
     let mut writer = BundleWriter::new(parts.project.model.clone());
     writer.model(parts.trained.to_vec())?.signature(parts.signature)?;
     let rows = golden_rows(parts.holdout);
-    for (variant, onnx) in parts.forms {
-        let missing = || ExamineError::Purpose(format!("the form {} has no engine here", variant.name()));
-        let engine = tools.engine(&variant.engine).ok_or_else(missing)?;
-        writer.variant(&variant.engine, &variant.dtype, onnx.clone())?;
-        let golden = golden(onnx, &variant.dtype, parts.signature, &rows, engine)?;
-        writer.variant_golden(&format!("{}-{}", variant.engine, variant.dtype), &golden)?;
+    for form in parts.forms {
+        writer.form(form.variant.clone(), form.bytes.clone())?;
+        writer.variant_golden(&form.variant.label(), &golden(parts, form, &rows, tools.engines)?)?;
     }
     let reference = reference(parts)?;
     let mut config = parts.project.monitor_config(parts.baseline_accuracy);
@@ -98,18 +96,31 @@ fn golden_rows(holdout: &Dataset) -> Dataset {
     holdout.select(&rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>())
 }
 
-/// Row by row, so that a device needs no batch to run it.
+/// Row by row, so that a device needs no batch to run it. A form that no engine here runs is held to the answers of the
+/// preferred one, within the bounds of parity.
 fn golden(
-    onnx: &[u8],
-    dtype: &str,
-    signature: &Signature,
+    parts: &Parts<'_>,
+    form: &Form,
     rows: &Dataset,
-    engine: &dyn Engine,
+    engines: &[&dyn Engine],
 ) -> Result<Golden, AssembleError> {
-    let session = examine::load(onnx, signature, dtype, engine)?;
-    let calls = examine::calls(signature, rows, 1)?;
-    let tolerance = if dtype.starts_with("int8") { Tolerance::int8() } else { Tolerance::default() };
-    Ok(Golden::record(session.runnable(), &calls, tolerance)?)
+    let record = |form: &Form, engine: &dyn Engine, tolerance: Tolerance| {
+        let session = examine::load(&form.bytes, parts.signature, &form.variant.dtype, engine)?;
+        let calls = examine::calls(parts.signature, rows, 1)?;
+        Ok::<_, AssembleError>(Golden::record(session.runnable(), &calls, tolerance)?)
+    };
+    if let Ok(engine) = examine::engine_for(&form.variant, engines) {
+        let is_int8 = form.variant.dtype.starts_with("int8");
+        return record(form, engine, if is_int8 { Tolerance::int8() } else { Tolerance::default() });
+    }
+    let running = |form: &'_ Form| examine::engine_for(&form.variant, engines).ok();
+    let Some((preferred, engine)) = parts.forms.iter().find_map(|form| Some((form, running(form)?))) else {
+        let why = format!("no engine here runs {} or any other form", form.variant.label());
+        return Err(ExamineError::Purpose(why).into());
+    };
+    let parity = &parts.project.convert.parity;
+    let abs = parity.abs_difference_max.unwrap_or(Tolerance::default().abs);
+    record(preferred, engine, Tolerance { abs, rel: parity.rel_difference_max.unwrap_or(0.0) })
 }
 
 /// Held-out rows only: on rows a model learned from it is surer than it will ever be again.

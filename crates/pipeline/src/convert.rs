@@ -1,7 +1,8 @@
 //! The convert stage's tool: from a trained model to the forms that devices run.
 
 use edgeward_api::operator::GateVerdict;
-use edgeward_model::{Signature, Tensor};
+use edgeward_core::Variant;
+use edgeward_model::{Runnable, Signature, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,8 +20,20 @@ pub struct ConversionPlan {
 
 impl From<&ConvertTable> for ConversionPlan {
     fn from(table: &ConvertTable) -> Self {
-        Self { variants: table.variant.clone(), parity: table.parity.clone() }
+        let own = table.variant.iter().filter(|variant| variant.tool.is_none());
+        Self { variants: own.cloned().collect(), parity: table.parity.clone() }
     }
+}
+
+/// How a form is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct ComparisonPlan<'a> {
+    /// The numeric type of the form's weights.
+    pub dtype: &'a str,
+    /// How near it must stay.
+    pub parity: &'a ParityTable,
+    /// What the tensors mean.
+    pub signature: &'a Signature,
 }
 
 /// One form of the model.
@@ -32,6 +45,15 @@ pub struct ConvertedVariant {
     pub dtype: String,
     /// The form's ONNX file.
     pub onnx: Vec<u8>,
+}
+
+/// A form of the model with what a manifest says of it, but for its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What it is and needs.
+    pub variant: Variant,
+    /// Its file.
+    pub bytes: Vec<u8>,
 }
 
 /// What a converter made.
@@ -62,4 +84,17 @@ pub trait Converter {
         signature: &Signature,
         samples: &[Vec<Tensor>],
     ) -> Result<Conversion, ToolError>;
+
+    /// Compares a form that another tool made with the `original`, both loaded: in words, how near it is, or (as the
+    /// inner error) which bound it breaks. A form with full weights must give the same answers.
+    ///
+    /// # Errors
+    /// One of the two does not run.
+    fn compare(
+        &self,
+        original: &dyn Runnable,
+        form: &dyn Runnable,
+        plan: &ComparisonPlan<'_>,
+        samples: &[Vec<Tensor>],
+    ) -> Result<Result<String, String>, ToolError>;
 }

@@ -1,12 +1,13 @@
 //! The evaluate stage: the trained model and each of its forms, on the held-out rows.
 
-use edgeward_core::Dataset;
+use edgeward_core::{Dataset, Variant};
 use edgeward_model::{Engine, EngineErrorKind, Signature};
 use serde::{Deserialize, Serialize};
 
+use crate::convert::Form;
 use crate::examine::{self, ExamineError};
 use crate::measure::{Prediction, Quality};
-use crate::project::{TaskKind, VariantTable};
+use crate::project::TaskKind;
 
 /// What was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub struct Evaluation {
 #[serde(deny_unknown_fields)]
 pub struct FormQuality {
     /// Which form.
-    pub variant: VariantTable,
+    pub variant: Variant,
     /// How good it is.
     pub quality: Quality,
 }
@@ -37,17 +38,9 @@ pub struct Subject<'a> {
     /// What its tensors mean.
     pub signature: &'a Signature,
     /// Its forms.
-    pub forms: &'a [(VariantTable, Vec<u8>)],
+    pub forms: &'a [Form],
     /// What it predicts.
     pub task: TaskKind,
-}
-
-impl VariantTable {
-    /// `rten-f32` and the like.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}-{}", self.engine, self.dtype)
-    }
 }
 
 /// Measures the model and its forms on `rows`.
@@ -62,7 +55,6 @@ pub fn evaluate(
     let predict = |onnx: &[u8], dtype: &str, engine: &dyn Engine| {
         examine::predict(&examine::load(onnx, subject.signature, dtype, engine)?, rows)
     };
-    let names = || engines.iter().map(|engine| engine.name()).collect::<Vec<_>>().join(", ");
     let quality = |predictions: &[Prediction]| Quality::of(subject.task, &rows.labels, predictions);
     let mut trained = None;
     for engine in engines {
@@ -76,14 +68,16 @@ pub fn evaluate(
         }
     }
     let mut evaluation = Evaluation { trained, forms: Vec::new(), predictions: Vec::new() };
-    for (variant, onnx) in subject.forms {
-        let engine = engines.iter().find(|engine| engine.name() == variant.engine).ok_or_else(|| {
-            let (form, wanted, found) = (variant.name(), &variant.engine, names());
-            ExamineError::Purpose(format!(
-                "the form {form} needs the engine {wanted}; this program has {found}"
-            ))
-        })?;
-        let predictions = predict(onnx, &variant.dtype, *engine)?;
+    for Form { variant, bytes } in subject.forms {
+        let engine = match examine::engine_for(variant, engines) {
+            Ok(engine) => engine,
+            Err(_) if variant.tool.is_some() => continue,
+            Err(why) => {
+                let form = variant.label();
+                return Err(ExamineError::Purpose(format!("the form {form} does not run here: {why}")));
+            }
+        };
+        let predictions = predict(bytes, &variant.dtype, engine)?;
         evaluation.forms.push(FormQuality { variant: variant.clone(), quality: quality(&predictions) });
         if evaluation.predictions.is_empty() {
             evaluation.predictions = predictions;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use edgeward_core::manifest::{BundlePath, ManifestError, Variant};
 use edgeward_core::{Dataset, Digest};
 use edgeward_model::bundle::path;
+use edgeward_model::engine::capabilities;
 use edgeward_model::onnx::{self, OnnxError};
 use edgeward_model::session::derive_signature;
 use edgeward_model::tensor::ShapeError;
@@ -109,8 +110,26 @@ pub fn load(
     engine: &dyn Engine,
 ) -> Result<Session, ExamineError> {
     let runnable = engine.load(model, &LoadOptions::default())?;
-    let variant = Variant::new(engine.name(), dtype, BundlePath::new(path::MODEL)?);
+    let variant = Variant::new(engine.name(), dtype, model_path()?);
     Ok(Session::new(Arc::clone(&runnable), signature.clone(), Digest::of(model), variant)?)
+}
+
+/// Where a form's file stands before it has a place in a bundle.
+pub(crate) fn model_path() -> Result<BundlePath, ExamineError> {
+    Ok(BundlePath::new(path::MODEL)?)
+}
+
+/// The first of `engines` that runs a form, as far as the form says.
+///
+/// # Errors
+/// Why none does, in words.
+pub fn engine_for<'a>(variant: &Variant, engines: &[&'a dyn Engine]) -> Result<&'a dyn Engine, String> {
+    let usable = |engine: &&&'a dyn Engine| variant.usable_on(&capabilities(&[**engine])).is_ok();
+    engines.iter().find(usable).copied().ok_or_else(|| {
+        variant
+            .usable_on(&capabilities(engines))
+            .map_or_else(|why| why.to_string(), |()| "no engine fits".to_owned())
+    })
 }
 
 /// `rows` as calls of a model with `signature`, at most `batch` rows each.

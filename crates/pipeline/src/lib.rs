@@ -31,11 +31,12 @@ pub mod snapshot;
 pub mod source;
 pub mod split;
 pub mod table;
+pub mod tool;
 pub mod train;
 pub mod validate;
 pub mod workdir;
 
-pub use convert::{Conversion, ConversionPlan, ConvertedVariant, Converter};
+pub use convert::{Conversion, ConversionPlan, ConvertedVariant, Converter, Form};
 pub use progress::{Progress, Report, RunSummary, StageSummary};
 pub use project::{PROJECT_FILE, ProjectError, ProjectFile};
 pub use run::{Announcement, RunContext, RunError, Tools, run};

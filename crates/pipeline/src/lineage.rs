@@ -35,7 +35,7 @@ pub struct Lineage<'a> {
     /// The model files by path.
     pub models: &'a [(String, Digest)],
     /// The tools' versions by name.
-    pub tools: &'a BTreeMap<&'static str, String>,
+    pub tools: &'a BTreeMap<&'a str, String>,
 }
 
 fn digest_of(digest: &Digest) -> Value {

@@ -1,10 +1,11 @@
 //! One run: from rows to a registered bundle, stage by stage.
 //!
-//! snapshot -> split -> validate -> train -> convert -> evaluate -> incumbent -> gates -> bundle -> register
+//! snapshot -> split -> validate -> train -> convert (-> tool) -> evaluate -> incumbent -> gates -> bundle -> register
 //!
 //! Each stage up to `bundle` is looked up in the cache first, so that a run with nothing new does no work and a run that
 //! was killed goes on where it stopped. Gates are judged anew each time; they only compare numbers.
 
+mod external;
 mod stages;
 
 use std::cell::RefCell;
@@ -34,6 +35,7 @@ use crate::register::{RegisterError, Registry};
 use crate::runner::local::JobError;
 use crate::snapshot::SnapshotError;
 use crate::source::SourceError;
+use crate::tool::ToolRunError;
 use crate::train::{ToolError, TrainError, Trainer};
 use crate::workdir::{WorkDir, WorkError, write_atomically};
 
@@ -119,6 +121,9 @@ pub enum RunError {
     /// The convert stage.
     #[error("the convert stage failed")]
     Convert(#[source] ToolError),
+    /// An external converter.
+    #[error(transparent)]
+    Tool(Box<ToolRunError>),
     /// The model cannot be judged.
     #[error("judging the model failed")]
     Examine(#[source] Box<ExamineError>),
@@ -140,7 +145,7 @@ macro_rules! boxed {
     )*};
 }
 
-boxed!(ExamineError => Examine, AssembleError => Assemble, RegisterError => Register);
+boxed!(ExamineError => Examine, AssembleError => Assemble, RegisterError => Register, ToolRunError => Tool);
 
 impl From<SnapshotError> for RunError {
     fn from(error: SnapshotError) -> Self {
@@ -160,6 +165,7 @@ impl RunError {
             Self::Register(error) => error.is_transient(),
             Self::Captured(CapturedError::Fetch(error)) => error.is_transient(),
             Self::Train(TrainError::Command(error)) => matches!(error, JobError::Cancelled { .. }),
+            Self::Tool(error) => error.is_cancelled(),
             _ => false,
         }
     }

@@ -9,6 +9,7 @@
 //! | `runs/<run>.json` | what a run was pinned to when it began |
 //! | `captured/<digest>.json` | samples from devices, as a run found them |
 //! | `logs/<run>-train.log` | what a training command wrote |
+//! | `logs/<run>-<label>.log` | what an external converter wrote |
 //! | `bundles/<digest>/` | bundles made here |
 //! | `incumbents/<digest>/` | bundles fetched to compare with |
 //! | `partial/` | whatever is being written; emptied at the start of a run |
@@ -112,6 +113,12 @@ impl WorkDir {
     #[must_use]
     pub fn train_log(&self, run: &RunId) -> PathBuf {
         self.root.join("logs").join(format!("{run}-train.log"))
+    }
+
+    /// The log of what the external converter of the form `label` wrote in `run`.
+    #[must_use]
+    pub fn tool_log(&self, run: &RunId, label: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{run}-{label}.log"))
     }
 
     /// What `run` was pinned to.

@@ -2,11 +2,12 @@
 
 use edgeward_api::operator::GateVerdict;
 use edgeward_convert::Bounds;
+use edgeward_convert::Parity;
 use edgeward_convert::{
     BuiltVariant, ConvertPlan, ConvertReport, Dtype, Int8Options, RefusedVariant, VariantSpec,
 };
-use edgeward_model::{Engine, Signature, Tensor};
-use edgeward_pipeline::convert::{Conversion, ConversionPlan, ConvertedVariant, Converter};
+use edgeward_model::{Engine, Runnable, Signature, Tensor};
+use edgeward_pipeline::convert::{ComparisonPlan, Conversion, ConversionPlan, ConvertedVariant, Converter};
 use edgeward_pipeline::project::ParityTable;
 use edgeward_pipeline::train::ToolError;
 
@@ -41,15 +42,34 @@ impl Converter for EmbeddedConverter<'_> {
         let variants = report.built.into_iter().map(variant).collect();
         Ok(Conversion { variants, verdicts, report: value })
     }
+
+    fn compare(
+        &self,
+        original: &dyn Runnable,
+        form: &dyn Runnable,
+        plan: &ComparisonPlan<'_>,
+        samples: &[Vec<Tensor>],
+    ) -> Result<Result<String, String>, ToolError> {
+        let bounds = if plan.dtype == Dtype::F32.as_str() { Bounds::exact() } else { bounds_of(plan.parity) };
+        let parity = edgeward_convert::parity::measure(original, form, plan.signature, samples)?;
+        Ok(match bounds.judge(&parity) {
+            edgeward_convert::Verdict::Within => Ok(nearness(&parity)),
+            edgeward_convert::Verdict::Outside { reason } => Err(reason),
+        })
+    }
 }
 
 fn plan_of(plan: &ConversionPlan) -> Result<ConvertPlan, UnknownDtype> {
     let spec =
         |engine: &str, dtype: &str| Ok(VariantSpec { engine: engine.to_owned(), dtype: dtype_of(dtype)? });
     let variants = plan.variants.iter().map(|variant| spec(&variant.engine, &variant.dtype));
-    let ParityTable { abs_difference_max, rel_difference_max, top1_agreement_min, .. } = plan.parity;
-    let bounds = Bounds { abs_difference_max, rel_difference_max, top1_agreement_min };
+    let bounds = bounds_of(&plan.parity);
     Ok(ConvertPlan { variants: variants.collect::<Result<_, _>>()?, bounds, int8: Int8Options::default() })
+}
+
+const fn bounds_of(table: &ParityTable) -> Bounds {
+    let ParityTable { abs_difference_max, rel_difference_max, top1_agreement_min, .. } = *table;
+    Bounds { abs_difference_max, rel_difference_max, top1_agreement_min }
 }
 
 fn dtype_of(text: &str) -> Result<Dtype, UnknownDtype> {
@@ -66,15 +86,15 @@ fn verdict(spec: &VariantSpec, report: &ConvertReport) -> Option<GateVerdict> {
     let is_built = |built: &&BuiltVariant| built.engine == spec.engine && built.dtype == spec.dtype;
     let is_refused = |refused: &&RefusedVariant| refused.engine == spec.engine && refused.dtype == spec.dtype;
     if let Some(built) = report.built.iter().find(is_built) {
-        return Some(GateVerdict { gate, passed: true, reason: within(built) });
+        return Some(GateVerdict { gate, passed: true, reason: nearness(&built.parity) });
     }
     let refused = report.refused.iter().find(is_refused)?;
     Some(GateVerdict { gate, passed: false, reason: refused.reason.clone() })
 }
 
-fn within(built: &BuiltVariant) -> String {
-    let (rows, apart) = (built.parity.rows, built.parity.rel_difference_max);
-    match built.parity.top1_agreement {
+fn nearness(parity: &Parity) -> String {
+    let (rows, apart) = (parity.rows, parity.rel_difference_max);
+    match parity.top1_agreement {
         Some(agreement) => {
             format!(
                 "{:.1}% of {rows} rows keep their class; outputs differ by at most {apart:.1e}",

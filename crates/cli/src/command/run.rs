@@ -40,7 +40,9 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
     cancel_on_signal(&cancel).explain("system", "watching for signals")?;
     let engines = engines(&args.engines);
     warn_of_refusals(&engines, &args.engines);
-    let names: Vec<&str> = project.convert.variant.iter().map(|variant| variant.engine.as_str()).collect();
+    let wanted: Vec<String> =
+        project.convert.variant.iter().map(edgeward_pipeline::project::VariantTable::target_engine).collect();
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let at_hand = engines_for(&engines, &names);
     let at_hand: Vec<&dyn Engine> = at_hand.iter().map(|engine| &**engine).collect();
     let converter = EmbeddedConverter { engines: &at_hand };

@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use edgeward_core::manifest::BundlePath;
 use edgeward_monitor::MAX_LABEL_WINDOW;
 
 use super::{ProjectError, ProjectFile, TaskKind, TriggerOn, TriggerTable};
+use crate::tool::ToolSpec;
 
 /// Most variants of one model.
 pub(crate) const VARIANTS_MAX: usize = 16;
@@ -120,7 +122,36 @@ impl Checker<'_> {
     fn convert(&self, project: &ProjectFile) -> Checked {
         let (table, variants) = ("[[convert.variant]]", &project.convert.variant);
         self.within(table, "engine", variants.len(), 1..=VARIANTS_MAX)?;
+        if variants[0].tool.is_some() {
+            let why = "the first form is made by an external tool; begin with one that is not, such as \
+                       engine = \"rten\", which every device can fall back to";
+            return self.refuse(table, "tool", why);
+        }
+        let mut labels = std::collections::BTreeSet::new();
         for (at, variant) in variants.iter().enumerate() {
+            match ToolSpec::of(variant) {
+                Err((key, reason)) => return self.refuse(table, key, reason),
+                Ok(Some(spec)) => {
+                    let from = spec.from.as_ref().filter(|from| !labels.contains(*from));
+                    if let Some(from) = from {
+                        let why = format!("no form before it is called '{from}'");
+                        return self.refuse(table, "from", why);
+                    }
+                    let label = spec.variant.label();
+                    if BundlePath::new(label.as_str()).is_err() || label.contains('/') {
+                        return self.refuse(table, "name", format!("'{label}' is not a plain name"));
+                    }
+                    if !labels.insert(label.clone()) {
+                        return self.refuse(
+                            table,
+                            "name",
+                            format!("{label} is there twice; give one a name"),
+                        );
+                    }
+                    continue;
+                }
+                Ok(None) => drop(labels.insert(variant.label())),
+            }
             let plain = |text: &str| {
                 !text.is_empty()
                     && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))

@@ -159,11 +159,84 @@ pub struct VariantTable {
     pub engine: String,
     /// The numeric type of its weights.
     pub dtype: String,
+    /// The external converter that makes it; the embedded one if absent. What follows belongs to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// What the form is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The command line, for `sh -c`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// A command line that prints the converter's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    /// The file that the command writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Patterns of the project's files that the command reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    /// The form it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The format of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// The execution provider a device needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The systems on a chip it runs on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub soc: Vec<String>,
+    /// The vendor's SDK and its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<String>,
+    /// The processor architectures it runs on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arch: Vec<String>,
+    /// The oldest version of the engine that runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_version_min: Option<String>,
+    /// How long the command may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
 }
 
 impl Default for VariantTable {
     fn default() -> Self {
-        Self { engine: "rten".to_owned(), dtype: "f32".to_owned() }
+        Self {
+            engine: "rten".to_owned(),
+            dtype: "f32".to_owned(),
+            tool: None,
+            name: None,
+            command: None,
+            probe: None,
+            output: None,
+            inputs: Vec::new(),
+            from: None,
+            format: None,
+            provider: None,
+            soc: Vec::new(),
+            sdk: None,
+            arch: Vec::new(),
+            engine_version_min: None,
+            timeout: None,
+        }
+    }
+}
+
+impl VariantTable {
+    /// A form that the embedded converter makes.
+    #[must_use]
+    pub fn plain(engine: impl Into<String>, dtype: impl Into<String>) -> Self {
+        Self { engine: engine.into(), dtype: dtype.into(), ..Self::default() }
+    }
+
+    /// What a form of the embedded converter is called: `rten-f32` and the like.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}-{}", self.engine, self.dtype)
     }
 }
 

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use edgeward_api::operator::GateVerdict;
-use edgeward_core::{Dataset, Digest};
+use edgeward_core::{Dataset, Digest, Variant};
 use edgeward_model::{Bundle, Signature};
 use serde_json::json;
 
+use super::external::label_of;
 use super::{Made, Pipeline, RunError, inputs};
 use crate::assemble::{Parts, assemble};
 use crate::cache::{CacheError, Entry, StageCode, write_json, write_output};
 use crate::captured::Captured;
-use crate::convert::ConversionPlan;
+use crate::convert::{ConversionPlan, Form};
 use crate::evaluate::{self, Evaluation, evaluate};
 use crate::gates::{self, Candidate, Incumbent};
 use crate::incumbent::{self, IncumbentError};
@@ -32,14 +33,14 @@ const SPLIT: StageCode = StageCode { name: "split", version: 1 };
 const VALIDATE: StageCode = StageCode { name: "validate", version: 1 };
 const TRAIN: StageCode = StageCode { name: "train", version: 1 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 1 };
-const EVALUATE: StageCode = StageCode { name: "evaluate", version: 1 };
+const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
 const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 1 };
 const BUNDLE: StageCode = StageCode { name: "bundle", version: 1 };
 
 const SPLIT_FILE: &str = "split.json";
-const VERDICTS_FILE: &str = "verdicts.json";
-const SIGNATURE_FILE: &str = "signature.json";
-const FORMS_FILE: &str = "forms.json";
+pub(super) const VERDICTS_FILE: &str = "verdicts.json";
+pub(super) const SIGNATURE_FILE: &str = "signature.json";
+pub(super) const FORMS_FILE: &str = "forms.json";
 const REPORT_FILE: &str = "report.json";
 const EVALUATION_FILE: &str = "evaluation.json";
 const QUALITY_FILE: &str = "quality.json";
@@ -51,11 +52,11 @@ const SAMPLE_ROWS_MAX: usize = 512;
 const SAMPLE_BATCH_ROWS: usize = 64;
 
 /// The data of a run: finished stages and their digests.
-struct Data {
+pub(super) struct Data {
     snapshot: Entry,
     manifest: Snapshot,
     split: Entry,
-    sides: Split,
+    pub(super) sides: Split,
 }
 
 impl Pipeline<'_> {
@@ -70,20 +71,24 @@ impl Pipeline<'_> {
         let deps = self.deps()?;
         let trained = self.train(&data, &deps)?;
         let converted = self.convert(&data, &trained)?;
-        let evaluated = self.evaluate(&data, &trained, &converted)?;
+        let (mut forms, on_external) = self.all_forms(&data, &trained, &converted)?;
+        let evaluated = self.evaluate(&data, &trained, &converted, &forms)?;
         let mut evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
         let mut metrics = train::numbers(&trained.json(METRICS_FILE)?);
         metrics.extend(evaluation.forms.first().map(|form| form.quality.metrics()).unwrap_or_default());
         let mut judged: Vec<GateVerdict> = converted.json(VERDICTS_FILE)?;
+        judged.extend(on_external);
         judged.extend(self.metric_drops(&evaluation));
         let left_out = left_out(&self.project.convert.variant, &judged);
-        evaluation.forms.retain(|form| !left_out.contains(&gates::metric_gate(&form.variant.name())));
+        let stays = |variant: &Variant| !left_out.contains(&gates::metric_gate(&variant.label()));
+        evaluation.forms.retain(|form| stays(&form.variant));
+        forms.retain(|form| stays(&form.variant));
         judged.extend(self.gates(&data, &evaluation)?);
         self.judged(&judged);
         verdicts.extend(judged);
         let bundle = match gates::refusal(&verdicts, &left_out) {
             Some(_) => None,
-            None => Some(self.bundle(&data, &deps, &trained, &converted, (&evaluated, &left_out))?),
+            None => Some(self.bundle(&data, &deps, (&trained, &converted), (&evaluated, &forms))?),
         };
         Ok(Made { verdicts, left_out, metrics, bundle })
     }
@@ -134,11 +139,11 @@ impl Pipeline<'_> {
         Ok(self.dataset.get_or_init(|| rows))
     }
 
-    fn side(&self, data: &Data, rows: &[usize]) -> Result<Dataset, RunError> {
+    pub(super) fn side(&self, data: &Data, rows: &[usize]) -> Result<Dataset, RunError> {
         Ok(self.rows(&data.snapshot)?.select(rows))
     }
 
-    fn data_inputs(&self, data: &Data) -> Result<crate::cache::Inputs<'static>, RunError> {
+    pub(super) fn data_inputs(&self, data: &Data) -> Result<crate::cache::Inputs<'static>, RunError> {
         Ok(inputs([
             ("snapshot", data.snapshot.digest_all(SNAPSHOT.name)?),
             ("split", data.split.digest(SPLIT_FILE)?),
@@ -229,7 +234,7 @@ impl Pipeline<'_> {
             let made = converter.convert(&model, &plan, &signature, &samples).map_err(RunError::Convert)?;
             let mut forms = Vec::new();
             for form in made.variants {
-                let variant = VariantTable { engine: form.engine, dtype: form.dtype };
+                let variant = VariantTable::plain(form.engine, form.dtype);
                 write_output(&out.join(form_file(&variant)), &form.onnx)?;
                 forms.push(variant);
             }
@@ -241,28 +246,21 @@ impl Pipeline<'_> {
         })
     }
 
-    fn forms(&self, converted: &Entry) -> Result<Vec<(VariantTable, Vec<u8>)>, RunError> {
-        let forms: Vec<VariantTable> = converted.json(FORMS_FILE)?;
-        let read = |variant: VariantTable| {
-            let onnx = converted.read(&form_file(&variant))?;
-            Ok((variant, onnx))
-        };
-        forms.into_iter().map(read).collect()
-    }
-
-    fn evaluate(&self, data: &Data, trained: &Entry, converted: &Entry) -> Result<Entry, RunError> {
+    fn evaluate(
+        &self,
+        data: &Data,
+        trained: &Entry,
+        converted: &Entry,
+        forms: &[Form],
+    ) -> Result<Entry, RunError> {
         let (task, tools) = (self.project.task(), self.context.tools);
         let mut read = self.data_inputs(data)?;
         read.insert("model", trained.digest(MODEL_FILE)?);
-        read.insert("forms", converted.digest_all(CONVERT.name)?);
+        read.insert("forms", forms_digest(forms));
         self.stage(EVALUATE, &(task, tools.engine_versions()), &read, |out| {
             let signature: Signature = converted.json(SIGNATURE_FILE)?;
-            let subject = evaluate::Subject {
-                trained: &trained.read(MODEL_FILE)?,
-                signature: &signature,
-                forms: &self.forms(converted)?,
-                task,
-            };
+            let subject =
+                evaluate::Subject { trained: &trained.read(MODEL_FILE)?, signature: &signature, forms, task };
             let evaluation = evaluate(&subject, &self.side(data, &data.sides.holdout)?, tools.engines)?;
             Ok(write_json(&out.join(EVALUATION_FILE), &evaluation)?)
         })
@@ -272,7 +270,7 @@ impl Pipeline<'_> {
     fn metric_drops(&self, evaluation: &Evaluation) -> Vec<GateVerdict> {
         let Some(max) = self.project.convert.parity.metric_drop_max else { return Vec::new() };
         let judge = |form: &evaluate::FormQuality| {
-            let candidate = Candidate { name: &form.variant.name(), quality: &form.quality };
+            let candidate = Candidate { name: &form.variant.label(), quality: &form.quality };
             gates::metric_drop(max, evaluation.trained.as_ref(), &candidate)
         };
         evaluation.forms.iter().filter_map(judge).collect()
@@ -284,7 +282,7 @@ impl Pipeline<'_> {
             Some(_) => self.incumbent(data, evaluation)?,
             None => Incumbent::None("[gate] regression_max is not set".to_owned()),
         };
-        let names: Vec<String> = evaluation.forms.iter().map(|form| form.variant.name()).collect();
+        let names: Vec<String> = evaluation.forms.iter().map(|form| form.variant.label()).collect();
         let candidates: Vec<Candidate<'_>> = names
             .iter()
             .zip(&evaluation.forms)
@@ -345,13 +343,13 @@ impl Pipeline<'_> {
         &self,
         data: &Data,
         deps: &BTreeMap<String, Digest>,
-        trained: &Entry,
-        converted: &Entry,
-        (evaluated, left_out): (&Entry, &BTreeSet<String>),
+        (trained, converted): (&Entry, &Entry),
+        (evaluated, forms): (&Entry, &[Form]),
     ) -> Result<Bundle, RunError> {
         let mut read = self.data_inputs(data)?;
         read.insert("model", trained.digest_all(TRAIN.name)?);
-        read.insert("forms", converted.digest_all(CONVERT.name)?);
+        read.insert("converted", converted.digest_all(CONVERT.name)?);
+        read.insert("forms", forms_digest(forms));
         read.insert("evaluation", evaluated.digest(EVALUATION_FILE)?);
         let key = crate::cache::key(BUNDLE, &self.project.recipe(), &read)?;
         if let Some(bundle) = self.kept_bundle(&key)? {
@@ -362,7 +360,7 @@ impl Pipeline<'_> {
         let mut made = None;
         self.timed(BUNDLE.name, || {
             self.cache.make(&key, BUNDLE.name, |out| {
-                let bundle = self.make_bundle(data, deps, trained, converted, (evaluated, left_out))?;
+                let bundle = self.make_bundle(data, deps, (trained, converted), (evaluated, forms))?;
                 write_json(&out.join(BUNDLE_FILE), &bundle.digest())?;
                 made = Some(bundle);
                 Ok::<(), RunError>(())
@@ -390,33 +388,30 @@ impl Pipeline<'_> {
         &self,
         data: &Data,
         deps: &BTreeMap<String, Digest>,
-        trained: &Entry,
-        converted: &Entry,
-        (evaluated, left_out): (&Entry, &BTreeSet<String>),
+        (trained, converted): (&Entry, &Entry),
+        (evaluated, forms): (&Entry, &[Form]),
     ) -> Result<Bundle, RunError> {
         let (project, tools) = (self.project, self.context.tools);
         let mut evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
-        let stays = |variant: &VariantTable| !left_out.contains(&gates::metric_gate(&variant.name()));
+        let stays = |measured: &Variant| forms.iter().any(|form| form.variant.label() == measured.label());
         evaluation.forms.retain(|form| stays(&form.variant));
         let qualities: Vec<(String, Quality)> =
-            evaluation.forms.iter().map(|form| (form.variant.name(), form.quality.clone())).collect();
+            evaluation.forms.iter().map(|form| (form.variant.label(), form.quality.clone())).collect();
         let accuracy = evaluation
             .forms
             .first()
             .and_then(|form| form.quality.accuracy.map(|accuracy| (accuracy.value, form.quality.rows)));
         let (model, signature) = (trained.read(MODEL_FILE)?, converted.json::<Signature>(SIGNATURE_FILE)?);
-        let mut forms = self.forms(converted)?;
-        forms.retain(|(variant, _)| stays(variant));
         let parts = Parts {
             project,
             trained: &model,
             signature: &signature,
-            forms: &forms,
+            forms,
             holdout: &self.side(data, &data.sides.holdout)?,
             predictions: &evaluation.predictions,
             baseline_accuracy: accuracy.filter(|_| project.task() == TaskKind::Classification),
             card: card::card(project, &data.manifest, &data.sides, &qualities),
-            lineage: self.lineage(data, deps, &model, &forms),
+            lineage: self.lineage(data, deps, &model, forms),
         };
         Ok(assemble(&parts, tools, &self.work.bundles())?)
     }
@@ -426,17 +421,19 @@ impl Pipeline<'_> {
         data: &Data,
         deps: &BTreeMap<String, Digest>,
         model: &[u8],
-        forms: &[(VariantTable, Vec<u8>)],
+        forms: &[Form],
     ) -> serde_json::Value {
         let tools = self.context.tools;
         let mut models = vec![("model.onnx".to_owned(), Digest::of(model))];
-        models.extend(forms.iter().map(|(variant, onnx)| (variant.name(), Digest::of(onnx))));
-        let versions = BTreeMap::from([
+        models.extend(forms.iter().map(|form| (form.variant.label(), Digest::of(&form.bytes))));
+        let mut versions = BTreeMap::from([
             ("edgeward", env!("CARGO_PKG_VERSION").to_owned()),
             ("trainer", tools.trainer.version()),
             ("converter", tools.converter.version()),
             ("engine", tools.engine_versions().join(", ")),
         ]);
+        let external = forms.iter().filter_map(|form| form.variant.tool.as_ref());
+        versions.extend(external.map(|tool| (tool.name.as_str(), tool.version.clone())));
         Lineage {
             project: self.project,
             run: &self.context.run,
@@ -476,7 +473,13 @@ impl From<CacheError> for Unmeasured {
 }
 
 fn form_file(variant: &VariantTable) -> String {
-    format!("{}/{MODEL_FILE}", variant.name())
+    format!("{}/{MODEL_FILE}", variant.label())
+}
+
+/// What the forms are and say of themselves.
+fn forms_digest(forms: &[Form]) -> Digest {
+    let told: Vec<_> = forms.iter().map(|form| (&form.variant, Digest::of(&form.bytes))).collect();
+    edgeward_core::canonical::digest(&told).expect("variants and digests have a canonical form")
 }
 
 fn files_digest(files: &BTreeMap<String, Content>) -> Digest {
@@ -485,7 +488,7 @@ fn files_digest(files: &BTreeMap<String, Content>) -> Digest {
 
 /// Gates that failed of forms that the project can do without: all but the preferred one.
 fn left_out(wanted: &[VariantTable], judged: &[GateVerdict]) -> BTreeSet<String> {
-    let others: Vec<String> = wanted.iter().skip(1).map(VariantTable::name).collect();
+    let others: Vec<String> = wanted.iter().skip(1).map(label_of).collect();
     let of_other = |gate: &str| {
         let name = gate.strip_prefix("parity.").map(|rest| rest.strip_prefix("metric.").unwrap_or(rest));
         name.is_some_and(|name| others.iter().any(|other| other == name))

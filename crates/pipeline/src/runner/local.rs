@@ -84,7 +84,7 @@ pub enum JobError {
     },
     /// It took too long and was stopped.
     #[error(
-        "'{command}' was stopped after {} s, the [train] timeout; its last lines, from {log}:\n{}",
+        "'{command}' was stopped after {} s, its time limit; its last lines, from {log}:\n{}",
         timeout.as_secs_f64(),
         tail.join("\n")
     )]

@@ -10,6 +10,7 @@ use edgeward_api::Client;
 use edgeward_api::operator::GateVerdict;
 use edgeward_core::{Dataset, RunId, Timestamp};
 use edgeward_model::{Engine, EngineError, LoadOptions, RtenEngine, Runnable, Signature, Tensor};
+use edgeward_pipeline::convert::ComparisonPlan;
 use edgeward_pipeline::{
     Announcement, Conversion, ConversionPlan, ConvertedVariant, Converter, Progress, ProjectFile, RunContext,
     RunError, RunSummary, ToolError, Tools, TrainedModel, Trainer, run,
@@ -99,6 +100,20 @@ impl Converter for RealConverter {
             variants: report.built.iter().map(variant).collect(),
             verdicts: passed.chain(refused).collect(),
             report: serde_json::to_value(&report)?,
+        })
+    }
+
+    fn compare(
+        &self,
+        original: &dyn Runnable,
+        form: &dyn Runnable,
+        plan: &ComparisonPlan<'_>,
+        samples: &[Vec<Tensor>],
+    ) -> Result<Result<String, String>, ToolError> {
+        let parity = edgeward_convert::parity::measure(original, form, plan.signature, samples)?;
+        Ok(match edgeward_convert::Bounds::exact().judge(&parity) {
+            edgeward_convert::Verdict::Within => Ok(format!("{} rows agree", parity.rows)),
+            edgeward_convert::Verdict::Outside { reason } => Err(reason),
         })
     }
 }
