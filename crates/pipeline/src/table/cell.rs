@@ -179,6 +179,17 @@ impl Column {
         numbers.windows(2).all(|pair| (pair[1] - pair[0] - step).abs() <= 1e-6 * step)
     }
 
+    /// Whether the numbers of `rows` never fall and mostly rise, as a counter or a running total does.
+    #[must_use]
+    pub fn keeps_rising(&self, rows: Range<usize>) -> bool {
+        const ROWS_MIN: usize = 30;
+        let cells = self.part(rows);
+        let ordered =
+            |pair: &[Cell]| pair[0].as_number().is_some() && pair[0].as_number() <= pair[1].as_number();
+        let rises = cells.windows(2).filter(|pair| pair[0].as_number() < pair[1].as_number()).count();
+        cells.len() >= ROWS_MIN && 2 * rises >= cells.len() && cells.windows(2).all(ordered)
+    }
+
     /// Whether the name speaks of time and the numbers of `rows` rise, as seconds since some day do.
     pub(super) fn is_epoch(&self, rows: Range<usize>) -> bool {
         speaks_of_time(&self.name) && self.rising(rows).is_some()

@@ -4,8 +4,8 @@
 //! hold, are moved and scaled first. Of categories the [`CATEGORIES_MAX`] most frequent are watched one by one and all
 //! others, those that never were included, as one; so a column in which every text is different stays quiet.
 //!
-//! Left out unless asked for by name: the column that says when, other columns of times, columns that count rows, and
-//! columns without a value.
+//! Left out unless asked for by name: the column that says when, other columns of times, columns that count rows or only
+//! ever rise, and columns without a value.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -125,6 +125,7 @@ impl Encoding {
         let name = column.name().to_owned();
         let reason = match column.kind(rows.clone()) {
             Kind::Numbers if !asked && column.counts_rows(rows.clone()) => "counts the rows",
+            Kind::Numbers if !asked && column.keeps_rising(rows.clone()) => "only ever rises",
             Kind::Numbers => {
                 self.columns.push(Encoded { column: name, how: number(column, rows) });
                 return Ok(());
@@ -286,6 +287,14 @@ mod tests {
         let unfit = |name| learn(&csv, &[name]).unwrap_err().to_string();
         assert_eq!(unfit("Date"), "the column 'Date' holds times: it cannot be watched");
         assert!(unfit("gone").contains("has no value in the reference"));
+    }
+
+    #[test]
+    fn a_running_total_is_left_out() {
+        let csv = format!("x,total\n{}", rows(|row| format!("{},{}", row % 5, row * row / 2)));
+        let encoding = learn(&csv, &[]).unwrap();
+        assert_eq!((names(&encoding), encoding.left_out()[0].reason), (vec!["x"], "only ever rises"));
+        assert_eq!(names(&learn(&csv, &["total"]).unwrap()), ["total"]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn is_month(text: &str) -> bool {
 
 /// `14:30`, with seconds, half of the day and offset if they are there.
 fn is_clock(text: &str) -> bool {
-    let text = text.trim_end_matches("UTC").trim_end_matches('Z').trim_end();
+    let text = text.strip_suffix('Z').unwrap_or_else(|| without_zone(text)).trim_end();
     let offset = text.rfind(['+', '-']).filter(|at| is_offset(&text[at + 1..]));
     let text = text[..offset.unwrap_or(text.len())].trim_end();
     let upper = text.to_ascii_uppercase();
@@ -81,6 +81,18 @@ fn is_clock(text: &str) -> bool {
         && whole(units.next(), 59)
         && units.next().is_none_or(is_second)
         && units.next().is_none()
+}
+
+/// The text without the name of a time zone, such as `CEST`.
+fn without_zone(text: &str) -> &str {
+    match text.rsplit_once(' ') {
+        Some((clock, zone)) if is_zone(zone) => clock,
+        _ => text,
+    }
+}
+
+fn is_zone(zone: &str) -> bool {
+    (3..=5).contains(&zone.len()) && zone.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 fn is_second(text: &str) -> bool {
@@ -117,6 +129,7 @@ mod tests {
             "2020-04-20T14:30:05-0700",
             "04/20/2020 2:30 PM",
             "2020-04-20 14:30:05 UTC",
+            "2020-04-20 2:30 PM CEST",
             "14:30",
             "14:30:05",
         ] {
