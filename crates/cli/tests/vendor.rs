@@ -55,8 +55,9 @@ fn the_offline_optimisers_file_passes_its_golden_test() {
         .fold(String::new(), |text, line| text + line + "\n");
     std::fs::write(project.join("digits.csv"), rows).expect("written");
 
-    let summary = last_json(&edgeward(project, &["run", "."], &python, library));
-    let bundle = summary["bundle_path"].as_str().expect("a bundle").to_owned();
+    let summary = last_json(&edgeward(project, &["run"], &python, library));
+    let bundle = project.join(summary["bundle_path"].as_str().expect("a bundle"));
+    let bundle = bundle.display().to_string();
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(Path::new(&bundle).join("manifest.json")).expect("a manifest"))
             .expect("JSON");

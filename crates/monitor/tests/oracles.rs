@@ -36,7 +36,12 @@ fn same(a: &str, b: &str) -> bool {
 
 #[test]
 fn scipy_and_evidently_say_what_is_committed() {
-    check("effects.py", "effects.csv", "effects", &["scipy==1.17.1", "evidently==0.7.23", "pandas==2.3.3", "numpy==2.4.6"]);
+    check(
+        "effects.py",
+        "effects.csv",
+        "effects",
+        &["scipy==1.17.1", "evidently==0.7.23", "pandas==2.3.3", "numpy==2.4.6"],
+    );
 }
 
 #[test]

@@ -20,8 +20,15 @@ use crate::tensor::{TensorData, element_count};
 /// [`GraphError::TooLarge`].
 pub(super) fn check(graph: &GraphProto) -> Result<(), GraphError> {
     graph.input.iter().chain(&graph.output).try_for_each(check_declared)?;
+    graph.initializer.iter().try_for_each(check_constant)?;
     let constants = constants(graph);
     graph.node.iter().try_for_each(|node| check_node(&constants, node))
+}
+
+/// The shape a constant claims, whatever bytes it has.
+fn check_constant(constant: &TensorProto) -> Result<(), GraphError> {
+    let shape: Vec<usize> = constant.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
+    check_shape(&shape, || format!("constant '{}'", constant.name))
 }
 
 fn check_declared(value: &ValueInfoProto) -> Result<(), GraphError> {
