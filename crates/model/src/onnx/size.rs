@@ -45,17 +45,60 @@ const fn fixed(dim: &Dim) -> Option<usize> {
 }
 
 fn check_node(constants: &HashMap<&str, &TensorProto>, node: &NodeProto) -> Result<(), GraphError> {
-    let shape_at = match node.op_type.as_str() {
-        "ConstantOfShape" => Some(0),
-        // Repeats bound the result from below.
-        "Expand" | "Tile" => Some(1),
+    let constant = |at: usize| constants.get(node.input.get(at)?.as_str()).copied();
+    let asked = match node.op_type.as_str() {
+        "ConstantOfShape" => constant(0).and_then(sizes),
+        // Repeats, sizes and depths bound the result from below.
+        "Expand" | "Tile" | "OneHot" => constant(1).and_then(sizes),
+        "Resize" => constant(3).and_then(sizes),
+        "Pad" => constant(1).and_then(integers).map(|pads| added(&pads)),
+        "Range" => range([constant(0), constant(1), constant(2)]).map(|count| vec![count]),
         _ => None,
     };
-    let shape = shape_at.and_then(|at| node.input.get(at)).and_then(|name| constants.get(name.as_str()));
-    if let Some(shape) = shape.and_then(|tensor| sizes(tensor)) {
+    let by_attributes = ATTRIBUTES.iter().filter_map(|name| Some(positive(&node.attribute(name)?.ints)));
+    let by_padding = node.attribute("pads").map(|pads| added(&pads.ints));
+    for shape in asked.into_iter().chain(by_attributes).chain(by_padding) {
         check_shape(&shape, || graph::describe(node))?;
     }
     graph::subgraphs(node).try_for_each(check)
+}
+
+/// Lists of sizes by which operators make values, step through them or lay out work.
+const ATTRIBUTES: [&str; 6] =
+    ["shape", "output_shape", "output_padding", "kernel_shape", "strides", "dilations"];
+
+/// What stands in a list of sizes; what is no size counts as one.
+fn positive(values: &[i64]) -> Vec<usize> {
+    values.iter().map(|&value| usize::try_from(value).unwrap_or(1).max(1)).collect()
+}
+
+/// What padding alone makes of each dimension: `values` holds all beginnings, then all ends.
+fn added(values: &[i64]) -> Vec<usize> {
+    let (begins, ends) = values.split_at(values.len() / 2);
+    let sums: Vec<i64> = begins.iter().zip(ends).map(|(begin, end)| begin.saturating_add(*end)).collect();
+    positive(&sums)
+}
+
+/// How many values a `Range` of these constants has: start, limit and step.
+fn range(constants: [Option<&TensorProto>; 3]) -> Option<usize> {
+    let number = |tensor: Option<&TensorProto>| match tensor?.to_tensor().ok()?.into_parts().1 {
+        TensorData::I64(values) => values.first().map(|&value| value as f64),
+        TensorData::I32(values) => values.first().map(|&value| f64::from(value)),
+        TensorData::F32(values) => values.first().map(|&value| f64::from(value)),
+        TensorData::F64(values) => values.first().copied(),
+        _ => None,
+    };
+    let [start, limit, step] = constants.map(number);
+    // A step of nothing makes the count infinite, which the conversion below keeps within a machine word.
+    let count = (limit? - start?) / step?;
+    Some(if count.is_nan() { 0 } else { count.max(0.0) as usize })
+}
+
+fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
+    match tensor.to_tensor().ok()?.into_parts().1 {
+        TensorData::I64(values) => Some(values),
+        _ => None,
+    }
 }
 
 /// The initializers, and what `Constant` nodes make.
@@ -107,6 +150,36 @@ mod tests {
         assert!(refused(making("Tile", &["x", "s"], &[i64::MAX])));
         assert!(!refused(making("ConstantOfShape", &["s"], &[1024, 1024])));
         assert!(!refused(making("Expand", &["x", "s"], &[-1, 4])));
+    }
+
+    #[test]
+    fn padding_strides_and_ranges_count_too() {
+        let with = |operator: &str, attribute: &str, values: &[i64]| {
+            let mut graph = making(operator, &["x"], &[1]);
+            graph.node[0].attribute.push(AttributeProto::ints(attribute, values.to_vec()));
+            graph
+        };
+        for operator in ["MaxPool", "AveragePool", "Conv", "Pad"] {
+            assert!(refused(with(operator, "pads", &[TERA, TERA, TERA, TERA])), "{operator}");
+            assert!(refused(with(operator, "pads", &[0, i64::MAX, 0, i64::MAX])), "{operator}");
+            assert!(!refused(with(operator, "pads", &[1, 1, -1, 1])), "{operator}");
+        }
+        assert!(refused(with("ConvTranspose", "strides", &[TERA, TERA])));
+        assert!(refused(with("RandomNormal", "shape", &[TERA, TERA])));
+        assert!(!refused(with("Conv", "kernel_shape", &[3, 3])));
+        assert!(refused(making("Pad", &["x", "s"], &[0, 0, TERA, TERA])));
+        assert!(refused(making("OneHot", &["x", "s", "x"], &[i64::MAX])));
+        assert!(refused(making("Resize", &["x", "", "", "s"], &[TERA, TERA])));
+        assert!(!refused(making("Resize", &["x", "", "", "s"], &[2, 64])));
+        let mut graph = making("Range", &["a", "s", "b"], &[1 << 40]);
+        for (name, value) in [("a", 0_i64), ("b", 1)] {
+            graph
+                .initializer
+                .push(TensorProto::from_tensor(name, &Tensor::new(vec![], vec![value]).unwrap()));
+        }
+        assert!(refused(graph.clone()));
+        graph.initializer[0] = TensorProto::from_tensor("s", &Tensor::new(vec![], vec![100_i64]).unwrap());
+        assert!(!refused(graph));
     }
 
     #[test]
