@@ -16,7 +16,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use self::sizes::Sizes;
-use self::values::Meaning;
+use self::values::{INTEGER_ENDS, Meaning};
 use crate::optimise::optimise;
 
 /// Calls made up.
@@ -43,24 +43,29 @@ pub fn made_up(
     engines: &[&dyn Engine],
 ) -> Result<Vec<Vec<Tensor>>, SamplesError> {
     let loaded: Vec<Arc<dyn Runnable>> = engines.iter().filter_map(|engine| load(model, *engine)).collect();
-    let meanings: Vec<Meaning> = signature.inputs.iter().map(|spec| Meaning::of(spec, model)).collect();
+    let meanings = |integer_end| -> Vec<Meaning> {
+        signature.inputs.iter().map(|spec| Meaning::of(spec, model, integer_end)).collect()
+    };
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let (mut on_one, mut last, mut tried) = (None, "they are too large".to_owned(), 0);
-    for sizes in sizes::candidates(&signature.inputs) {
+    let candidates = sizes::candidates(&signature.inputs);
+    let attempts = INTEGER_ENDS.iter().flat_map(|&end| candidates.iter().map(move |sizes| (end, sizes)));
+    for (end, sizes) in attempts {
         tried += 1;
-        let Some(call) = call(&signature.inputs, &meanings, &sizes, &mut rng) else { continue };
+        let meanings = meanings(end);
+        let Some(call) = call(&signature.inputs, &meanings, sizes, &mut rng) else { continue };
         let failures: Vec<String> =
             loaded.iter().filter_map(|model| model.run(&call).err()).map(|error| error.to_string()).collect();
         if failures.is_empty() {
-            return calls(&signature.inputs, &meanings, &sizes).ok_or(SamplesError { tried, last });
+            return calls(&signature.inputs, &meanings, sizes).ok_or(SamplesError { tried, last });
         }
         if failures.len() < loaded.len() {
-            on_one = on_one.or(Some(sizes));
+            on_one = on_one.or(Some((meanings, sizes)));
         }
         last = failures.join("; ");
     }
-    let sizes = on_one.ok_or(SamplesError { tried, last: last.clone() })?;
-    calls(&signature.inputs, &meanings, &sizes).ok_or(SamplesError { tried, last })
+    let (meanings, sizes) = on_one.ok_or(SamplesError { tried, last: last.clone() })?;
+    calls(&signature.inputs, &meanings, sizes).ok_or(SamplesError { tried, last })
 }
 
 fn load(model: &ModelProto, engine: &dyn Engine) -> Option<Arc<dyn Runnable>> {

@@ -5,16 +5,18 @@ use edgeward_model::{DataType, TensorData, TensorSpec};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-/// Integers are indices more often than measurements, so they stay small.
-const INTEGERS: i64 = 2;
+/// Ends of the ranges that integers of unknown meaning come from, in the order tried. Variety first: inputs that are nearly
+/// all alike make normalisations divide by nearly nothing, where engines differ. Where a model refuses those, they may be
+/// indices of something small.
+pub(super) const INTEGER_ENDS: [i64; 2] = [128, 2];
 /// Samples of sound in a second, where a model asks.
 const SAMPLE_RATE: i64 = 16_000;
 
 /// What an input means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Meaning {
-    /// Floats from -1 to 1; small integers.
-    Numbers,
+    /// Floats from -1 to 1; integers from 0 to below this.
+    Numbers(i64),
     /// Whole numbers from 0 to below this.
     Index(i64),
     /// Always this.
@@ -22,7 +24,8 @@ pub(super) enum Meaning {
 }
 
 impl Meaning {
-    pub(super) fn of(spec: &TensorSpec, model: &ModelProto) -> Self {
+    /// What `spec` holds; integers of unknown meaning stay below `integer_end`.
+    pub(super) fn of(spec: &TensorSpec, model: &ModelProto, integer_end: i64) -> Self {
         let name = spec.name.to_lowercase();
         if let Some(size) = model.graph.as_ref().and_then(|graph| table(graph, &spec.name)) {
             return Self::Index(size);
@@ -33,7 +36,7 @@ impl Meaning {
         if name == "sr" || name.contains("sample_rate") || name.contains("sampling_rate") {
             return Self::Always(SAMPLE_RATE);
         }
-        Self::Numbers
+        Self::Numbers(integer_end)
     }
 
     pub(super) fn data(self, datatype: DataType, count: usize, rng: &mut ChaCha8Rng) -> TensorData {
@@ -51,15 +54,14 @@ impl Meaning {
 
     fn float(self, rng: &mut ChaCha8Rng) -> f64 {
         match self {
-            Self::Numbers => rng.random_range(-1.0..1.0_f64),
+            Self::Numbers(_) => rng.random_range(-1.0..1.0_f64),
             Self::Index(_) | Self::Always(_) => self.integer(rng) as f64,
         }
     }
 
     fn integer(self, rng: &mut ChaCha8Rng) -> i64 {
         match self {
-            Self::Numbers => rng.random_range(0..INTEGERS),
-            Self::Index(size) => rng.random_range(0..size.max(1)),
+            Self::Numbers(size) | Self::Index(size) => rng.random_range(0..size.max(1)),
             Self::Always(value) => value,
         }
     }
