@@ -105,3 +105,15 @@ proptest! {
         load_and_run(&bytes);
     }
 }
+
+/// Found by fuzzing: the engine's table of values had one place fewer than inputs.
+#[test]
+fn two_inputs_of_one_name_are_refused() {
+    let mut model = fixture::classifier();
+    let graph = model.graph.as_mut().unwrap();
+    let input = graph.input[0].clone();
+    graph.input.push(input);
+    let error = RtenEngine::new().load(&onnx::encode(&model), &LoadOptions::default()).err().unwrap();
+    assert_eq!(error.kind(), edgeward_model::EngineErrorKind::InvalidGraph);
+    assert!(error.to_string().contains("makes 'x', which something else makes already"), "{error}");
+}

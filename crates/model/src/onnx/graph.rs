@@ -179,12 +179,25 @@ impl Scope<'_> {
 }
 
 fn check_scope(graph: &GraphProto, outer: Option<&Scope<'_>>) -> Result<(), GraphError> {
+    distinct_inputs(graph)?;
     order_in(graph, outer)?;
     let scope = Scope { names: sources(graph).chain(outputs(graph)).collect(), outer };
     if let Some(output) = graph.output.iter().find(|output| !scope.contains(output.name.as_str())) {
         return Err(GraphError::UndefinedOutput { value: output.name.clone() });
     }
     graph.node.iter().flat_map(subgraphs).try_for_each(|subgraph| check_scope(subgraph, Some(&scope)))
+}
+
+/// Engines find inputs by name, so two of one name are one too few.
+fn distinct_inputs(graph: &GraphProto) -> Result<(), GraphError> {
+    let mut seen = HashSet::new();
+    match graph.input.iter().find(|input| !seen.insert(input.name.as_str())) {
+        Some(input) => {
+            let node = "an input of the graph".to_owned();
+            Err(GraphError::Redefined { node, value: input.name.clone() })
+        }
+        None => Ok(()),
+    }
 }
 
 fn order_in(graph: &GraphProto, outer: Option<&Scope<'_>>) -> Result<Vec<usize>, GraphError> {
