@@ -27,7 +27,7 @@ pub use range::Calibration;
 
 use edgeward_model::onnx::graph::{reads, subgraphs};
 use edgeward_model::onnx::{AttributeProto, GraphError, GraphProto, ModelProto, NodeProto, TensorProto};
-use edgeward_model::{DataType, Tensor};
+use edgeward_model::{DataType, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// First operator set whose `DequantizeLinear` has one scale per channel.
@@ -233,6 +233,16 @@ fn channels_int8(
     let quantised: Vec<i8> = values.iter().enumerate().map(int8).collect();
     let quantised = Tensor::new(shape, quantised).map_err(|error| error.to_string())?;
     Ok((quantised, scales))
+}
+
+/// An initialiser of this name.
+fn initializer(
+    name: &str,
+    shape: impl Into<Vec<usize>>,
+    data: impl Into<TensorData>,
+) -> Result<TensorProto, String> {
+    let tensor = Tensor::new(shape, data).map_err(|error| error.to_string())?;
+    Ok(TensorProto::from_tensor(name, &tensor))
 }
 
 /// Names that a graph does not use yet.

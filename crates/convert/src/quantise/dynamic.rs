@@ -10,14 +10,13 @@ use std::collections::{HashMap, HashSet};
 use edgeward_model::onnx::{
     AttributeProto, GraphError, GraphProto, ModelProto, NodeProto, TensorProto, element_type_of,
 };
-use edgeward_model::tensor::ShapeError;
-use edgeward_model::{DataType, Tensor, TensorData};
+use edgeward_model::{DataType, Tensor};
 
 use super::activations::{INT7_MAX, Int8Options, Judge, excluded};
 use super::layers::{Kind, Layer, View, find};
 use super::prepare::{drop_unread, prepare};
 use super::search::Search;
-use super::{ELEMENTS_MIN, Fresh, INT8_MAX, QuantiseError, QuantiseReport, channels_int8};
+use super::{ELEMENTS_MIN, Fresh, INT8_MAX, QuantiseError, QuantiseReport, channels_int8, initializer};
 
 /// The model with its matrix products in dynamic int8, and what became of each. If no choice of layers keeps `judge`'s
 /// bounds, the nearest one found is given: the caller judges again.
@@ -176,20 +175,9 @@ impl Writer<'_> {
             let upright = if axis == 0 { transposed(&tensor)? } else { tensor };
             let (values, scales) = channels_int8(&upright, 1, self.weight_max, &|_| 0.0)?;
             self.constants.push(TensorProto::from_tensor(&int8, &values));
-            self.constant(&scale, [scales.len()], scales)?;
+            self.constants.push(initializer(&scale, [scales.len()], scales)?);
         }
         Ok((int8, scale))
-    }
-
-    fn constant(
-        &mut self,
-        name: &str,
-        shape: impl Into<Vec<usize>>,
-        data: impl Into<TensorData>,
-    ) -> Result<(), String> {
-        let tensor = Tensor::new(shape, data).map_err(|error: ShapeError| error.to_string())?;
-        self.constants.push(TensorProto::from_tensor(name, &tensor));
-        Ok(())
     }
 }
 

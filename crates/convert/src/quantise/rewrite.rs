@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use edgeward_model::Tensor;
 use edgeward_model::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
-use edgeward_model::tensor::ShapeError;
-use edgeward_model::{Tensor, TensorData};
 
 use super::layers::{Kind, Layer, View};
 use super::prepare::{axis, drop_unread};
 use super::range::Range;
 use super::scheme::{Scheme, activations};
-use super::{Fresh, channels_int8};
+use super::{Fresh, channels_int8, initializer};
 
 /// Greatest magnitude of an int32 bias; room is left for the sums it is added to.
 const BIAS_MAX: f32 = (1 << 30) as f32;
@@ -118,8 +117,8 @@ impl Writer<'_> {
         let (scale, zero) = range.scale_and_zero();
         let [scale_name, zero_name, int8] =
             ["scale", "zero", "int8"].map(|suffix| self.fresh.name(&format!("{value}.{suffix}")));
-        self.constant(&scale_name, [], vec![scale])?;
-        self.constant(&zero_name, [], vec![zero])?;
+        self.constants.push(initializer(&scale_name, [], vec![scale])?);
+        self.constants.push(initializer(&zero_name, [], vec![zero])?);
         let (down, up) = (format!("{int8}.quantise"), format!("{int8}.dequantise"));
         self.nodes.push(NodeProto::new("QuantizeLinear", &down, &[from, &scale_name, &zero_name], &[&int8]));
         self.nodes.push(NodeProto::new("DequantizeLinear", &up, &[&int8, &scale_name, &zero_name], &[to]));
@@ -160,8 +159,8 @@ impl Writer<'_> {
             .map(|suffix| self.fresh.name(&format!("{name}.{suffix}")));
         let channels = scales.len();
         self.constants.push(TensorProto::from_tensor(&values, int8));
-        self.constant(&scale, [channels], scales)?;
-        self.constant(&zero, [channels], vec![0_i8; channels])?;
+        self.constants.push(initializer(&scale, [channels], scales)?);
+        self.constants.push(initializer(&zero, [channels], vec![0_i8; channels])?);
         let node = NodeProto::new("DequantizeLinear", &float, &[&values, &scale, &zero], &[&float]);
         self.nodes.push(node.with(axis(on)));
         self.weights.insert(key, float.clone());
@@ -174,21 +173,10 @@ impl Writer<'_> {
         let values: Vec<i32> = bias.iter().zip(&scales).map(int32).collect();
         let [int32, scale, float] =
             ["int32", "scale", "dequantised"].map(|suffix| self.fresh.name(&format!("{name}.{suffix}")));
-        self.constant(&int32, [values.len()], values)?;
-        self.constant(&scale, [scales.len()], scales)?;
+        self.constants.push(initializer(&int32, [values.len()], values)?);
+        self.constants.push(initializer(&scale, [scales.len()], scales)?);
         let node = NodeProto::new("DequantizeLinear", &float, &[&int32, &scale], &[&float]);
         self.nodes.push(node.with(axis(0)));
         Ok(float)
-    }
-
-    fn constant(
-        &mut self,
-        name: &str,
-        shape: impl Into<Vec<usize>>,
-        data: impl Into<TensorData>,
-    ) -> Result<(), String> {
-        let tensor = Tensor::new(shape, data).map_err(|error: ShapeError| error.to_string())?;
-        self.constants.push(TensorProto::from_tensor(name, &tensor));
-        Ok(())
     }
 }
