@@ -7,12 +7,14 @@
 //! - [`choose`](mod@choose): of several forms of a model, the fastest that is right here.
 //! - [`golden`]: does it still give the answers it gave where it was made?
 //! - [`bundle`]: a model and all that belongs to it, on disk.
+//! - [`delta`](mod@delta): what of a file must travel to a device that has an older one.
 //! - [`session`]: a loaded model with its signature, ready to answer.
 //!
 //! Deliberately missing: async, clocks, the environment, the network. Files are reached only by path arguments.
 
 pub mod bundle;
 pub mod choose;
+pub mod delta;
 pub mod engine;
 pub mod golden;
 pub mod onnx;

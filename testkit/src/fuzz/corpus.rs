@@ -7,6 +7,7 @@ use edgeward_core::manifest::{BundlePath, FileEntry, MANIFEST_SCHEMA};
 use edgeward_core::variant::{Format, NamedVersion, Provenance, Requires};
 use edgeward_core::{Digest, Manifest, ModelName, Variant, canonical};
 use edgeward_model::Engine as _;
+use edgeward_model::delta;
 use edgeward_model::engine::conformance::fixture;
 use edgeward_model::session::derive_signature;
 use edgeward_model::{DataType, Golden, LoadOptions, RtenEngine, Tensor, Tolerance, onnx};
@@ -32,8 +33,30 @@ pub fn of(target: &Target, workspace: &Path) -> Vec<Vec<u8>> {
         ("project", _) => {
             below("examples/robots", "toml").into_iter().chain([b"[project]\n".to_vec()]).collect()
         }
+        ("delta", _) => deltas(),
         _ => raw(),
     }
+}
+
+/// The file that the deltas of the corpus are for.
+#[must_use]
+pub fn delta_source() -> Vec<u8> {
+    onnx::encode(&fixture::classifier())
+}
+
+/// Deltas of every kind: of a model whose weights moved, of one with other bytes, of a text, and full forms.
+fn deltas() -> Vec<Vec<u8>> {
+    let source = delta_source();
+    let mut moved = fixture::classifier();
+    for constant in moved.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+        let raw = constant.raw_data.iter_mut().flatten();
+        raw.step_by(4).for_each(|byte| *byte = byte.wrapping_add(3));
+    }
+    let moved = onnx::encode(&moved);
+    let results =
+        [moved, onnx::encode(&fixture::convolution()), "a text ".repeat(700).into_bytes(), source.clone()];
+    let of = |result: &Vec<u8>| [delta::delta(&source, result, usize::MAX), Some(delta::full(result))];
+    results.iter().flat_map(of).flatten().collect()
 }
 
 fn files(folder: &Path, extension: &str) -> Vec<Vec<u8>> {

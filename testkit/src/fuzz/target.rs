@@ -2,9 +2,12 @@
 //!
 //! Each says how far the input came; only a panic, an abort or a broken promise is a finding.
 
+use std::io::Cursor;
+
 use edgeward_convert::quantise::{Int8Options, Judgement};
 use edgeward_convert::{import, lower, optimise, quantise};
-use edgeward_core::Manifest;
+use edgeward_core::{Digest, Manifest};
+use edgeward_model::delta::{self, DeltaError};
 use edgeward_model::onnx::{self, graph};
 use edgeward_model::session::derive_signature;
 use edgeward_model::{
@@ -13,10 +16,13 @@ use edgeward_model::{
 use edgeward_monitor::{MonitorConfig, Profile, Reference};
 use edgeward_pipeline::ProjectFile;
 
+use super::corpus;
 use super::mutate::Form;
 
 /// Most elements of an input that a model is run with.
 const INPUT_ELEMENTS_MAX: usize = 1 << 16;
+/// Largest file that a delta is asked for; a few bytes may rightly stand for a long file.
+const DELTA_RESULT_BYTES_MAX: u64 = 1 << 20;
 /// What a free dimension becomes in a run.
 const ROWS: usize = 2;
 
@@ -34,12 +40,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "onnx", form: Form::Protobuf, share: 30, feed: read_onnx },
     Target { name: "convert", form: Form::Protobuf, share: 10, feed: convert },
     Target { name: "engine", form: Form::Protobuf, share: 8, feed: load_and_run },
     Target { name: "bundle-json", form: Form::Json, share: 30, feed: read_documents },
     Target { name: "raw-tensor", form: Form::Bytes, share: 10, feed: read_raw },
+    Target { name: "delta", form: Form::Bytes, share: 10, feed: apply_delta },
     Target { name: "profile", form: Form::Bytes, share: 10, feed: read_profile },
     Target { name: "project", form: Form::Bytes, share: 1, feed: read_project },
     Target { name: "import", form: Form::Protobuf, share: 1, feed: import_model },
@@ -147,6 +154,25 @@ fn read_raw(bytes: &[u8]) -> u8 {
     let Ok(tensor) = Tensor::from_le_bytes(datatype, &dims, data) else { return 1 };
     assert_eq!(tensor.shape(), dims);
     2
+}
+
+/// A delta, applied to the file that the corpus made deltas of; whatever file it says it leads to is asked for.
+fn apply_delta(bytes: &[u8]) -> u8 {
+    let Ok(header) = delta::Header::read(&mut &bytes[..]) else { return 0 };
+    if header.result.size_bytes > DELTA_RESULT_BYTES_MAX {
+        return 1;
+    }
+    let (mut source, mut out) = (Cursor::new(corpus::delta_source()), Vec::new());
+    let applied = delta::apply(&mut &bytes[..], Some(&mut source), &header.result, &mut out);
+    assert!(out.len() as u64 <= header.result.size_bytes, "no more is written than was asked for");
+    match applied {
+        Ok(()) => {
+            assert_eq!(Digest::of(&out), header.result.digest, "what came of it is what was asked for");
+            3
+        }
+        Err(DeltaError::WrongResult { .. }) => 2,
+        Err(_) => 1,
+    }
 }
 
 /// The monitor's reference, and a profile's own bytes.
