@@ -235,3 +235,18 @@ fn parquet_is_read_as_csv_is() {
     let found = lines(&["backtest", file, "--reference", "5", "--column", "f64", "--arl", "1e6", "--json"]);
     assert_eq!(found.last().unwrap()["samples"], 1);
 }
+
+#[test]
+fn a_strict_backtest_refuses_what_the_reference_does_not_support() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "short.csv", &STILL.csv(7, ','));
+    let args = ["backtest", file.to_str().unwrap(), "--reference", "100", "--column", "temperature"];
+    let explored = run(&args);
+    let note = String::from_utf8(explored.stderr).unwrap();
+    assert!(explored.status.success() && note.contains("supports one false outlier in 1.0e8 rows"), "{note}");
+    let refused = run(&[&args[..], &["--strict"]].concat());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("supports one in 1.0e8") && said.contains("a --reference of 238 rows"), "{said}");
+    assert!(run(&[&args[..], &["--strict", "--arl", "1e8"]].concat()).status.success());
+}

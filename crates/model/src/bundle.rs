@@ -2,7 +2,8 @@
 //!
 //! Files, by the names in [`path`]: `manifest.json` (canonical JSON, lists every other file), `model.onnx`,
 //! `variants/<label>/model.<format>`, `signature.json`, `golden/golden.json` (and `golden/<label>.json` where a variant has
-//! its own; a label is `<engine>-<dtype>` unless the variant has a name), `reference.profile`, `monitor.json`, `card.md`, `lineage.json`.
+//! its own; a label is `<engine>-<dtype>` unless the variant has a name), `reference.profile`, `labels.profile`,
+//! `reference.embeddings`, `monitor.json`, `card.md`, `lineage.json`.
 //!
 //! [`Bundle::verify`] reads and hashes everything; use it on whatever comes from outside. [`Bundle::open`] reads the
 //! manifest only. Either way every later read of a file checks its digest again, so bytes that changed meanwhile are
@@ -45,6 +46,8 @@ pub mod path {
     pub const REFERENCE_PROFILE: &str = "reference.profile";
     /// What labels that are numbers looked like, in the same form.
     pub const LABELS_PROFILE: &str = "labels.profile";
+    /// Embeddings of rows that the model learned from, in the monitor's own form.
+    pub const REFERENCE_EMBEDDINGS: &str = "reference.embeddings";
     /// How to watch the model.
     pub const MONITOR: &str = "monitor.json";
     /// For people: what the model is for and how good it is.
@@ -298,6 +301,14 @@ impl Bundle {
     /// As [`Bundle::read`].
     pub fn labels_profile(&self) -> Result<Option<Vec<u8>>, BundleError> {
         self.read_optional(path::LABELS_PROFILE)
+    }
+
+    /// Embeddings of rows that the model learned from, if there are any.
+    ///
+    /// # Errors
+    /// As [`Bundle::read`].
+    pub fn reference_embeddings(&self) -> Result<Option<Vec<u8>>, BundleError> {
+        self.read_optional(path::REFERENCE_EMBEDDINGS)
     }
 
     /// How to watch the model, if the bundle says.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use edgeward_core::Digest;
 use edgeward_core::manifest::Variant;
 
-pub use derive::{METADATA_CLASSES, METADATA_FEATURE_NAMES, derive_signature};
+pub use derive::{METADATA_CLASSES, METADATA_EMBEDDING, METADATA_FEATURE_NAMES};
+pub use derive::{derive_signature, derive_with};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::engine::{Engine, EngineError, LoadOptions, Runnable, capabilities};

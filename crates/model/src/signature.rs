@@ -8,6 +8,8 @@
 //! - `logits`: the same before softmax (before the logistic function if one per row).
 //! - `label`: per row, an integer that is a class *index*, or a `BYTES` that is a class name.
 //! - `value`: per row, the first number is the regression's result.
+//! - `embedding`: floats per row, a hidden layer's output. It is no part of a prediction; a monitor compares it with those
+//!   of rows that the model learned from.
 //!
 //! Probabilities win over logits, and both over the label, when a model has several.
 //!
@@ -66,6 +68,9 @@ pub struct Roles {
     /// Regression result per row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// A hidden layer's output per row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<String>,
 }
 
 impl Roles {
@@ -75,6 +80,7 @@ impl Roles {
             ("probabilities", &self.probabilities),
             ("logits", &self.logits),
             ("value", &self.value),
+            ("embedding", &self.embedding),
         ]
         .into_iter()
         .filter_map(|(role, name)| name.as_deref().map(|name| (role, name)))

@@ -15,7 +15,7 @@ pub enum AlarmKind {
     Drift,
     /// A single impossible value.
     Outlier,
-    /// Labels show a higher error rate than at evaluation.
+    /// Labels show a higher error rate, or larger errors, than at evaluation.
     Decay,
 }
 
@@ -34,7 +34,8 @@ pub struct Alarm {
     pub log10_evidence: f64,
     /// Threshold that the evidence passed; it follows from the budget.
     pub log10_threshold: f64,
-    /// The offending value of an outlier if finite; the windowed accuracy of a decay.
+    /// The offending value of an outlier if finite; the windowed accuracy of a decay, or the windowed mean absolute error
+    /// of a regression's.
     pub value: Option<f64>,
     /// The same in a sentence.
     pub message: String,
@@ -105,6 +106,19 @@ pub(crate) fn decay_alarm(
 ) -> Alarm {
     let (accuracy, n) = window.unwrap_or((0.0, 0));
     let expected = baseline.map_or(0.0, |(accuracy, _)| accuracy);
+    let words = format!("accuracy is {accuracy:.3} over the last {n} labels, {expected:.3} at evaluation");
+    decay(detection, accuracy, &words)
+}
+
+/// Decay of a regression: `errors` are the window's mean absolute error and its labels.
+pub(crate) fn error_alarm(detection: DecayDetection, errors: Option<(f64, u64)>, evaluated: f64) -> Alarm {
+    let (mae, n) = errors.unwrap_or((0.0, 0));
+    let words =
+        format!("the mean absolute error is {mae:.4} over the last {n} labels, {evaluated:.4} at evaluation");
+    decay(detection, mae, &words)
+}
+
+fn decay(detection: DecayDetection, value: f64, words: &str) -> Alarm {
     Alarm {
         kind: AlarmKind::Decay,
         stream: None,
@@ -112,10 +126,10 @@ pub(crate) fn decay_alarm(
         change_sample: Some(detection.change_label),
         log10_evidence: detection.log10_evidence,
         log10_threshold: detection.log10_threshold,
-        value: Some(accuracy),
+        value: Some(value).filter(|value| value.is_finite()),
         message: format!(
-            "accuracy is {accuracy:.3} over the last {n} labels, {expected:.3} at evaluation; worse since about {} labels ago",
-            detection.label - detection.change_label,
+            "{words}; worse since about {} labels ago",
+            detection.label - detection.change_label
         ),
     }
 }

@@ -12,8 +12,9 @@
 //! Streams of a reference that was fitted in order ([`Reference::fit_ordered`]) are whitened before they are
 //! placed: the detector sees what their past did not predict. [`backtest()`] replays a history.
 //!
-//! [`LossDetector`] watches losses between 0 and 1 as [`DecayDetector`] does right and wrong; [`Neighbours`] says how far a
-//! hidden layer's output lies from the reference's.
+//! [`LossDetector`] watches a regression's errors as [`DecayDetector`] does right and wrong. A [`View`] makes features of
+//! what is no table: summaries of images and sounds, and by [`Neighbours`] how far a hidden layer's output lies from what
+//! the model learned from.
 //!
 //! [`FleetWatch`] pools the profiles of many devices and tells an odd one from another world.
 //!
@@ -40,6 +41,7 @@ mod limiter;
 mod losses;
 pub mod measure;
 mod metrics;
+mod mixture;
 mod monitor;
 mod neighbours;
 mod normal;
@@ -53,6 +55,7 @@ mod sample;
 mod summary;
 mod tail;
 mod verification;
+mod view;
 mod volatility;
 mod wander;
 mod whitening;
@@ -72,21 +75,22 @@ pub use effect::StreamDrift;
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};
 pub use fleet::{FLEET_LARGE, FleetChange, FleetConfig, FleetJudgement, FleetWatch};
 pub use fleet::{MAX_FLEET_DEVICES, e_benjamini_hochberg};
-pub use losses::LossDetector;
+pub use losses::{ErrorBaseline, LossDetector};
 pub use metrics::{
     CALIBRATION_BINS, MAX_LABELS, MAX_SCORED_CLASSES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, SCORE_BINS,
 };
 pub use metrics::{Estimate, Judged, OTHER_SEGMENT, Outcome, Performance, PerformanceReport, Scores};
 pub use metrics::{Segment, SegmentLoss, SegmentedPerformance, Segmenter, TooManyLabels};
 pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
-pub use neighbours::{EMBEDDING_ROWS_MIN, MAX_EMBEDDING_WIDTH, MAX_EMBEDDINGS, MAX_HELD_BACK};
+pub use neighbours::{EMBEDDING_ROWS_MIN, MAX_EMBEDDING_VALUES, MAX_EMBEDDING_WIDTH, MAX_EMBEDDINGS};
 pub use neighbours::{NEIGHBOURS, Neighbours, NeighboursError};
 pub use outlier::Outlier;
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamProfile};
 pub use reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
-pub use reference::{Reference, Stream, StreamKind};
+pub use reference::{Reference, Stream, StreamKind, supported_arl};
 pub use sample::{MISSING_VALUE, Rows, Sample, WRONG_TYPE_VALUE};
 pub use summary::{AUDIO_FEATURES, AUDIO_FRAME, EMBEDDING_FEATURES, EMBEDDING_PROJECTIONS, IMAGE_FEATURES};
 pub use summary::{ImageLayout, SummaryError, audio, embedding, image};
 pub use verification::Verification;
+pub use view::{EMBEDDING_DISTANCE, InputView, View};

@@ -7,10 +7,19 @@
 //! false alarm is at least the threshold. Source: J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022), for the
 //! detector; A. Maurer, M. Pontil, COLT (2009), for the mean of a finite baseline.
 //!
+//! "However they depend on each other" has one condition: that the *expected* loss stays at most the baseline's, whatever
+//! came before. Times in which a model errs more than it did over its held-out rows are decay by this measure, even if
+//! they are known to pass.
+//!
 //! Deliberately missing: better losses (no alarm is due) and losses without a bound (no such test exists).
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
 
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::confidence::{bernoulli_upper, radius};
+use crate::mixture::Mixture;
 use crate::performance::DecayDetection;
 
 const STAKES: usize = 8;
@@ -20,19 +29,68 @@ const STAKE_PART_MAX: f64 = 0.9;
 /// Probability that a baseline's mean lies beyond its bound.
 const BASELINE_MISS: f64 = 0.05;
 const BASELINE_DEVIATIONS: f64 = 1.645;
+/// Share of held-out rows whose error is below the bound of losses.
+const BOUND_QUANTILE: f64 = 0.99;
 const DOCUMENT: &str = "loss detector state";
 const MAGIC: [u8; 4] = *b"EWLD";
 const VERSION: u8 = 1;
 
+/// How large a regression's errors were on held-out rows, as losses from 0 to 1: what [`LossDetector`] compares with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorBaseline {
+    /// Absolute error that counts as a whole loss, in the label's unit; larger ones count no more.
+    pub bound: f64,
+    /// Mean absolute error, in the label's unit.
+    pub mae: f64,
+    /// Mean loss.
+    pub mean: f64,
+    /// Standard deviation of the losses.
+    pub sd: f64,
+    /// Held-out rows.
+    pub rows: u64,
+}
+
+impl ErrorBaseline {
+    /// The baseline of absolute errors on held-out rows. The bound is the error that one row in a hundred exceeded, so
+    /// that no single row outweighs the others, and at least `resolution`, below which errors are of no account. None of
+    /// fewer than two errors, or of any that is no number.
+    #[must_use]
+    pub fn of(errors: &[f64], resolution: f64) -> Option<Self> {
+        let mut rising: Vec<f64> = errors.iter().map(|error| error.abs()).collect();
+        if rising.len() < 2 || !rising.iter().all(|error| error.is_finite()) {
+            return None;
+        }
+        rising.sort_by(f64::total_cmp);
+        let rows = rising.len() as f64;
+        let rank = (BOUND_QUANTILE * (rows - 1.0)).round() as usize;
+        let bound = rising[rank].max(resolution).max(f64::MIN_POSITIVE);
+        let losses = rising.iter().map(|error| (error / bound).min(1.0));
+        let mean = losses.clone().sum::<f64>() / rows;
+        let sd = (losses.map(|loss| (loss - mean).powi(2)).sum::<f64>() / rows).sqrt();
+        let mae = rising.iter().sum::<f64>() / rows;
+        (mae.is_finite() && bound.is_finite()).then_some(Self {
+            bound,
+            mae,
+            mean,
+            sd,
+            rows: rising.len() as u64,
+        })
+    }
+
+    /// The loss of an absolute error: 0 to 1, NaN for what is no number.
+    #[must_use]
+    pub fn loss(&self, error: f64) -> f64 {
+        if error.is_nan() { f64::NAN } else { (error.abs() / self.bound).min(1.0) }
+    }
+}
+
 /// E-detector of a mean loss above the baseline's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossDetector {
-    threshold: f64,
     mean: f64,
     stakes: [f64; STAKES],
-    statistics: [f64; STAKES],
-    ages: [f64; STAKES],
-    losses: u64,
+    mixture: Mixture<STAKES>,
 }
 
 impl LossDetector {
@@ -45,14 +103,7 @@ impl LossDetector {
         let ratio = (most / STAKE_MIN).max(1.0).powf(1.0 / (STAKES - 1) as f64);
         let mut stakes = [STAKE_MIN.min(most); STAKES];
         (1..STAKES).for_each(|k| stakes[k] = stakes[k - 1] * ratio);
-        Self {
-            threshold: arl_losses.clamp(1.0, crate::MAX_ARL),
-            mean,
-            stakes,
-            statistics: [0.0; STAKES],
-            ages: [0.0; STAKES],
-            losses: 0,
-        }
+        Self { mean, stakes, mixture: Mixture::new(arl_losses) }
     }
 
     /// Highest mean loss that is still the baseline.
@@ -67,38 +118,20 @@ impl LossDetector {
         if loss.is_nan() {
             return None;
         }
-        self.losses += 1;
         let beyond = loss.clamp(0.0, 1.0) - self.mean;
-        for ((statistic, age), stake) in self.statistics.iter_mut().zip(&mut self.ages).zip(self.stakes) {
-            *age = (*age + 1.0) * *statistic / (*statistic + 1.0);
-            *statistic = (*statistic + 1.0) * (1.0 + stake * beyond);
-        }
-        let evidence = self.statistics.iter().sum::<f64>() / STAKES as f64;
-        (evidence >= self.threshold).then(|| self.alarm(evidence))
-    }
-
-    fn alarm(&mut self, evidence: f64) -> DecayDetection {
-        let leading = self.statistics.iter().zip(self.ages).max_by(|a, b| a.0.total_cmp(b.0));
-        let age = leading.map_or(0.0, |(_, age)| age);
-        self.rearm();
-        DecayDetection {
-            label: self.losses,
-            change_label: self.losses.saturating_sub(age.round() as u64).max(1),
-            log10_evidence: evidence.log10(),
-            log10_threshold: self.threshold.log10(),
-        }
+        let Self { stakes, mixture, .. } = self;
+        mixture.observe(|k| 1.0 + stakes[k] * beyond)
     }
 
     /// Forgets all evidence.
     pub fn rearm(&mut self) {
-        self.statistics = [0.0; STAKES];
-        self.ages = [0.0; STAKES];
+        self.mixture.rearm();
     }
 
     /// Losses since the detector was made.
     #[must_use]
     pub const fn losses(&self) -> u64 {
-        self.losses
+        self.mixture.observed()
     }
 
     /// What a restart must not forget.
@@ -106,8 +139,7 @@ impl LossDetector {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut w = Writer::new(MAGIC, VERSION);
         w.f64(self.mean);
-        w.u64(self.losses);
-        self.statistics.iter().chain(&self.ages).for_each(|value| w.f64(*value));
+        self.mixture.write(&mut w);
         w.finish()
     }
 
@@ -118,15 +150,56 @@ impl LossDetector {
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
         ensure(r.f64("baseline")?.to_bits() == self.mean.to_bits(), "baseline")?;
-        let mut next = self.clone();
-        next.losses = r.u64("losses")?;
-        for value in next.statistics.iter_mut().chain(&mut next.ages) {
-            *value = r.f64("statistics")?;
-            ensure((0.0..=1e300).contains(value), "statistics")?;
-        }
+        let mixture = self.mixture.read(&mut r)?;
         r.finish()?;
-        *self = next;
+        self.mixture = mixture;
         Ok(())
+    }
+}
+
+/// The latest absolute errors of a regression.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ErrorWindow {
+    latest: VecDeque<f32>,
+    capacity: usize,
+}
+
+impl ErrorWindow {
+    /// A window of `capacity` errors, clamped to 1 ..= [`crate::MAX_LABEL_WINDOW`].
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { latest: VecDeque::new(), capacity: capacity.clamp(1, crate::MAX_LABEL_WINDOW) }
+    }
+
+    /// Takes one error; what is no number says nothing.
+    pub(crate) fn observe(&mut self, error: f64) {
+        if error.is_nan() {
+            return;
+        }
+        if self.latest.len() == self.capacity {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(error.abs() as f32);
+    }
+
+    /// Mean absolute error in the window and how many errors it holds; none before the first.
+    pub(crate) fn mae(&self) -> Option<(f64, u64)> {
+        let n = self.latest.len();
+        (n > 0).then(|| (self.latest.iter().map(|error| f64::from(*error)).sum::<f64>() / n as f64, n as u64))
+    }
+
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.len(self.latest.len());
+        self.latest.iter().for_each(|error| w.f32(*error));
+    }
+
+    pub(crate) fn read(capacity: usize, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut window = Self::new(capacity);
+        for _ in 0..r.len("errors", crate::MAX_LABEL_WINDOW)? {
+            let error = r.f32("errors")?;
+            ensure(error >= 0.0, "errors")?;
+            window.observe(f64::from(error));
+        }
+        Ok(window)
     }
 }
 
@@ -194,6 +267,21 @@ mod tests {
         let mut worse = detector.clone();
         let found = (0..10_000).find_map(|_| worse.observe(0.08)).unwrap();
         assert!(found.label < 60, "{found:?}");
+    }
+
+    #[test]
+    fn a_baseline_is_bounded_by_what_one_row_in_a_hundred_exceeds() {
+        let errors: Vec<f64> =
+            (1..=1_000).map(|i| f64::from(i) * if i % 2 == 0 { 0.01 } else { -0.01 }).collect();
+        let baseline = ErrorBaseline::of(&errors, 0.0).unwrap();
+        assert!((baseline.bound - 9.9).abs() < 0.02 && (baseline.mae - 5.005).abs() < 1e-9, "{baseline:?}");
+        assert!((baseline.mean - 0.505).abs() < 0.01 && baseline.rows == 1_000, "{baseline:?}");
+        assert_eq!((baseline.loss(-99.0), baseline.loss(0.0), baseline.loss(f64::INFINITY)), (1.0, 0.0, 1.0));
+        assert!(baseline.loss(f64::NAN).is_nan());
+        let exact = ErrorBaseline::of(&[0.0; 50], 0.5).unwrap();
+        assert_eq!((exact.bound, exact.loss(0.25)), (0.5, 0.5));
+        assert_eq!(ErrorBaseline::of(&[1.0], 0.0), None);
+        assert_eq!(ErrorBaseline::of(&[1.0, f64::NAN], 0.0), None);
     }
 
     #[test]

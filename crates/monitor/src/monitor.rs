@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::{Alarm, StreamEvidence, decay_alarm, drift_alarm};
+use crate::alarm::{Alarm, StreamEvidence, decay_alarm, drift_alarm, error_alarm};
 use crate::budget::{Budget, BudgetError};
 use crate::calibration::Calibration;
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::detector::{Block, Detection, Detector};
+use crate::losses::{ErrorBaseline, ErrorWindow, LossDetector};
 use crate::outlier::{self, Watch};
 use crate::performance::{DecayDetector, LabelWindow};
 use crate::profile::Profile;
 use crate::reference::Reference;
 use crate::sample::{Rows, Sample};
+use crate::view::InputView;
 
 const DRIFT_SHARE: f64 = 0.5;
 const OUTLIER_SHARE: f64 = 0.25;
@@ -25,6 +27,8 @@ const DECAY_SHARE: f64 = 0.25;
 const DOCUMENT: &str = "monitor state";
 const MAGIC: [u8; 4] = *b"EWMS";
 const VERSION: u8 = 1;
+/// Version of states with errors of a regression.
+const VERSION_ERRORS: u8 = 2;
 const MAX_PART_BYTES: usize = 64 << 20;
 
 /// How a monitor decides.
@@ -35,14 +39,21 @@ pub struct MonitorConfig {
     pub budget: Budget,
     /// Labels in the window of [`Monitor::accuracy`].
     pub accuracy_window: usize,
-    /// Accuracy at evaluation and the number of held-out rows; none switches decay alarms off.
+    /// Accuracy at evaluation and the number of held-out rows; without it and `baseline_error` there is no decay alarm.
     pub baseline_accuracy: Option<(f64, u64)>,
+    /// Errors of a regression at evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline_error: Option<ErrorBaseline>,
     /// Reference ranges beyond the support that a value may lie without an outlier alarm.
     pub outlier_margin: f64,
     /// Samples (labels for decay) without a further alarm of the same kind after one; evidence starts anew.
     pub hold_off_samples: u64,
     /// What to do with a budget beyond what the reference supports.
     pub unsupported: Unsupported,
+    /// What of an input the reference's features are. The monitor takes features; whoever calls it asks a
+    /// [`crate::View`] for them.
+    #[serde(skip_serializing_if = "InputView::is_columns")]
+    pub input: InputView,
     /// How often the model was right at each confidence, for an accuracy without labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
@@ -71,9 +82,11 @@ impl Default for MonitorConfig {
             budget: Budget::default(),
             accuracy_window: 200,
             baseline_accuracy: None,
+            baseline_error: None,
             outlier_margin: outlier::DEFAULT_MARGIN,
             hold_off_samples: 0,
             unsupported: Unsupported::Clamp,
+            input: InputView::Columns,
             calibration: None,
             segments: Vec::new(),
             importance: BTreeMap::new(),
@@ -130,6 +143,8 @@ pub struct Monitor {
     pub(crate) watch: Watch,
     window: LabelWindow,
     decay: Option<DecayDetector>,
+    errors: ErrorWindow,
+    losses: Option<LossDetector>,
     decay_quiet_until: u64,
     cells: Vec<u32>,
     pub(crate) block: Block,
@@ -147,10 +162,7 @@ impl Monitor {
             return Err(MonitorError::Unsupported { arl, supported });
         }
         not_negative("outlier_margin", config.outlier_margin)?;
-        if let Some((accuracy, _)) = config.baseline_accuracy {
-            not_negative("baseline_accuracy", accuracy)?;
-        }
-        let decay = |(accuracy, n)| DecayDetector::new(accuracy, n, arl / DECAY_SHARE);
+        let (decay, losses) = decay_detectors(&config, arl / DECAY_SHARE)?;
         Ok(Self {
             samples: 0,
             profile: Profile::new(&reference),
@@ -162,7 +174,9 @@ impl Monitor {
                 arl.min(supported) / OUTLIER_SHARE,
             ),
             window: LabelWindow::new(config.accuracy_window),
-            decay: config.baseline_accuracy.map(decay),
+            decay,
+            errors: ErrorWindow::new(config.accuracy_window),
+            losses,
             decay_quiet_until: 0,
             cells: vec![0; reference.streams.len()],
             block: Block::default(),
@@ -239,6 +253,25 @@ impl Monitor {
         Some(decay_alarm(detection, self.window.accuracy(), self.config.baseline_accuracy))
     }
 
+    /// Takes one label of a regression, whenever it arrives: how far the prediction was off, in the label's unit; infinite
+    /// for a prediction that is no number.
+    pub fn observe_error(&mut self, error: f64) -> Option<Alarm> {
+        self.errors.observe(error);
+        let baseline = self.config.baseline_error?;
+        let detection = self.losses.as_mut()?.observe(baseline.loss(error))?;
+        if detection.label < self.decay_quiet_until {
+            return None;
+        }
+        self.decay_quiet_until = detection.label.saturating_add(self.config.hold_off_samples);
+        Some(error_alarm(detection, self.errors.mae(), baseline.mae))
+    }
+
+    /// Mean absolute error over the latest labels of a regression and their number; none before the first.
+    #[must_use]
+    pub fn mean_absolute_error(&self) -> Option<(f64, u64)> {
+        self.errors.mae()
+    }
+
     /// Accuracy over the latest labels and their number; none before the first.
     #[must_use]
     pub fn accuracy(&self) -> Option<(f64, u64)> {
@@ -287,7 +320,8 @@ impl Monitor {
     /// Everything a restart must not forget, the profile included.
     #[must_use]
     pub fn state_to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::new(MAGIC, VERSION);
+        let of_errors = self.losses.is_some() || self.errors.mae().is_some();
+        let mut w = Writer::new(MAGIC, if of_errors { VERSION_ERRORS } else { VERSION });
         w.u64(self.samples);
         w.bytes(&self.profile.to_bytes());
         w.bytes(&self.detector.to_bytes());
@@ -300,6 +334,10 @@ impl Monitor {
         if let Some(decay) = &self.decay {
             decay.write(&mut w);
         }
+        if of_errors {
+            self.errors.write(&mut w);
+            w.bytes(&self.losses.as_ref().map_or_else(Vec::new, LossDetector::to_bytes));
+        }
         w.finish()
     }
 
@@ -308,7 +346,8 @@ impl Monitor {
     /// # Errors
     /// The bytes are not such a state.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
-        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
+        let of_errors = bytes.get(MAGIC.len()) == Some(&VERSION_ERRORS);
+        let mut r = Reader::new(bytes, DOCUMENT, MAGIC, if of_errors { VERSION_ERRORS } else { VERSION })?;
         let mut next = self.clone();
         next.samples = r.u64("samples")?;
         next.profile = Profile::from_bytes(r.bytes("profile", MAX_PART_BYTES)?)?;
@@ -328,6 +367,12 @@ impl Monitor {
         next.window = LabelWindow::read(self.config.accuracy_window, &mut r)?;
         next.decay_quiet_until = r.u64("hold-off")?;
         next.decay = self.read_decay(&mut r)?;
+        if of_errors {
+            next.errors = ErrorWindow::read(self.config.accuracy_window, &mut r)?;
+            let stored = r.bytes("losses", MAX_PART_BYTES)?;
+            let known = next.losses.as_mut().filter(|_| !stored.is_empty());
+            known.map_or(Ok(()), |losses| losses.restore(stored))?;
+        }
         r.finish()?;
         *self = next;
         Ok(())
@@ -344,6 +389,30 @@ impl Monitor {
         let restored = self.decay.as_ref().unwrap_or(&shape).read(r)?;
         Ok(self.decay.is_some().then_some(restored))
     }
+}
+
+/// The detectors of labels that the configuration has baselines for; they share the run length.
+fn decay_detectors(
+    config: &MonitorConfig,
+    arl_labels: f64,
+) -> Result<(Option<DecayDetector>, Option<LossDetector>), MonitorError> {
+    if let Some((accuracy, _)) = config.baseline_accuracy {
+        not_negative("baseline_accuracy", accuracy)?;
+    }
+    if let Some(ErrorBaseline { bound, mae, mean, sd, .. }) = config.baseline_error {
+        let fields = [
+            ("baseline_error.bound", bound),
+            ("baseline_error.mae", mae),
+            ("baseline_error.mean", mean),
+            ("baseline_error.sd", sd),
+        ];
+        fields.into_iter().try_for_each(|(field, value)| not_negative(field, value))?;
+    }
+    let both = config.baseline_accuracy.is_some() && config.baseline_error.is_some();
+    let arl = if both { 2.0 * arl_labels } else { arl_labels };
+    let decay = config.baseline_accuracy.map(|(accuracy, n)| DecayDetector::new(accuracy, n, arl));
+    let losses = config.baseline_error.map(|base| LossDetector::new(base.mean, base.sd, base.rows, arl));
+    Ok((decay, losses))
 }
 
 fn not_negative(field: &'static str, value: f64) -> Result<(), MonitorError> {

@@ -1,30 +1,31 @@
-//! How far a hidden layer's embedding lies from those of the reference: what a model has not learned shows there, when
-//! its confidence does not.
+//! How far a hidden layer's embedding lies from those of rows that the model learned from: what a model has not learned
+//! shows there, when its confidence does not.
 //!
-//! A bounded set of reference embeddings is kept; the distance of a new one is the mean distance to its
-//! [`NEIGHBOURS`] nearest, all brought to length one first. Distances of reference embeddings that were held back
-//! say what is usual: a rank gives a conformal p-value, their tail a rarity beyond all ranks, and the distance itself
-//! is a number that can be watched as one more feature.
+//! A bounded set of embeddings is kept; the distance of a new one is the mean distance to its [`NEIGHBOURS`] nearest, all
+//! brought to length one first. It is a number like any other feature: its values on rows that the model did *not* learn
+//! from belong into a [`crate::Reference`], which then says what is usual and what is impossible
+//! ([`crate::EMBEDDING_DISTANCE`]).
 //!
 //! Source: Y. Sun, Y. Ming, X. Zhu, Y. Li, "Out-of-distribution detection with deep nearest neighbors", ICML (2022).
-//! Deliberately missing: an index (a few hundred rows are searched in full) and learning.
+//! Deliberately missing: an index (what is kept is small enough to be searched in full) and learning.
 
 use crate::codec::{DecodeError, Reader, Writer, ensure};
-use crate::tail::Tails;
 
-/// Nearest reference embeddings that a distance is the mean of.
+/// Nearest embeddings that a distance is the mean of.
 pub const NEIGHBOURS: usize = 5;
-/// Most reference embeddings that are kept.
+/// Most embeddings that are kept.
 pub const MAX_EMBEDDINGS: usize = 512;
-/// Most distances of held-back embeddings that are kept.
-pub const MAX_HELD_BACK: usize = 4_096;
+/// Most numbers of all embeddings that are kept: what a distance costs.
+pub const MAX_EMBEDDING_VALUES: usize = 1 << 16;
 /// Longest embedding.
 pub const MAX_EMBEDDING_WIDTH: usize = 8_192;
 /// Fewer rows than this say nothing.
 pub const EMBEDDING_ROWS_MIN: usize = 4 * NEIGHBOURS;
-const DOCUMENT: &str = "reference embeddings";
+/// Sums that are added up side by side.
+const LANES: usize = 8;
+const DOCUMENT: &str = "embeddings";
 const MAGIC: [u8; 4] = *b"EWNN";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Embeddings that nothing follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,20 +46,17 @@ pub enum NeighboursError {
     },
 }
 
-/// The embeddings of a reference and the distances that are usual among them.
+/// Embeddings to compare others with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
     width: usize,
     /// Embeddings of length one, one after the other.
     kept: Vec<f32>,
-    /// Distances of embeddings that were not kept, rising.
-    held_back: Vec<f32>,
-    tails: Tails,
 }
 
 impl Neighbours {
-    /// The neighbourhood of embeddings of `width` numbers each, one after the other, of rows that the model was not
-    /// trained on. Rows that are not finite or all zero are left out.
+    /// Keeps some of these embeddings of `width` numbers each, one after the other: evenly spread ones if they are too
+    /// many. Rows that are not finite or all zero are left out.
     ///
     /// # Errors
     /// The values are no embeddings, or too few.
@@ -70,17 +68,8 @@ impl Neighbours {
         if usable.len() < EMBEDDING_ROWS_MIN {
             return Err(NeighboursError::TooFew { found: usable.len() });
         }
-        let every = usable.len().div_ceil(MAX_EMBEDDINGS).max(2);
-        let is_kept = |row: usize| row.is_multiple_of(every);
-        let rows = || usable.iter().enumerate();
-        let kept: Vec<f32> =
-            rows().filter(|(row, _)| is_kept(*row)).flat_map(|(_, e)| e.iter().copied()).collect();
-        let others: Vec<&Vec<f32>> = rows().filter(|(row, _)| !is_kept(*row)).map(|(_, e)| e).collect();
-        let step = others.len().div_ceil(MAX_HELD_BACK).max(1);
-        let mut held_back: Vec<f32> = others.iter().step_by(step).map(|e| nearest(&kept, e)).collect();
-        held_back.sort_by(f32::total_cmp);
-        let tails = Tails::of_sorted(&held_back);
-        Ok(Self { width, kept, held_back, tails })
+        let every = usable.len().div_ceil(rows_max(width));
+        Ok(Self { width, kept: usable.iter().step_by(every).flatten().copied().collect() })
     }
 
     /// Mean distance of an embedding to its nearest neighbours, 0 to 2; none if it has another width, is not finite
@@ -93,38 +82,10 @@ impl Neighbours {
         unit(embedding).map(|unit| nearest(&self.kept, &unit))
     }
 
-    /// Conformal p-value of a distance: at most `p` of the reference's kind are as far out.
-    #[must_use]
-    pub fn p_value(&self, distance: f32) -> f64 {
-        let below = self.held_back.partition_point(|held| *held < distance);
-        (self.held_back.len() - below + 1) as f64 / (self.held_back.len() + 1) as f64
-    }
-
-    /// Negative base-ten logarithm of how often an embedding of the reference's kind is as far out, from the tail of
-    /// held-back distances; 0 for what is no farther out than half of them.
-    #[must_use]
-    pub fn log10_rarity(&self, distance: f32) -> f64 {
-        let usual = self.held_back.get(self.held_back.len() / 2).copied().unwrap_or(f32::INFINITY);
-        if distance <= usual { 0.0 } else { self.tails.log10_rarity(f64::from(distance)) }
-    }
-
-    /// Whether a distance is rarer than one in `arl_samples` and beyond all held-back ones.
-    #[must_use]
-    pub fn is_outlier(&self, distance: f32, arl_samples: f64) -> bool {
-        let beyond = self.held_back.last().is_some_and(|farthest| distance > *farthest);
-        beyond && self.log10_rarity(distance) > arl_samples.log10()
-    }
-
     /// Numbers per embedding.
     #[must_use]
     pub const fn width(&self) -> usize {
         self.width
-    }
-
-    /// Distances of held-back reference embeddings, rising: what a stream of distances is compared with.
-    #[must_use]
-    pub fn held_back(&self) -> &[f32] {
-        &self.held_back
     }
 
     /// The stored form.
@@ -134,30 +95,29 @@ impl Neighbours {
         w.len(self.width);
         w.len(self.kept.len() / self.width);
         self.kept.iter().for_each(|value| w.f32(*value));
-        w.len(self.held_back.len());
-        self.held_back.iter().for_each(|value| w.f32(*value));
         w.finish()
     }
 
     /// Reads the stored form.
     ///
     /// # Errors
-    /// The bytes are not reference embeddings of a known version, or hold values that no fit produces.
+    /// The bytes are not embeddings of a known version, or hold values that no fit produces.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes, DOCUMENT, MAGIC, VERSION)?;
         let width = r.len("width", MAX_EMBEDDING_WIDTH)?;
         let rows = r.len("embeddings", MAX_EMBEDDINGS)?;
-        ensure(width > 0 && rows >= NEIGHBOURS, "embeddings")?;
+        ensure(width > 0 && rows >= NEIGHBOURS && rows <= rows_max(width), "embeddings")?;
         let kept = (0..rows * width).map(|_| r.f32("embeddings")).collect::<Result<Vec<_>, _>>()?;
         ensure(kept.iter().all(|value| value.abs() <= 1.001), "embeddings")?;
-        let len = r.len("distances", MAX_HELD_BACK)?;
-        let held_back = (0..len).map(|_| r.f32("distances")).collect::<Result<Vec<_>, _>>()?;
         r.finish()?;
-        let rising = held_back.windows(2).all(|pair| pair[0] <= pair[1]);
-        ensure(rising && held_back.iter().all(|d| (0.0..=2.01).contains(d)), "distances")?;
-        let tails = Tails::of_sorted(&held_back);
-        Ok(Self { width, kept, held_back, tails })
+        Ok(Self { width, kept })
     }
+}
+
+/// Most embeddings of this width that are kept.
+const fn rows_max(width: usize) -> usize {
+    let rows = MAX_EMBEDDING_VALUES / width;
+    if rows < MAX_EMBEDDINGS { rows } else { MAX_EMBEDDINGS }
 }
 
 /// The embedding brought to length one; none if it is not finite or has no length.
@@ -171,7 +131,7 @@ fn unit(embedding: &[f32]) -> Option<Vec<f32>> {
 fn nearest(kept: &[f32], unit: &[f32]) -> f32 {
     let mut least = [f32::INFINITY; NEIGHBOURS];
     for row in kept.chunks_exact(unit.len()) {
-        let squared: f32 = row.iter().zip(unit).map(|(a, b)| (a - b) * (a - b)).sum();
+        let squared = squared_distance(row, unit);
         if squared < least[NEIGHBOURS - 1] {
             let at = least.partition_point(|known| *known < squared);
             least[at..].rotate_right(1);
@@ -179,6 +139,19 @@ fn nearest(kept: &[f32], unit: &[f32]) -> f32 {
         }
     }
     least.iter().map(|squared| squared.sqrt()).sum::<f32>() / NEIGHBOURS as f32
+}
+
+/// Eight sums side by side: in the order of a single one, additions wait for each other.
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for k in 0..LANES {
+            sums[k] += (a[k] - b[k]) * (a[k] - b[k]);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]
@@ -221,30 +194,30 @@ mod tests {
         };
         let auroc = new.iter().map(above).sum::<f64>() / (usual.len() * new.len()) as f64;
         assert!(auroc > 0.85, "{auroc}");
-        let alarmed = |rows: &[f32], level: f64| {
-            rows.iter().filter(|d| neighbours.p_value(**d) <= level).count() as f64 / rows.len() as f64
-        };
-        let (false_share, share) = (alarmed(&usual, 0.05), alarmed(&new, 0.05));
-        eprintln!(
-            "digits 8 and 9 against 0 to 7: AUROC {auroc:.3}, at p = .05 {share:.2} against {false_share:.3}"
-        );
-        assert!(false_share < 0.08 && share > 0.3, "{false_share} {share}");
-        assert!(usual.iter().filter(|d| neighbours.is_outlier(**d, 1e4)).count() == 0);
     }
 
     #[test]
-    fn what_points_elsewhere_is_an_outlier() {
+    fn what_points_elsewhere_is_far_away() {
         let row = |i: u16| [10.0 + f32::from(i % 101) / 100.0, 10.0 + f32::from(i % 97) / 100.0, 0.0];
         let rows: Vec<[f32; 3]> = (0..2_000).map(row).collect();
         let neighbours = Neighbours::fit(rows.as_flattened(), 3).unwrap();
         assert_eq!((neighbours.width(), neighbours.kept.len() / 3 <= MAX_EMBEDDINGS), (3, true));
         let far = neighbours.distance(&[0.0, 0.0, 4.0]).unwrap();
-        assert!(neighbours.is_outlier(far, 1e6) && neighbours.p_value(far) < 1e-3);
-        let near = neighbours.distance(&row(7)).unwrap();
-        assert!(!neighbours.is_outlier(near, 1.0) && neighbours.p_value(near) > 0.01);
+        assert!((far - std::f32::consts::SQRT_2).abs() < 1e-3, "{far}");
+        assert!(neighbours.distance(&row(7)).unwrap() < 0.01);
         assert_eq!(neighbours.distance(&[1.0]), None);
         assert_eq!(neighbours.distance(&[f32::NAN, 0.0, 0.0]), None);
         assert_eq!(neighbours.distance(&[0.0; 3]), None);
+    }
+
+    #[test]
+    fn distances_are_those_of_plain_arithmetic() {
+        for width in [1, 7, 8, 19, 64] {
+            let value = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
+            let (a, b): (Vec<f32>, Vec<f32>) = (0..width).map(|i| (value(i), value(i + 5))).unzip();
+            let plain: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            assert!((f64::from(squared_distance(&a, &b)) - plain).abs() < 1e-4, "{width}");
+        }
     }
 
     #[test]
@@ -255,8 +228,10 @@ mod tests {
         assert_eq!(Neighbours::fit(&few, 1), Err(NeighboursError::TooFew { found: few.len() }));
         assert!(Neighbours::fit(&[1.0; EMBEDDING_ROWS_MIN], 1).is_ok());
         let many: Vec<f32> = (0..20_000u32).map(|i| i as f32 + 1.0).collect();
-        let neighbours = Neighbours::fit(&many, 2).unwrap();
-        assert!(neighbours.kept.len() <= 2 * MAX_EMBEDDINGS && neighbours.held_back.len() <= MAX_HELD_BACK);
+        assert!(Neighbours::fit(&many, 2).unwrap().kept.len() <= 2 * MAX_EMBEDDINGS);
+        let wide = vec![1.0; 40 * MAX_EMBEDDING_WIDTH];
+        let kept = Neighbours::fit(&wide, MAX_EMBEDDING_WIDTH).unwrap().kept.len();
+        assert!((NEIGHBOURS * MAX_EMBEDDING_WIDTH..=MAX_EMBEDDING_VALUES).contains(&kept), "{kept}");
     }
 
     #[test]

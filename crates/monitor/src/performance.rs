@@ -1,10 +1,12 @@
 //! Performance from labels: a window of right and wrong, and a detector of a worse error rate.
 //!
 //! A label is observed when it arrives, however late; joining labels to predictions is the caller's business.
-//! Deliberately missing: confidence sequences, regression losses, segments.
+//! Deliberately missing: errors that are numbers ([`crate::LossDetector`]), confidence sequences and segments
+//! ([`crate::Performance`]).
 
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::confidence::{bernoulli_upper, radius};
+use crate::mixture::Mixture;
 
 /// Longest window of labels.
 pub const MAX_LABEL_WINDOW: usize = 1 << 20;
@@ -96,13 +98,10 @@ pub struct DecayDetection {
 /// have expectations below one, so the mean time to a false alarm is at least the given run length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecayDetector {
-    threshold: f64,
     null_error: f64,
     /// Per alternative: ratio of a wrong and of a right prediction.
     ratios: [(f64, f64); ERROR_ODDS.len()],
-    statistics: [f64; ERROR_ODDS.len()],
-    ages: [f64; ERROR_ODDS.len()],
-    labels: u64,
+    mixture: Mixture<{ ERROR_ODDS.len() }>,
 }
 
 impl DecayDetector {
@@ -117,14 +116,7 @@ impl DecayDetector {
             let worse = null_error * odds / (1.0 - null_error + null_error * odds);
             (worse / null_error, (1.0 - worse) / (1.0 - null_error))
         };
-        Self {
-            threshold: arl_labels.clamp(1.0, crate::MAX_ARL),
-            null_error,
-            ratios: ERROR_ODDS.map(ratio),
-            statistics: [0.0; ERROR_ODDS.len()],
-            ages: [0.0; ERROR_ODDS.len()],
-            labels: 0,
-        }
+        Self { null_error, ratios: ERROR_ODDS.map(ratio), mixture: Mixture::new(arl_labels) }
     }
 
     /// Highest error rate that is still the baseline.
@@ -135,53 +127,27 @@ impl DecayDetector {
 
     /// Takes one label; reports decay and re-arms when the evidence passes the threshold.
     pub fn observe(&mut self, correct: bool) -> Option<DecayDetection> {
-        self.labels += 1;
-        for ((statistic, age), ratio) in self.statistics.iter_mut().zip(&mut self.ages).zip(self.ratios) {
-            let before = *statistic;
-            *age = (*age + 1.0) * before / (before + 1.0);
-            *statistic = (before + 1.0) * if correct { ratio.1 } else { ratio.0 };
-        }
-        let evidence = self.statistics.iter().sum::<f64>() / ERROR_ODDS.len() as f64;
-        (evidence >= self.threshold).then(|| self.alarm(evidence))
-    }
-
-    fn alarm(&mut self, evidence: f64) -> DecayDetection {
-        let leading = self.statistics.iter().zip(self.ages).max_by(|a, b| a.0.total_cmp(b.0));
-        let age = leading.map_or(0.0, |(_, age)| age);
-        self.rearm();
-        DecayDetection {
-            label: self.labels,
-            change_label: self.labels.saturating_sub(age.round() as u64).max(1),
-            log10_evidence: evidence.log10(),
-            log10_threshold: self.threshold.log10(),
-        }
+        let Self { ratios, mixture, .. } = self;
+        mixture.observe(|k| if correct { ratios[k].1 } else { ratios[k].0 })
     }
 
     /// Forgets all evidence.
     pub fn rearm(&mut self) {
-        self.statistics = [0.0; ERROR_ODDS.len()];
-        self.ages = [0.0; ERROR_ODDS.len()];
+        self.mixture.rearm();
     }
 
     /// Labels since the detector was made.
     #[must_use]
     pub const fn labels(&self) -> u64 {
-        self.labels
+        self.mixture.observed()
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
-        w.u64(self.labels);
-        self.statistics.iter().chain(&self.ages).for_each(|value| w.f64(*value));
+        self.mixture.write(w);
     }
 
     pub(crate) fn read(&self, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut restored = self.clone();
-        restored.labels = r.u64("labels")?;
-        for value in restored.statistics.iter_mut().chain(&mut restored.ages) {
-            *value = r.f64("statistics")?;
-            ensure((0.0..=1e300).contains(value), "statistics")?;
-        }
-        Ok(restored)
+        Ok(Self { mixture: self.mixture.read(r)?, ..self.clone() })
     }
 }
 

@@ -214,7 +214,7 @@ impl Reference {
     /// reference's confidence region covers.
     #[must_use]
     pub fn supported_arl(&self) -> f64 {
-        (self.n as f64).powi(4).min(crate::MAX_ARL)
+        supported_arl(self.n)
     }
 
     /// Tells references apart; profiles and states carry it.
@@ -323,6 +323,12 @@ impl Reference {
         ensure(layout_is_right(features, &streams), "layout of streams")?;
         Ok(Self { features, n, streams, fingerprint: fingerprint(bytes), tables: TableCache::default() })
     }
+}
+
+/// [`Reference::supported_arl`] of a reference of `rows` rows.
+#[must_use]
+pub fn supported_arl(rows: u64) -> f64 {
+    (rows as f64).powi(4).min(crate::MAX_ARL)
 }
 
 pub(crate) fn class_cell(predicted: Option<u32>, classes: usize) -> usize {

@@ -1,8 +1,8 @@
 //! Algebra of merging, and bytes: stable, round-tripping, and harmless when hostile.
 
 use edgeward_monitor::{
-    DecodeError, Detector, FitError, MISSING_VALUE, Monitor, MonitorConfig, Profile, ProfileError, Reference,
-    Sample, Seasons, StreamProfile, WRONG_TYPE_VALUE,
+    DecodeError, Detector, ErrorBaseline, FitError, LossDetector, MISSING_VALUE, Monitor, MonitorConfig,
+    Neighbours, Profile, ProfileError, Reference, Sample, Seasons, StreamProfile, WRONG_TYPE_VALUE,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -13,6 +13,10 @@ const REFERENCE_V2: &[u8] = include_bytes!("golden/reference-v2.bin");
 const REFERENCE_V3: &[u8] = include_bytes!("golden/reference-v3.bin");
 /// State of a monitor of [`REFERENCE_V2`] after 300 rows.
 const MONITOR_V1: &[u8] = include_bytes!("golden/monitor-v1.bin");
+/// State of a monitor of [`REFERENCE_V3`] with [`errors`] after 40 rows and labels.
+const MONITOR_V2: &[u8] = include_bytes!("golden/monitor-v2.bin");
+const LOSSES_V1: &[u8] = include_bytes!("golden/losses-v1.bin");
+const EMBEDDINGS_V2: &[u8] = include_bytes!("golden/embeddings-v2.bin");
 const PROFILE_V1: &[u8] = include_bytes!("golden/profile-v1.bin");
 const PROFILE_V2: &[u8] = include_bytes!("golden/profile-v2.bin");
 
@@ -214,6 +218,48 @@ fn a_monitor_takes_up_the_state_of_an_earlier_version() {
     let mut monitor = Monitor::new(reference, MonitorConfig::default()).unwrap();
     monitor.restore(MONITOR_V1).unwrap();
     assert_eq!((monitor.samples(), monitor.profile().n()), (300, 300));
+}
+
+/// Without rows, so that the highest mean loss is the same everywhere.
+fn errors() -> ErrorBaseline {
+    ErrorBaseline { bound: 2.0, mae: 0.5, mean: 0.25, sd: 0.25, rows: 0 }
+}
+
+fn monitor_of_errors() -> Monitor {
+    let reference = Arc::new(Reference::from_bytes(REFERENCE_V3).expect("it is one"));
+    let config = MonitorConfig { baseline_error: Some(errors()), ..MonitorConfig::default() };
+    Monitor::new(reference, config).expect("the budget is positive")
+}
+
+#[test]
+fn a_monitor_of_errors_takes_up_its_state() {
+    let mut monitor = monitor_of_errors();
+    monitor.restore(MONITOR_V2).unwrap();
+    assert_eq!((monitor.samples(), monitor.profile().n()), (40, 40));
+    assert_eq!(monitor.mean_absolute_error(), Some((0.75, 40)));
+    assert_eq!(monitor.state_to_bytes(), MONITOR_V2);
+    let reference = Arc::clone(monitor.reference());
+    let mut unlabelled = Monitor::new(reference, MonitorConfig::default()).unwrap();
+    unlabelled.restore(MONITOR_V2).unwrap();
+    assert!((0..MONITOR_V2.len()).all(|len| monitor.restore(&MONITOR_V2[..len]).is_err()));
+}
+
+#[test]
+fn losses_and_embeddings_are_read_as_ever() {
+    let mut losses = LossDetector::new(f64::NAN, 0.0, 0, 1e6);
+    losses.restore(LOSSES_V1).unwrap();
+    assert_eq!((losses.losses(), losses.to_bytes()), (40, LOSSES_V1.to_vec()));
+    let embeddings = Neighbours::from_bytes(EMBEDDINGS_V2).unwrap();
+    assert_eq!(embeddings.to_bytes(), EMBEDDINGS_V2);
+    assert_eq!(embeddings, Neighbours::fit(&embedded(), 3).unwrap());
+    let mut first = EMBEDDINGS_V2.to_vec();
+    first[4] = 1;
+    assert!(matches!(Neighbours::from_bytes(&first), Err(DecodeError::Version { found: 1, known: 2, .. })));
+}
+
+/// Twenty embeddings of three numbers.
+fn embedded() -> Vec<f32> {
+    (0..60u16).map(|i| f32::from(i * 7 % 11) - 4.0).collect()
 }
 
 /// A day of 24 rows and gaps in runs.

@@ -7,7 +7,7 @@ use edgeward_core::{Dataset, Digest};
 use edgeward_model::bundle::path;
 use edgeward_model::engine::capabilities;
 use edgeward_model::onnx::{self, OnnxError};
-use edgeward_model::session::derive_signature;
+use edgeward_model::session::{METADATA_EMBEDDING, derive_with};
 use edgeward_model::tensor::ShapeError;
 use edgeward_model::{
     DataType, Dim, Engine, EngineError, LoadOptions, Outputs, Session, SessionError, Signature, Task, Tensor,
@@ -51,8 +51,24 @@ pub enum ExamineError {
 /// # Errors
 /// Not ONNX, or a model that does not predict what `task` says.
 pub fn signature_of(model: &[u8], rows: &Dataset, task: TaskKind) -> Result<Signature, ExamineError> {
+    signature_with(model, rows, task, None)
+}
+
+/// The same of a model whose output `embedding` is a hidden layer's, whatever the file says.
+///
+/// # Errors
+/// As [`signature_of`], or the model has no such output.
+pub fn signature_with(
+    model: &[u8],
+    rows: &Dataset,
+    task: TaskKind,
+    embedding: Option<&str>,
+) -> Result<Signature, ExamineError> {
     let model = onnx::decode(model)?;
-    let mut signature = derive_signature(&model)?;
+    let mut signature = derive_with(&model, embedding.or_else(|| model.metadata(METADATA_EMBEDDING)))?;
+    if let (Some(name), None) = (embedding, &signature.roles.embedding) {
+        return Err(ExamineError::Purpose(no_embedding(name, &signature.outputs)));
+    }
     let classes = rows.classes();
     match (task, &mut signature.task) {
         (TaskKind::Regression, Task::Regression) => {}
@@ -76,6 +92,15 @@ pub fn signature_of(model: &[u8], rows: &Dataset, task: TaskKind) -> Result<Sign
         signature.feature_names.clone_from(&rows.feature_names);
     }
     Ok(signature)
+}
+
+fn no_embedding(name: &str, outputs: &[edgeward_model::TensorSpec]) -> String {
+    let outputs: Vec<String> = outputs.iter().map(ToString::to_string).collect();
+    format!(
+        "[monitor] embedding names '{name}', which is no float output of [N, width] (outputs: {}); export the hidden layer \
+         as an output of that name, or, with builtin = \"mlp\", set [train.params] embedding = true and leave the key out",
+        outputs.join(", ")
+    )
 }
 
 fn wrong_purpose(task: TaskKind, found: &Task, outputs: &[edgeward_model::TensorSpec]) -> String {
@@ -196,6 +221,29 @@ pub fn predict(session: &Session, rows: &Dataset) -> Result<Vec<Prediction>, Exa
         false => Err(ExamineError::Input(format!(
             "the model answered {} of {} rows; its first output dimension must be the number of rows",
             predictions.len(),
+            rows.len()
+        ))),
+    }
+}
+
+/// The embedding of each row, one after the other, and how many numbers each is; none of a model without.
+///
+/// # Errors
+/// The rows do not fit, or the engine fails.
+pub fn embeddings(session: &Session, rows: &Dataset) -> Result<Option<(Vec<f32>, usize)>, ExamineError> {
+    let Some(name) = &session.signature().roles.embedding else { return Ok(None) };
+    let (mut values, mut width) = (Vec::new(), 0);
+    for call in calls(session.signature(), rows, BATCH_ROWS)? {
+        let outputs = session.infer_ordered(&call)?;
+        let Some(embedding) = outputs.get(name) else { continue };
+        width = embedding.row_len();
+        values.extend((0..embedding.len()).map(|at| embedding.number(at).map_or(f32::NAN, |n| n as f32)));
+    }
+    match values.len() == rows.len() * width {
+        true => Ok(Some((values, width))),
+        false => Err(ExamineError::Input(format!(
+            "the output '{name}' holds {} numbers for {} rows of {width}; its first dimension must be the number of rows",
+            values.len(),
             rows.len()
         ))),
     }

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 
 use edgeward_api::operator::GateVerdict;
 use edgeward_core::Digest;
+use edgeward_monitor::{Budget, MAX_REFERENCE_ROWS, Unsupported, supported_arl};
 
 use crate::measure::{Proportion, Quality};
-use crate::project::GateTable;
+use crate::project::{GateTable, MonitorTable};
 use crate::validate::verdict;
 
 /// Room for the rounding of differences of shares.
@@ -64,6 +65,39 @@ pub fn judge(rules: &GateTable, candidates: &[Candidate<'_>], incumbent: &Incumb
     }
     verdicts.extend(rules.regression_max.map(|max| regression(max, rules.rows_min, incumbent)));
     verdicts
+}
+
+/// Whether devices can keep the budget of false alarms by a reference of so many held-out rows.
+#[must_use]
+pub fn budget(rules: &MonitorTable, held_out: u64) -> Option<GateVerdict> {
+    const GATE: &str = "monitor.budget";
+    let budget = Budget {
+        false_alarms_per_device_year: rules.false_alarms_per_device_year,
+        samples_per_second: rules.requests_per_second,
+    };
+    let arl = budget.arl_samples().ok()?;
+    let rows = held_out.min(MAX_REFERENCE_ROWS as u64);
+    let supported = supported_arl(rows);
+    if arl <= supported {
+        let reason = format!("{rows} held-out rows support one false alarm in {arl:.1e} rows");
+        return Some(verdict(GATE, true, reason));
+    }
+    let short = format!(
+        "{rows} held-out rows support one false outlier in {supported:.1e} rows, the budget is one in {arl:.1e}, which needs {} rows",
+        arl.powf(0.25).ceil()
+    );
+    Some(match rules.unsupported {
+        Unsupported::Clamp => {
+            let reason =
+                format!("{short}; devices judge single values by the former, drift and decay by the budget");
+            verdict(GATE, true, reason)
+        }
+        Unsupported::Refuse => verdict(
+            GATE,
+            false,
+            format!("{short}; give more rows, allow more alarms, or set [monitor] unsupported = \"clamp\""),
+        ),
+    })
 }
 
 fn rows(rules: &GateTable, held_out: u64) -> GateVerdict {
@@ -198,6 +232,31 @@ mod tests {
     fn quality(hits: u64, rows: u64) -> Quality {
         let accuracy = Some(Proportion::wilson(hits, rows));
         Quality { rows, accuracy, recall: BTreeMap::new(), log_loss: None, mae: None, rmse: None }
+    }
+
+    #[test]
+    fn a_budget_needs_as_many_rows_as_it_needs() {
+        let judged = |unsupported, rows| {
+            budget(&MonitorTable { unsupported, ..MonitorTable::default() }, rows).unwrap()
+        };
+        let enough = judged(Unsupported::Refuse, 240);
+        assert!(
+            enough.passed && enough.reason.contains("one false alarm in 3.2e9 rows"),
+            "{}",
+            enough.reason
+        );
+        for (unsupported, passed, said) in [
+            (Unsupported::Clamp, true, "devices judge single values by the former"),
+            (Unsupported::Refuse, false, "set [monitor] unsupported"),
+        ] {
+            let short = judged(unsupported, 100);
+            assert_eq!((short.gate.as_str(), short.passed), ("monitor.budget", passed));
+            assert!(
+                short.reason.contains("which needs 238 rows") && short.reason.contains(said),
+                "{}",
+                short.reason
+            );
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub mod tool;
 pub mod train;
 pub mod validate;
 pub mod workdir;
+mod yardstick;
 
 pub use convert::{Conversion, ConversionPlan, ConvertedVariant, Converter, Form};
 pub use progress::{Progress, Report, RunSummary, StageSummary};

@@ -103,9 +103,19 @@ impl Loaded {
     pub fn infer(&self, inputs: Vec<NamedTensor>) -> Result<Prediction, InferError> {
         let began = Instant::now();
         let table = Table::of(&inputs);
+        // Images and the like are watched, but too large to be kept for labels.
+        let flat = match (&table, self.recorder(), &inputs[..]) {
+            (None, Some(_), [input]) => Table::flat(&input.tensor),
+            _ => None,
+        };
         let outputs = self.session().infer(inputs)?;
         let alarms = match self.recorder() {
-            Some(recorder) => recorder.record(table.as_ref(), &outputs.rows),
+            Some(recorder) => {
+                let embedding = self.session().signature().roles.embedding.as_ref();
+                let embedding = embedding.filter(|_| recorder.has_embedding());
+                let embedding = embedding.and_then(|name| Table::flat(outputs.get(name)?));
+                recorder.record(table.as_ref().or(flat.as_ref()), embedding.as_ref(), &outputs.rows)
+            }
             None => Vec::new(),
         };
         Ok(Prediction {

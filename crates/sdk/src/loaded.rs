@@ -8,7 +8,7 @@ use edgeward_model::{
     Bundle, BundleError, ChoiceRow, Engine, GoldenError, GoldenReport, LoadOptions, Runnable, Session,
     SessionError,
 };
-use edgeward_monitor::{DecodeError, MonitorConfig, MonitorError, Reference};
+use edgeward_monitor::{DecodeError, MonitorConfig, MonitorError, Neighbours, Reference};
 
 use crate::recorder::Recorder;
 
@@ -27,6 +27,9 @@ pub enum LoadError {
     /// `reference.profile` is damaged or of another version.
     #[error("reading the bundle's reference profile")]
     Reference(#[source] DecodeError),
+    /// `reference.embeddings` is damaged or of another version.
+    #[error("reading the bundle's reference embeddings")]
+    Embeddings(#[source] DecodeError),
     /// `monitor.json` is not a monitor's configuration.
     #[error("reading the bundle's monitor.json")]
     MonitorConfig(#[source] serde_json::Error),
@@ -133,7 +136,10 @@ fn recorder_of(bundle: &Bundle) -> Result<Option<Arc<Recorder>>, LoadError> {
         Some(value) => serde_json::from_value(value).map_err(LoadError::MonitorConfig)?,
         None => MonitorConfig::default(),
     };
-    let recorder = Recorder::new(Arc::new(reference), config.clone())?;
+    let mut recorder = Recorder::new(Arc::new(reference), config.clone())?;
+    if let Some(bytes) = bundle.reference_embeddings()? {
+        recorder = recorder.with_neighbours(Neighbours::from_bytes(&bytes).map_err(LoadError::Embeddings)?);
+    }
     Ok(Some(Arc::new(match bundle.labels_profile()? {
         Some(bytes) => {
             recorder.with_labels(&config, Reference::from_bytes(&bytes).map_err(LoadError::Reference)?)

@@ -42,8 +42,15 @@ impl Table {
     #[must_use]
     pub fn of(inputs: &[NamedTensor]) -> Option<Self> {
         let [input] = inputs else { return None };
-        let [rows, width] = *input.tensor.shape() else { return None };
-        Some(Self { rows, width, values: to_f32(&input.tensor)? })
+        let [_, _] = *input.tensor.shape() else { return None };
+        Self::flat(&input.tensor)
+    }
+
+    /// The rows of a numeric tensor of two dimensions or more, all but the first of them as one.
+    #[must_use]
+    pub fn flat(tensor: &Tensor) -> Option<Self> {
+        let [rows, _, ..] = *tensor.shape() else { return None };
+        Some(Self { rows, width: tensor.row_len(), values: to_f32(tensor)? })
     }
 
     /// The values of row `index`; empty past the end.
@@ -72,6 +79,12 @@ mod tests {
         assert_eq!((table.rows, table.width, table.row(1)), (2, 3, &[4.0, 5.0, 6.0][..]));
         assert!(table.row(2).is_empty());
         assert_eq!(Table::of(&[matrix.clone(), matrix]), None);
+        let image = Tensor::new([1, 2, 2], vec![1_u8, 2, 3, 4]).unwrap().named("x");
+        assert_eq!(Table::of(std::slice::from_ref(&image)), None);
+        assert_eq!(
+            Table::flat(&image.tensor).unwrap(),
+            Table { rows: 1, width: 4, values: vec![1.0, 2.0, 3.0, 4.0] }
+        );
         let vector = Tensor::new([2], vec![1.0_f32, 2.0]).unwrap().named("x");
         assert_eq!(Table::of(&[vector]), None);
         let texts = Tensor::new([1, 1], vec![b"a".to_vec()]).unwrap().named("x");

@@ -1,14 +1,16 @@
 //! What watches one bundle: every prediction and every label goes into its monitor.
 //!
 //! A recorder belongs to one bundle, because the bundle's reference is what it compares with. The lock is held only
-//! while numbers are counted. Inputs that are no table count as predictions and confidence only.
+//! while numbers are counted. What of an input is watched is the [`View`]'s business; an input without numbers counts as
+//! prediction and confidence only.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgeward_model::Interpretation;
 use edgeward_monitor::{
-    Alarm, AlarmKind, DecodeError, Estimate, Monitor, MonitorConfig, MonitorError, PerformanceReport,
-    Profile, Reference, Sample, Segment, SegmentedPerformance, StreamEvidence,
+    Alarm, AlarmKind, DecodeError, Estimate, Monitor, MonitorConfig, MonitorError, Neighbours, Outcome,
+    PerformanceReport, Profile, Reference, Sample, Segment, SegmentedPerformance, StreamEvidence, View,
 };
 
 use crate::labelled::{Labelled, Reader};
@@ -27,6 +29,7 @@ pub struct Recorder {
     reader: Reader,
     state: Mutex<State>,
     reference: Arc<Reference>,
+    view: View,
     possible: Possible,
 }
 
@@ -75,7 +78,21 @@ impl Recorder {
             performance: SegmentedPerformance::default(),
             last: None,
         };
-        Ok(Self { config, reader, state: Mutex::new(state), reference, possible })
+        let view = View::new(config.input, reference.features(), None);
+        Ok(Self { config, reader, state: Mutex::new(state), reference, view, possible })
+    }
+
+    /// Looks at each answer's embedding, too; the reference's last feature is then its distance.
+    #[must_use]
+    pub fn with_neighbours(self, neighbours: Neighbours) -> Self {
+        let columns = self.reference.features().saturating_sub(1);
+        Self { view: View::new(self.config.input, columns, Some(neighbours)), ..self }
+    }
+
+    /// Whether it looks at embeddings.
+    #[must_use]
+    pub const fn has_embedding(&self) -> bool {
+        self.view.has_embedding()
     }
 
     /// Knows what labels that are numbers looked like, too: a reference of one feature.
@@ -88,18 +105,25 @@ impl Recorder {
     /// nothing is.
     #[must_use]
     pub fn suspicion(&self, values: &[f32], label: &str) -> Option<String> {
-        self.possible.suspicion(&self.reference, values, label)
+        self.possible.suspicion(&self.reference, &self.view.input(values), label)
     }
 
-    /// Counts and judges every row of one answer.
-    pub fn record(&self, table: Option<&Table>, rows: &[Interpretation]) -> Vec<Alarm> {
+    /// Counts and judges every row of one answer: its input, its embedding and what was said.
+    pub fn record(
+        &self,
+        table: Option<&Table>,
+        embedding: Option<&Table>,
+        rows: &[Interpretation],
+    ) -> Vec<Alarm> {
         let count = table.map_or(rows.len(), |table| table.rows);
         let mut alarms = Vec::new();
+        let view = |index| self.view.row(values_of(table, index), embedding.map(|table| table.row(index)));
+        let seen: Vec<Cow<'_, [f32]>> = (0..count).map(view).collect();
         let mut state = self.state();
-        for index in 0..count {
+        for (index, features) in seen.iter().enumerate() {
             let row = rows.get(index);
             let sample = Sample {
-                features: table.map_or(&[], |table| table.row(index)),
+                features,
                 predicted: row.and_then(|row| row.predicted).and_then(|class| u32::try_from(class).ok()),
                 confidence: row.and_then(|row| row.confidence),
             };
@@ -111,16 +135,23 @@ impl Recorder {
 
     /// Takes one label, whenever it arrives.
     pub fn label(&self, label: &Labelled<'_>) -> Option<Alarm> {
-        let segments = self.reader.segments(label);
+        let seen = self.view.input(label.values);
+        let segments = self.reader.segments(&Labelled { values: &seen, ..*label });
         let mut state = self.state();
         let correct = label.is_correct();
         state.labelled += 1;
         state.correct += u64::from(correct);
-        if let Some(outcome) = self.reader.outcome(label) {
-            state.window.observe(&outcome, &segments);
-            state.performance.observe(&outcome, &segments);
+        let outcome = self.reader.outcome(label);
+        if let Some(outcome) = &outcome {
+            state.window.observe(outcome, &segments);
+            state.performance.observe(outcome, &segments);
         }
-        let mut alarm = state.monitor.observe_label(correct)?;
+        let mut alarm = match outcome {
+            Some(Outcome::Number { predicted, truth }) => {
+                state.monitor.observe_error(error(predicted, truth))
+            }
+            _ => state.monitor.observe_label(correct),
+        }?;
         self.blame(&state, &mut alarm);
         Some(alarm)
     }
@@ -151,7 +182,13 @@ impl Recorder {
         Some(Window { profile, samples, labelled, correct, performance })
     }
 
-    /// Accuracy over the latest labels and their number; none before the first.
+    /// Mean absolute error over the latest labels of a regression and their number; none before the first.
+    #[must_use]
+    pub fn mean_absolute_error(&self) -> Option<(f64, u64)> {
+        self.state().monitor.mean_absolute_error()
+    }
+
+    /// Accuracy over the latest labels and their number; none before the first, and for regressions.
     #[must_use]
     pub fn accuracy(&self) -> Option<(f64, u64)> {
         self.state().monitor.accuracy()
@@ -222,6 +259,15 @@ impl State {
     }
 }
 
+fn values_of(table: Option<&Table>, index: usize) -> &[f32] {
+    table.map_or(&[], |table| table.row(index))
+}
+
+/// How far a prediction was off. One that is no number is off by any measure; a truth that is none says nothing.
+fn error(predicted: f64, truth: f64) -> f64 {
+    if predicted.is_finite() || truth.is_nan() { predicted - truth } else { f64::INFINITY }
+}
+
 fn named(feature: &edgeward_monitor::Blamed) -> String {
     format!("'{}' ({})", feature.stream, feature.reasons.join("; "))
 }
@@ -256,7 +302,7 @@ mod tests {
     fn a_window_holds_what_came_since_the_last() {
         let recorder = recorder();
         assert!(recorder.take_window().is_none());
-        assert!(recorder.record(Some(&table(0.5)), &[row(0)]).is_empty());
+        assert!(recorder.record(Some(&table(0.5)), None, &[row(0)]).is_empty());
         assert!(recorder.label(&label("a", &[0.9, 0.1])).is_none());
         let window = recorder.take_window().unwrap();
         assert_eq!((window.samples, window.labelled, window.correct), (1, 1, 1));
@@ -268,7 +314,7 @@ mod tests {
     #[test]
     fn an_impossible_value_is_an_alarm_at_once() {
         let recorder = recorder();
-        let alarms = recorder.record(Some(&table(-1e6)), &[row(0)]);
+        let alarms = recorder.record(Some(&table(-1e6)), None, &[row(0)]);
         assert_eq!(alarms.len(), 1);
         assert_eq!(alarms[0].stream.as_deref(), Some("x"));
     }
@@ -287,12 +333,79 @@ mod tests {
         assert!(second.restore(b"junk").is_err());
     }
 
+    /// A recorder of a regression whose errors at evaluation were those of `error`, and labels that are off by as much.
+    fn regression(error: impl Fn(u32) -> f64) -> Recorder {
+        let values: Vec<[f32; 1]> = (0..500).map(|n| [n as f32 / 500.0]).collect();
+        let rows = values.iter().map(|row| Sample { features: row, predicted: None, confidence: None });
+        let reference = Reference::fit(&["x".to_owned()], &[], rows).unwrap();
+        let errors: Vec<f64> = (0..500).map(error).collect();
+        let baseline_error = edgeward_monitor::ErrorBaseline::of(&errors, 0.0);
+        Recorder::new(Arc::new(reference), MonitorConfig { baseline_error, ..MonitorConfig::default() })
+            .unwrap()
+    }
+
+    /// Normal-like errors, reproducible and of no order.
+    fn noise(n: u32) -> f64 {
+        let mixed = |salt: u32| {
+            (n.wrapping_add(salt).wrapping_mul(0x9e37_79b9) ^ n.rotate_left(13)).wrapping_mul(0x85eb_ca6b)
+        };
+        (0..6).map(|salt| f64::from(mixed(salt * 7_919) >> 8) / f64::from(1 << 24) - 0.5).sum()
+    }
+
+    fn off_by(recorder: &Recorder, error: f64) -> Option<Alarm> {
+        let predicted = (100.0 + error).to_string();
+        let label = Labelled { predicted: &predicted, truth: "100", scores: &[], values: &[0.5], tags: &[] };
+        recorder.label(&label)
+    }
+
+    #[test]
+    fn errors_of_a_regression_as_at_evaluation_are_no_decay() {
+        let recorder = regression(noise);
+        let alarms: Vec<Alarm> = (10_000..40_000).filter_map(|n| off_by(&recorder, noise(n))).collect();
+        assert!(alarms.is_empty(), "{alarms:?}");
+        assert_eq!(recorder.accuracy(), None);
+        let (mae, n) = recorder.mean_absolute_error().unwrap();
+        assert!((mae - 0.57).abs() < 0.1 && n == 200, "{mae}");
+    }
+
+    #[test]
+    fn larger_errors_of_a_regression_are_decay_and_survive_a_restart() {
+        let first = regression(noise);
+        assert!((10_000..10_500).all(|n| off_by(&first, noise(n)).is_none()));
+        assert!((0..20).all(|n| off_by(&first, 2.0 * noise(n)).is_none()));
+        let second = regression(noise);
+        second.restore(&first.state_to_bytes()).unwrap();
+        assert_eq!(second.mean_absolute_error(), first.mean_absolute_error());
+        let alarm = (20..400).find_map(|n| off_by(&second, 2.0 * noise(n))).unwrap();
+        assert_eq!(alarm.kind, AlarmKind::Decay);
+        assert!(alarm.sample > 520 && alarm.sample < 700, "{alarm:?}");
+        let change = alarm.change_sample.unwrap();
+        assert!(change.abs_diff(501) < 60, "{change}");
+        assert!(alarm.message.contains("at evaluation") && alarm.value.unwrap() > 0.6, "{alarm:?}");
+        assert!(
+            Recorder::new(Arc::clone(&second.reference), MonitorConfig::default())
+                .unwrap()
+                .restore(&second.state_to_bytes())
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn predictions_that_are_no_number_are_decay() {
+        let recorder = regression(noise);
+        let label = Labelled { predicted: "NaN", truth: "100", scores: &[], values: &[0.5], tags: &[] };
+        let alarm = (0..200).find_map(|_| recorder.label(&label)).unwrap();
+        assert_eq!((alarm.kind, alarm.value), (AlarmKind::Decay, None));
+    }
+
     #[test]
     fn an_alarm_of_drift_names_what_moved() {
         let recorder = recorder();
         let rows: Vec<f32> = (0..200u16).map(|n| 0.9 + f32::from(n % 10) / 100.0).collect();
-        let alarms: Vec<Alarm> =
-            rows.into_iter().flat_map(|value| recorder.record(Some(&table(value)), &[row(0)])).collect();
+        let alarms: Vec<Alarm> = rows
+            .into_iter()
+            .flat_map(|value| recorder.record(Some(&table(value)), None, &[row(0)]))
+            .collect();
         let drift = alarms.iter().find(|alarm| alarm.kind == AlarmKind::Drift).unwrap();
         assert!(drift.message.contains("; moved most: 'x' (mean 0.9"), "{}", drift.message);
     }
@@ -312,7 +425,7 @@ mod tests {
         assert!(recorder.estimated_accuracy().is_none());
         for (value, truth) in [(0.1, "b"), (0.9, "a"), (0.95, "a")] {
             let said = Interpretation { confidence: Some(value), ..row(0) };
-            recorder.record(Some(&table(value)), &[said]);
+            recorder.record(Some(&table(value)), None, &[said]);
             let tags = [("site".to_owned(), "north".to_owned())];
             let scores = [value, 1.0 - value];
             recorder.label(&Labelled {
@@ -342,7 +455,7 @@ mod tests {
     #[test]
     fn an_input_that_is_no_table_counts_its_predictions() {
         let recorder = recorder();
-        recorder.record(None, &[row(0), row(1)]);
+        recorder.record(None, None, &[row(0), row(1)]);
         assert_eq!(recorder.take_window().unwrap().samples, 2);
     }
 }

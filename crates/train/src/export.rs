@@ -6,6 +6,7 @@
 //! | hidden layer *i* | `Gemm(hidden<i>.weight, hidden<i>.bias)`, `Relu` |
 //! | head | `Gemm(head.weight, head.bias)` |
 //! | classification | `Softmax`, `ArgMax`, `Gather(label.values)` |
+//! | `embedding`, if asked for | the last hidden layer's `Relu` |
 //!
 //! The names of the constants are what [`crate::refit()`] finds them by. Deliberately missing: quantisation and
 //! graph optimisation, which are the converter's.
@@ -23,6 +24,9 @@ pub(crate) const PRODUCER: &str = "edgeward-train";
 pub(crate) const CLASSES_KEY: &str = "edgeward.classes";
 pub(crate) const FEATURES_KEY: &str = "edgeward.features";
 pub(crate) const TASK_KEY: &str = "edgeward.task";
+/// Names the output that is a hidden layer's; and what it is called here.
+const EMBEDDING_KEY: &str = "edgeward.embedding";
+const EMBEDDING: &str = "embedding";
 pub(crate) const INPUT_MEAN: &str = "input.mean";
 pub(crate) const INPUT_SCALE: &str = "input.scale";
 pub(crate) const HEAD: &str = "head";
@@ -35,12 +39,17 @@ pub(crate) struct Described<'a> {
     /// Empty for a regression.
     pub(crate) classes: &'a [String],
     pub(crate) task: Task,
+    /// Whether the last hidden layer is an output, too.
+    pub(crate) embedding: bool,
 }
 
 /// The file's bytes.
 pub(crate) fn export(network: &Network, described: &Described<'_>) -> Vec<u8> {
     let mut model = ModelProto::new(graph(network, described));
     describe(&mut model, described);
+    if described.embedding {
+        model.set_metadata(EMBEDDING_KEY, EMBEDDING.to_owned());
+    }
     encode(&model)
 }
 
@@ -110,7 +119,9 @@ fn graph(network: &Network, described: &Described<'_>) -> GraphProto {
     let mut features = add_input(&mut graph, &network.standardiser);
     for (index, layer) in network.hidden.iter().enumerate() {
         let name = hidden_name(index);
-        let (sum, active) = (format!("{name}.sum"), format!("{name}.features"));
+        let is_embedding = described.embedding && index + 1 == network.hidden.len();
+        let active = if is_embedding { EMBEDDING.to_owned() } else { format!("{name}.features") };
+        let sum = format!("{name}.sum");
         graph.initializer.extend(dense_constants(&name, layer));
         graph.node.push(gemm(&features, &name, &sum));
         graph.node.push(node("Relu", &[&sum], &active));
@@ -123,6 +134,10 @@ fn graph(network: &Network, described: &Described<'_>) -> GraphProto {
             graph.node.push(gemm(&features, HEAD, "value"));
             graph.output.push(ValueInfoProto::tensor("value", DataType::Fp32, &[batch(), Dim::Fixed(1)]));
         }
+    }
+    if let Some(last) = network.hidden.last().filter(|_| described.embedding) {
+        let shape = [batch(), Dim::Fixed(last.bias.len())];
+        graph.output.push(ValueInfoProto::tensor(EMBEDDING, DataType::Fp32, &shape));
     }
     graph
 }

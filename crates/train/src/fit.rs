@@ -91,7 +91,9 @@ pub fn fit(
         _ => MissingValues::Refused,
     };
     let table = Table::new(dataset, task, missing)?;
-    let described = Described { feature_names: &dataset.feature_names, classes: &table.classes, task };
+    let embedding = matches!(params, TrainParams::Mlp(mlp) if mlp.embedding);
+    let described =
+        Described { feature_names: &dataset.feature_names, classes: &table.classes, task, embedding };
     let (onnx, metrics) = match params {
         TrainParams::Gbdt(gbdt) => {
             let (forest, metrics) = fit_gbdt(dataset, &table, gbdt, progress)?;

@@ -10,6 +10,7 @@
 //! | `label` | INT64 `[N]` | the class itself where every class is an integer, else its index in `edgeward.classes` |
 //! | `probabilities` | FP32 `[N, C]` | one column per class, in the order of `edgeward.classes` |
 //! | `value` | FP32 `[N, 1]` | the prediction of a regression, in place of the two above |
+//! | `embedding` | FP32 `[N, units]` | the last hidden layer of an mlp that was asked for it; named by `edgeward.embedding` |
 //!
 //! Trees are `ai.onnx.ml` operators; everything else is plain ONNX.
 //!

@@ -64,6 +64,8 @@ pub struct MlpParams {
     pub task: Task,
     /// Units of each hidden layer, from the input on; may be empty.
     pub hidden: Vec<usize>,
+    /// Whether the model has the last hidden layer as a further output, for monitors.
+    pub embedding: bool,
     /// Most passes over the data.
     pub epochs: usize,
     /// Rows per gradient step.
@@ -85,6 +87,7 @@ impl Default for MlpParams {
         Self {
             task: Task::Classification,
             hidden: vec![64],
+            embedding: false,
             epochs: 200,
             batch_rows: 32,
             learning_rate: 2e-3,
@@ -214,6 +217,10 @@ impl MlpParams {
         in_range("hidden", self.hidden.len(), 0..=HIDDEN_LAYERS_MAX, "at most 8 layers")?;
         for &units in &self.hidden {
             in_range("hidden", units, 1..=HIDDEN_UNITS_MAX, "1 to 4096 units per layer")?;
+        }
+        if self.embedding && self.hidden.is_empty() {
+            let (parameter, expected) = ("embedding", "false without hidden layers");
+            return Err(TrainError::BadParameter { parameter, value: "true".to_owned(), expected });
         }
         in_range("epochs", self.epochs, 1..=ITERATIONS_MAX, "1 to 10000")?;
         in_range("batch_rows", self.batch_rows, 1..=BATCH_ROWS_MAX, "1 to 65536")?;

@@ -13,7 +13,7 @@ use edgeward_model::session::derive_signature;
 use edgeward_model::{
     DataType, Dim, Engine, Golden, LoadOptions, NamedTensor, RtenEngine, Signature, Tensor, TensorSpec,
 };
-use edgeward_monitor::{MonitorConfig, Profile, Reference};
+use edgeward_monitor::{LossDetector, MonitorConfig, Neighbours, Profile, Reference, SegmentedPerformance};
 use edgeward_pipeline::ProjectFile;
 
 use super::corpus;
@@ -175,10 +175,24 @@ fn apply_delta(bytes: &[u8]) -> u8 {
     }
 }
 
-/// The monitor's reference, and a profile's own bytes.
+/// The monitor's documents: reference, profile, performance, embeddings, and the state of a loss detector.
 fn read_profile(bytes: &[u8]) -> u8 {
+    if let Ok(neighbours) = Neighbours::from_bytes(bytes) {
+        assert_eq!(neighbours.to_bytes(), bytes, "embeddings have one spelling");
+        let row = vec![1.0; neighbours.width()];
+        assert!(neighbours.distance(&row).is_some_and(|distance| !distance.is_nan()));
+        return 3;
+    }
+    // Without a baseline its highest mean is the same everywhere: that of the golden state.
+    let mut losses = LossDetector::new(f64::NAN, 0.0, 0, 1e6);
+    if losses.restore(bytes).is_ok() {
+        assert_eq!(losses.to_bytes(), bytes, "a state has one spelling");
+        let _ = losses.observe(1.0);
+        return 2;
+    }
     let reference = Reference::from_bytes(bytes).is_ok();
-    u8::from(reference || Profile::from_bytes(bytes).is_ok())
+    let counts = reference || Profile::from_bytes(bytes).is_ok();
+    u8::from(counts || SegmentedPerformance::from_bytes(bytes).is_ok())
 }
 
 /// A project file.

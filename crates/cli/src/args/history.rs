@@ -48,6 +48,9 @@ pub(crate) struct BacktestArgs {
     /// Rows without a further drift alarm after one; then the evidence starts anew
     #[arg(long, value_name = "ROWS", default_value_t = 0)]
     pub(crate) hold_off: u64,
+    /// Refuse a budget that the reference is too short for, instead of judging single values by the one it supports
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// How many false alarms are tolerated, in all columns together.

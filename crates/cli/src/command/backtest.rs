@@ -2,9 +2,9 @@
 //!
 //! The monitor is fitted on the first rows, in their order, and sees the others one by one, as it would on a device.
 
-use edgeward_monitor::AlarmKind;
+use edgeward_monitor::{AlarmKind, BacktestError, MonitorError, Unsupported};
 use edgeward_pipeline::table::Table;
-use edgeward_pipeline::table::replay::{Replay, ReplayConfig, RowAlarm, replay};
+use edgeward_pipeline::table::replay::{Replay, ReplayConfig, ReplayError, RowAlarm, replay};
 use edgeward_pipeline::table::streams::Encoding;
 use serde::Serialize;
 
@@ -49,8 +49,18 @@ pub(crate) fn run(args: &BacktestArgs, out: Output) -> Outcome {
         return Err(too_short(&doing, args.reference, table.rows()));
     }
     let encoding = history::learn(&table, 0..reference_rows, &args.columns, &doing)?;
-    let config = ReplayConfig { reference_rows, budget: args.budget.budget(), hold_off_rows: args.hold_off };
-    let found = replay(&table, &encoding, &config).explain("backtest", &doing)?;
+    let config = ReplayConfig {
+        reference_rows,
+        budget: args.budget.budget(),
+        hold_off_rows: args.hold_off,
+        unsupported: if args.strict { Unsupported::Refuse } else { Unsupported::Clamp },
+    };
+    let found = match replay(&table, &encoding, &config) {
+        Err(ReplayError::Backtest(BacktestError::Monitor(MonitorError::Unsupported { arl, supported }))) => {
+            return Err(unsupported(&doing, arl, supported));
+        }
+        other => other.explain("backtest", &doing)?,
+    };
     if !out.is_json() {
         let left_out = encoding.left_out().iter();
         left_out
@@ -63,6 +73,17 @@ pub(crate) fn run(args: &BacktestArgs, out: Output) -> Outcome {
 fn too_short(doing: &str, reference: u64, rows: usize) -> Failure {
     let text = format!("{doing}: the file has {rows} rows; --reference {reference} leaves none to replay");
     Failure::usage(text).hint("give a smaller --reference, or a longer history")
+}
+
+/// What `--strict` refuses: run lengths are those of the columns of numbers, whose share of the budget they are.
+fn unsupported(doing: &str, arl: f64, supported: f64) -> Failure {
+    let rows = arl.powf(0.25).ceil();
+    let text = format!(
+        "{doing}: one false alarm in {arl:.1e} rows is asked for, and the reference supports one in {supported:.1e}"
+    );
+    Failure::new("backtest", text).hint(format!(
+        "give a --reference of {rows} rows or more, a budget of --arl {supported:.0e} or less, or leave --strict out"
+    ))
 }
 
 fn report(table: &Table, encoding: &Encoding, found: Replay, out: Output) -> Outcome {

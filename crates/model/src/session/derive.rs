@@ -8,6 +8,9 @@
 //! 4. One float output of one number per row: regression, `value`.
 //! 5. Anything else: [`Task::Other`].
 //!
+//! An output that the metadata entry [`METADATA_EMBEDDING`] names, floats of `[N, width]`, is the `embedding`; the rules
+//! see the others.
+//!
 //! Classes are named by the metadata entry [`METADATA_CLASSES`], features by [`METADATA_FEATURE_NAMES`] (JSON arrays of
 //! strings). Without it classes are named by the labels of the node that makes the label (`ai.onnx.ml` classifiers and
 //! label tables), else `"0"`, `"1"`, ... An entry of the wrong length is ignored: it is a guess either way, and a bundle's
@@ -24,16 +27,33 @@ pub const METADATA_CLASSES: &str = "edgeward.classes";
 /// ONNX metadata key for a JSON array with the names of the first input's columns.
 pub const METADATA_FEATURE_NAMES: &str = "edgeward.feature_names";
 
+/// ONNX metadata key for the name of an output that is a hidden layer's.
+pub const METADATA_EMBEDDING: &str = "edgeward.embedding";
+
 /// The best guess of what a model's tensors mean, by the rules of this module's documentation.
 ///
 /// # Errors
 /// The model has no graph, or inputs or outputs that are not tensors of a supported type.
 pub fn derive_signature(model: &ModelProto) -> Result<Signature, SessionError> {
+    derive_with(model, model.metadata(METADATA_EMBEDDING))
+}
+
+/// As [`derive_signature`], with the output of this name as the `embedding` whatever the metadata says; a name of no
+/// suitable output names none.
+///
+/// # Errors
+/// As [`derive_signature`].
+pub fn derive_with(model: &ModelProto, embedding: Option<&str>) -> Result<Signature, SessionError> {
     let graph = model.graph.as_ref().ok_or(OnnxError::NoGraph)?;
     let inputs = inputs(graph).map(crate::onnx::ValueInfoProto::spec).collect::<Result<Vec<_>, _>>()?;
     let outputs =
         graph.output.iter().map(crate::onnx::ValueInfoProto::spec).collect::<Result<Vec<_>, _>>()?;
-    let (task, roles) = guess(model, graph, &outputs);
+    let embedding = outputs.iter().find(|output| embedding == Some(&output.name) && is_embedding(output));
+    let embedding = embedding.map(|output| output.name.clone());
+    let others: Vec<TensorSpec> =
+        outputs.iter().filter(|output| embedding.as_ref() != Some(&output.name)).cloned().collect();
+    let (task, roles) = guess(model, graph, &others);
+    let roles = Roles { embedding, ..roles };
     let features = inputs.first().and_then(|input| input.shape.last().cloned());
     let named = names(model, METADATA_FEATURE_NAMES);
     let feature_names = named.filter(|names| features == Some(Dim::Fixed(names.len()))).unwrap_or_default();
@@ -67,6 +87,10 @@ fn guess(model: &ModelProto, graph: &GraphProto, outputs: &[TensorSpec]) -> (Tas
         (Some(1), _) => (Task::Regression, Roles { value: name(), ..Roles::default() }),
         _ => other,
     }
+}
+
+fn is_embedding(output: &TensorSpec) -> bool {
+    output.datatype.is_float() && output.shape.len() == 2
 }
 
 fn is_label(output: &TensorSpec) -> bool {

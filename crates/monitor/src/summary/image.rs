@@ -1,5 +1,7 @@
 //! What a camera's trouble looks like in numbers: too dark, too bright, out of focus, without colour.
 
+use serde::{Deserialize, Serialize};
+
 use super::{SummaryError, finished, moments, share};
 
 /// Names of what [`image`] gives, in order.
@@ -26,7 +28,7 @@ const EDGE: f64 = 0.1;
 const ENTROPY_BINS: usize = 32;
 
 /// How an image lies in memory.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ImageLayout {
     /// Pixels in a row.
     pub width: usize,

@@ -62,6 +62,7 @@ impl ProjectFile {
                 samples_per_second: self.monitor.requests_per_second,
             },
             accuracy_window: self.monitor.accuracy_window,
+            unsupported: self.monitor.unsupported,
             baseline_accuracy,
             segments: self.monitor.segments.clone(),
             importance: self.monitor.importance.clone(),

@@ -6,7 +6,7 @@ use edgeward_core::alert::AlertKind;
 use edgeward_core::rollout::{RolloutPolicy, WaveSize};
 use edgeward_core::trigger::TriggerPolicy;
 use edgeward_core::{ModelName, ProjectName};
-use edgeward_monitor::{Budget, MonitorConfig};
+use edgeward_monitor::{Budget, MonitorConfig, Unsupported};
 use serde::{Deserialize, Serialize};
 
 use super::Span;
@@ -292,6 +292,11 @@ pub struct MonitorTable {
     pub accuracy_window: usize,
     /// After an alert of one kind, a device stays silent about that kind for this long.
     pub hold_off: Span,
+    /// What to do with a budget that the held-out rows are too few for.
+    pub unsupported: Unsupported,
+    /// The model's output that is a hidden layer's; the file's own word for it if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<String>,
     /// Features whose ranges performance is told apart by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<String>,
@@ -308,6 +313,8 @@ impl Default for MonitorTable {
             requests_per_second: budget.samples_per_second,
             accuracy_window: MonitorConfig::default().accuracy_window,
             hold_off: Span::seconds(3600),
+            unsupported: Unsupported::Clamp,
+            embedding: None,
             segments: Vec::new(),
             importance: BTreeMap::new(),
         }

@@ -26,16 +26,17 @@ use crate::split::{Split, SplitRule, split};
 use crate::train::{self, CommandTraining, METRICS_FILE, MODEL_FILE, TrainError};
 use crate::validate::{self, validate};
 use crate::workdir::WorkError;
+use crate::yardstick::has_embedding;
 use crate::{card, examine, git, source};
 
 const SNAPSHOT: StageCode = StageCode { name: "snapshot", version: 1 };
 const SPLIT: StageCode = StageCode { name: "split", version: 1 };
 const VALIDATE: StageCode = StageCode { name: "validate", version: 1 };
 const TRAIN: StageCode = StageCode { name: "train", version: 1 };
-const CONVERT: StageCode = StageCode { name: "convert", version: 1 };
+const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
 const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 1 };
-const BUNDLE: StageCode = StageCode { name: "bundle", version: 1 };
+const BUNDLE: StageCode = StageCode { name: "bundle", version: 2 };
 
 const SPLIT_FILE: &str = "split.json";
 pub(super) const VERDICTS_FILE: &str = "verdicts.json";
@@ -224,11 +225,12 @@ impl Pipeline<'_> {
         let (task, engines) = (self.project.task(), self.context.tools.engine_versions());
         let mut read = self.data_inputs(data)?;
         read.insert("model", trained.digest(MODEL_FILE)?);
-        let params = (&plan, converter.version(), task, engines);
+        let params = (&plan, converter.version(), task, engines, &self.project.monitor.embedding);
         self.stage(CONVERT, &params, &read, |out| {
             let model = trained.read(MODEL_FILE)?;
             let rows = self.side(data, &data.sides.train)?;
-            let signature = examine::signature_of(&model, &rows, task)?;
+            let embedding = self.project.monitor.embedding.as_deref();
+            let signature = examine::signature_with(&model, &rows, task, embedding)?;
             let some: Vec<usize> = (0..rows.len().min(SAMPLE_ROWS_MAX)).collect();
             let samples = examine::calls(&signature, &rows.select(&some), SAMPLE_BATCH_ROWS)?;
             let made = converter.convert(&model, &plan, &signature, &samples).map_err(RunError::Convert)?;
@@ -288,7 +290,9 @@ impl Pipeline<'_> {
             .zip(&evaluation.forms)
             .map(|(name, form)| Candidate { name, quality: &form.quality })
             .collect();
-        Ok(gates::judge(rules, &candidates, &incumbent))
+        let mut judged = gates::judge(rules, &candidates, &incumbent);
+        judged.extend(gates::budget(&self.project.monitor, data.sides.holdout.len() as u64));
+        Ok(judged)
     }
 
     /// The incumbent, as good as it can be judged. Only a server that is away is an error.
@@ -402,12 +406,14 @@ impl Pipeline<'_> {
             .first()
             .and_then(|form| form.quality.accuracy.map(|accuracy| (accuracy.value, form.quality.rows)));
         let (model, signature) = (trained.read(MODEL_FILE)?, converted.json::<Signature>(SIGNATURE_FILE)?);
+        let learned = has_embedding(&signature).then(|| self.side(data, &data.sides.train)).transpose()?;
         let parts = Parts {
             project,
             trained: &model,
             signature: &signature,
             forms,
             holdout: &self.side(data, &data.sides.holdout)?,
+            learned: learned.as_ref(),
             predictions: &evaluation.predictions,
             baseline_accuracy: accuracy.filter(|_| project.task() == TaskKind::Classification),
             card: card::card(project, &data.manifest, &data.sides, &qualities),

@@ -53,6 +53,8 @@ pub struct ReplayConfig {
     pub budget: Budget,
     /// Rows without a further drift alarm after one.
     pub hold_off_rows: u64,
+    /// What to do with a budget beyond what the reference supports.
+    pub unsupported: Unsupported,
 }
 
 /// One alarm.
@@ -136,9 +138,9 @@ fn replay_numbers(
     let budget = Budget::of_arl(arl);
     let monitor =
         MonitorConfig { budget, hold_off_samples: config.hold_off_rows, ..MonitorConfig::default() };
-    let reference_rows = config.reference_rows;
+    let (reference_rows, unsupported) = (config.reference_rows, config.unsupported);
     let config = BacktestConfig { reference_rows, monitor, seasons: Some(Seasons::default()) };
-    let tested = supported(&names, &values, &config, &mut found.notes)?;
+    let tested = supported(&names, &values, &config, (unsupported, &mut found.notes))?;
     for alarm in tested.alarms {
         let number = names.iter().position(|name| *name == alarm.feature).map(|at| numbers[at]);
         let moved = number.filter(|(_, offset, scale)| *offset != 0.0 || *scale != 1.0);
@@ -165,17 +167,19 @@ fn replay_numbers(
     Ok(())
 }
 
-/// Replays with the budget that was asked for, or tells by which one single values are judged where the reference does not
-/// support it.
+/// Replays with the budget that was asked for. Where the reference does not support it, that is refused, or it is told by
+/// which one single values are judged.
 fn supported(
     names: &[String],
     values: &[f32],
     config: &BacktestConfig,
-    notes: &mut Vec<String>,
+    (unsupported, notes): (Unsupported, &mut Vec<String>),
 ) -> Result<Backtest, BacktestError> {
     let refusing = MonitorConfig { unsupported: Unsupported::Refuse, ..config.monitor.clone() };
     match backtest(names, values, &BacktestConfig { monitor: refusing, ..config.clone() }) {
-        Err(BacktestError::Monitor(MonitorError::Unsupported { supported, .. })) => {
+        Err(BacktestError::Monitor(MonitorError::Unsupported { supported, .. }))
+            if unsupported == Unsupported::Clamp =>
+        {
             notes.push(format!(
                 "a reference of {} rows supports one false outlier in {supported:.1e} rows; single values are judged by that, \
                  drift by the whole budget",
@@ -312,12 +316,15 @@ mod tests {
         })
     }
 
+    fn config(reference_rows: usize, budget: Budget, hold_off_rows: u64) -> ReplayConfig {
+        ReplayConfig { reference_rows, budget, hold_off_rows, unsupported: Unsupported::Clamp }
+    }
+
     fn run(csv: &str, reference_rows: usize) -> Replay {
         let table =
             crate::table::delimited::read("t.csv", csv.as_bytes(), crate::table::Selection::All).unwrap();
         let encoding = Encoding::learn(&table, 0..reference_rows, &[]).unwrap();
-        let config = ReplayConfig { reference_rows, budget: Budget::default(), hold_off_rows: 0 };
-        replay(&table, &encoding, &config).unwrap()
+        replay(&table, &encoding, &config(reference_rows, Budget::default(), 0)).unwrap()
     }
 
     fn column(rows: usize, mut line: impl FnMut(usize) -> String) -> String {
@@ -400,11 +407,30 @@ mod tests {
         let table =
             crate::table::delimited::read("t.csv", csv.as_bytes(), crate::table::Selection::All).unwrap();
         let encoding = Encoding::learn(&table, 0..1000, &[]).unwrap();
-        let config = ReplayConfig { reference_rows: 1000, budget: Budget::of_arl(1e6), hold_off_rows: 1000 };
-        let found = replay(&table, &encoding, &config).unwrap();
+        let found = replay(&table, &encoding, &config(1000, Budget::of_arl(1e6), 1000)).unwrap();
         assert!((2..=3).contains(&found.alarms.len()), "{:?}", found.alarms);
         assert!(found.alarms.windows(2).all(|pair| pair[1].index - pair[0].index > 1000));
         assert_eq!(found.budget_per_sample, 1e-6);
+    }
+
+    #[test]
+    fn a_budget_that_the_reference_does_not_support_is_clamped_or_refused() {
+        let mut random = uniform(11);
+        let csv = column(600, |_| format!("{:.4}", random.next().unwrap()));
+        let table =
+            crate::table::delimited::read("t.csv", csv.as_bytes(), crate::table::Selection::All).unwrap();
+        let encoding = Encoding::learn(&table, 0..100, &[]).unwrap();
+        let clamped = config(100, Budget::of_arl(1e10), 0);
+        let found = replay(&table, &encoding, &clamped).unwrap();
+        assert!(found.notes[0].contains("supports one false outlier in 1.0e8 rows"), "{:?}", found.notes);
+        let strict = ReplayConfig { unsupported: Unsupported::Refuse, ..clamped };
+        let refused = replay(&table, &encoding, &strict).unwrap_err();
+        assert!(
+            matches!(refused, ReplayError::Backtest(BacktestError::Monitor(MonitorError::Unsupported { supported, .. })) if supported == 1e8),
+            "{refused:?}"
+        );
+        let enough = ReplayConfig { budget: Budget::of_arl(1e8), ..strict };
+        assert!(replay(&table, &encoding, &enough).unwrap().notes.is_empty());
     }
 
     #[test]

@@ -6,3 +6,4 @@ mod control_plane;
 mod harness;
 mod runs;
 mod tools;
+mod watched;

@@ -106,7 +106,8 @@ fn the_file_says_what_the_forest_says() {
         let table = Table::new(&table(classes), task, MissingValues::Accepted).unwrap();
         let none = table.select(&[]);
         let forest = boost(&table, &none, &params(task), &mut |_, _, _| ()).unwrap().forest;
-        let described = crate::export::Described { feature_names: &[], classes: &table.classes, task };
+        let described =
+            crate::export::Described { feature_names: &[], classes: &table.classes, task, embedding: false };
         let model = decode(&super::export::export(&forest, 2, &described)).unwrap();
         let node = &model.graph.as_ref().unwrap().node[0];
         let scores = forest.forward(&table.features);
@@ -128,7 +129,8 @@ fn the_embedded_engine_answers_as_the_forest_does() {
     ] {
         let table = Table::new(&table(classes), task, MissingValues::Accepted).unwrap();
         let forest = boost(&table, &table.select(&[]), &params(task), &mut |_, _, _| ()).unwrap().forest;
-        let described = crate::export::Described { feature_names: &[], classes: &table.classes, task };
+        let described =
+            crate::export::Described { feature_names: &[], classes: &table.classes, task, embedding: false };
         let file = super::export::export(&forest, 2, &described);
         let model = RtenEngine::new().load(&file, &LoadOptions::with_threads(1)).unwrap();
         let rows = table.features.nrows();
