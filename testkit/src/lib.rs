@@ -3,4 +3,5 @@
 //! Nothing ships from here; no other crate depends on it.
 
 pub mod fuzz;
+pub mod power;
 pub mod sim;

@@ -274,13 +274,16 @@ fn restore(
     identity: &Identity,
     fresh: Option<Believer>,
 ) -> Result<(TwoCopies, Brain), AgentError> {
-    let (mut store, bytes) = TwoCopies::open(&config.data_dir.join("state"))?;
+    let path = config.data_dir.join("state");
     if let Some(believer) = fresh {
+        // What is there was written by an enrolment that was cut off, and nothing was ever done on its word.
+        let mut store = TwoCopies::begin(&path)?;
         let brain = Brain::new(identity.device.clone(), believer, config.slots.clone());
         store.write(&to_json(brain.snapshot()))?;
         identity.save(&config.data_dir.join("identity.json"))?;
         return Ok((store, brain));
     }
+    let (store, bytes) = TwoCopies::open(&path)?;
     let bytes = bytes.ok_or_else(|| AgentError::StateMissing { path: config.data_dir.clone() })?;
     let snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(AgentError::State)?;
     let brain = Brain::restore(snapshot, &identity.device, config.slots.clone())?;

@@ -114,6 +114,13 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The files of the active bundle of `model` have changed on the disk since they were verified.
+    Damaged {
+        /// The model.
+        model: ModelName,
+        /// Where and how.
+        reason: String,
+    },
     /// Time passed: the server said nothing new, or could not be reached.
     Tick,
 }
@@ -241,6 +248,10 @@ impl Brain {
             }
             Input::Unhealthy { model, reason } => {
                 self.step(&model, slot::Input::Unhealthy { reason }, now, &mut decided);
+            }
+            Input::Damaged { model, reason } => {
+                self.step(&model, slot::Input::Damaged { reason }, now, &mut decided);
+                self.apply_wish(&model, now, &mut decided);
             }
             Input::Tick => {
                 self.step_all(&slot::Input::Tick, now, &mut decided);

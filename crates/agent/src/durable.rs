@@ -6,11 +6,13 @@
 //!
 //! Deliberately missing: locking; each file has one writer.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use edgeward_core::Digest;
+
+use crate::disk::{Disk, OsDisk};
 
 const MAGIC: &[u8; 8] = b"EWSTATE1";
 const HEADER_LEN: usize = MAGIC.len() + 8 + 8 + 32;
@@ -64,8 +66,11 @@ pub enum Access {
 /// # Errors
 /// The folder cannot be opened or synchronised.
 pub fn sync_folder(folder: &Path) -> Result<(), DurableError> {
-    let sync = || File::open(folder)?.sync_all();
-    sync().map_err(|source| DurableError::Write { path: folder.to_owned(), source })
+    OsDisk.sync_folder(folder).map_err(writing(folder))
+}
+
+fn writing(path: &Path) -> impl Fn(io::Error) -> DurableError {
+    move |source| DurableError::Write { path: path.to_owned(), source }
 }
 
 /// Replaces the file at `path` as a whole, durably.
@@ -73,34 +78,54 @@ pub fn sync_folder(folder: &Path) -> Result<(), DurableError> {
 /// # Errors
 /// Any step fails; the old content is then still there.
 pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), DurableError> {
+    replace_on(&OsDisk, path, bytes, access)
+}
+
+/// [`replace`] on any disk.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_on(disk: &dyn Disk, path: &Path, bytes: &[u8], access: Access) -> Result<(), DurableError> {
     let beside = path.with_extension("new");
     let write = || {
-        let mut file = create(&beside, access)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
+        // Whoever made it last may have given it other rights.
+        disk.remove_file(&beside)?;
+        disk.write(&beside, bytes, access)?;
+        disk.sync_file(&beside)?;
+        disk.rename(&beside, path)
     };
-    write().map_err(|source| DurableError::Write { path: path.to_owned(), source })?;
-    path.parent().map_or(Ok(()), sync_folder)
+    write().map_err(writing(path))?;
+    path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder).map_err(writing(folder)))
 }
 
-#[cfg(unix)]
-fn create(path: &Path, access: Access) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mode = match access {
-        Access::Default => 0o644,
-        Access::OwnerOnly => 0o600,
-    };
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+/// Puts a finished file, whose content is durable, to its place, durably.
+///
+/// # Errors
+/// The disk refuses.
+pub fn settle(disk: &dyn Disk, part: &Path, target: &Path) -> Result<(), DurableError> {
+    let folder = target.parent().unwrap_or(target);
+    create_folder_on(disk, folder)?;
+    disk.rename(part, target).map_err(writing(target))?;
+    disk.sync_folder(folder).map_err(writing(folder))
+}
+
+/// Makes `folder` and what is above it, each with a durable name: one that is not durable takes all below it along.
+///
+/// # Errors
+/// The disk refuses.
+pub fn create_folder_on(disk: &dyn Disk, folder: &Path) -> Result<(), DurableError> {
+    if folder.as_os_str().is_empty() || disk.is_folder(folder) {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(Path::new(""));
+    create_folder_on(disk, parent)?;
+    match disk.create_folder(folder) {
+        // Another thread was faster.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(writing(folder)(error)),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
-}
-
-#[cfg(not(unix))]
-fn create(path: &Path, _access: Access) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).open(path)
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    disk.sync_folder(parent).map_err(writing(parent))
 }
 
 /// The content of a file, or none if there is no such file.
@@ -108,23 +133,21 @@ fn create(path: &Path, _access: Access) -> io::Result<File> {
 /// # Errors
 /// It exists and cannot be read, or is larger than `bytes_max`.
 pub fn read_if_present(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, DurableError> {
-    let wrap = |source| DurableError::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrap(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(wrap)?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(wrap(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {bytes_max} bytes"))));
-    }
-    Ok(Some(bytes))
+    read_on(&OsDisk, path, bytes_max)
+}
+
+/// [`read_if_present`] on any disk.
+///
+/// # Errors
+/// As [`read_if_present`].
+pub fn read_on(disk: &dyn Disk, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, DurableError> {
+    disk.read(path, bytes_max).map_err(|source| DurableError::Read { path: path.to_owned(), source })
 }
 
 /// A value in two checksummed copies, `<path>.0` and `<path>.1`.
 #[derive(Debug)]
 pub struct TwoCopies {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     seq: u64,
 }
@@ -135,17 +158,46 @@ impl TwoCopies {
     /// # Errors
     /// A copy cannot be read, or copies exist and none is whole.
     pub fn open(path: &Path) -> Result<(Self, Option<Vec<u8>>), DurableError> {
+        Self::open_on(Arc::new(OsDisk), path)
+    }
+
+    /// [`TwoCopies::open`] on any disk.
+    ///
+    /// # Errors
+    /// As [`TwoCopies::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<(Self, Option<Vec<u8>>), DurableError> {
         let mut found = Vec::new();
         for index in 0..2 {
-            found.extend(read_if_present(&copy_path(path, index), STATE_BYTES_MAX)?);
+            found.extend(read_on(&*disk, &copy_path(path, index), STATE_BYTES_MAX)?);
         }
         let exists = !found.is_empty();
         let newest = found.iter().filter_map(|bytes| decode(bytes)).max_by_key(|(seq, _)| *seq);
+        let path = path.to_owned();
         match newest {
-            Some((seq, value)) => Ok((Self { path: path.to_owned(), seq }, Some(value.to_vec()))),
-            None if exists => Err(DurableError::Damaged { path: path.to_owned() }),
-            None => Ok((Self { path: path.to_owned(), seq: 0 }, None)),
+            Some((seq, value)) => Ok((Self { disk, path, seq }, Some(value.to_vec()))),
+            None if exists => Err(DurableError::Damaged { path }),
+            None => Ok((Self { disk, path, seq: 0 }, None)),
         }
+    }
+
+    /// Begins anew, whatever is there: for whoever knows that nothing in it was ever acknowledged.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn begin(path: &Path) -> Result<Self, DurableError> {
+        Self::begin_on(Arc::new(OsDisk), path)
+    }
+
+    /// [`TwoCopies::begin`] on any disk.
+    ///
+    /// # Errors
+    /// As [`TwoCopies::begin`].
+    pub fn begin_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, DurableError> {
+        for index in 0..2 {
+            let copy = copy_path(path, index);
+            disk.remove_file(&copy).map_err(writing(&copy))?;
+        }
+        Ok(Self { disk, path: path.to_owned(), seq: 0 })
     }
 
     /// Writes `value` over the older copy, durably.
@@ -156,13 +208,12 @@ impl TwoCopies {
         let seq = self.seq + 1;
         let path = copy_path(&self.path, seq % 2);
         let write = || {
-            let mut file = File::create(&path)?;
-            file.write_all(&encode(seq, value))?;
-            file.sync_all()
+            self.disk.write(&path, &encode(seq, value), Access::Default)?;
+            self.disk.sync_file(&path)
         };
-        write().map_err(|source| DurableError::Write { path: path.clone(), source })?;
+        write().map_err(writing(&path))?;
         if let Some(folder) = self.path.parent() {
-            sync_folder(folder)?;
+            self.disk.sync_folder(folder).map_err(writing(folder))?;
         }
         self.seq = seq;
         Ok(())
@@ -202,6 +253,8 @@ fn checksum(seq: u64, value: &[u8]) -> Digest {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn reopened(path: &Path) -> Option<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! Getting a released bundle into a slot: fetch, verify from the disk, load, golden test.
 //!
 //! Every size is known before a byte is fetched: the manifest's from the signed release, each file's from the manifest.
-//! A download that broke off goes on where it stopped. What the bytes say decides whether a bundle is refused for good;
-//! no answer, an answer that breaks off and a full disk are worth another try.
+//! A download that broke off goes on where it stopped. A bundle is refused for good only for what its signed bytes say;
+//! no answer, an answer that breaks off, bytes that are not the signed ones and a full disk are worth another try.
 //!
 //! A form that this device cannot use, by what the manifest says it needs, is not fetched.
 //!
@@ -25,10 +25,11 @@ use edgeward_model::bundle::path;
 use edgeward_sdk::Loaded;
 
 use crate::brain::chain;
-use crate::durable::{DurableError, sync_folder};
+use crate::disk::OsDisk;
+use crate::durable::{DurableError, settle};
 use crate::pick::Picker;
 use crate::platform::Platform;
-use crate::slots::{Prepared, SLOT_BYTES_MAX, Slots, create_folder};
+use crate::slots::{Prepared, SLOT_BYTES_MAX, Slots};
 
 const COPY_BUFFER_BYTES: usize = 64 << 10;
 
@@ -80,7 +81,15 @@ pub enum FetchError {
     /// Nobody wants the bundle any more.
     #[error("staging was given up for another bundle")]
     Cancelled,
-    /// The bytes are not what was signed.
+    /// The bytes that came, or lie on the disk, are not those that were signed. Others may be.
+    #[error("{what} is damaged: {reason}; it is fetched again")]
+    Damaged {
+        /// Which file.
+        what: String,
+        /// In what way.
+        reason: String,
+    },
+    /// What was signed is wrong.
     #[error("{what} is not what was released: {reason}")]
     Wrong {
         /// Which file.
@@ -99,6 +108,7 @@ impl FetchError {
     pub fn outcome(&self) -> StageOutcome {
         match self {
             Self::Wrong { .. } | Self::Unusable(_) => StageOutcome::Refused(chain(self)),
+            Self::Damaged { .. } => StageOutcome::Damaged(chain(self)),
             _ => StageOutcome::Unreachable(chain(self)),
         }
     }
@@ -141,7 +151,8 @@ impl Staging<'_> {
             self.fetch_file(path.as_str(), &manifest.files[path], &prepared)?;
         }
         self.slots.remove_partial(&prepared)?;
-        let bundle = open_verified(&prepared.folder, release.bundle, self.platform)?;
+        let opened = open_verified(&prepared.folder, release.bundle, self.platform);
+        let bundle = opened.inspect_err(|_| self.slots.distrust(model, slot))?;
         self.try_out(model, slot, &bundle).map(Arc::new)
     }
 
@@ -190,10 +201,10 @@ impl Staging<'_> {
             if found != entry.digest {
                 remove_quietly(&part);
                 let reason = format!("its digest is {found}, expected {}", entry.digest);
-                return Err(FetchError::Wrong { what: name.to_owned(), reason });
+                return Err(FetchError::Damaged { what: name.to_owned(), reason });
             }
         }
-        move_into_place(&part, &target)?;
+        settle(&OsDisk, &part, &target)?;
         Ok(())
     }
 
@@ -251,7 +262,7 @@ impl Staging<'_> {
             copied += count as u64;
             if copied > left {
                 let reason = "it is longer than its size says".to_owned();
-                return Err(FetchError::Wrong { what: name.to_owned(), reason });
+                return Err(FetchError::Damaged { what: name.to_owned(), reason });
             }
             let wrap = |source| DurableError::Write { path: name.into(), source };
             file.write_all(&buffer[..count]).map_err(wrap)?;
@@ -263,9 +274,9 @@ impl Staging<'_> {
 /// Opens the bundle in `folder` and checks every byte a device needs.
 ///
 /// # Errors
-/// The files are not those of `bundle`.
+/// The files are not those of `bundle`, which every one of them once was: they are damaged.
 pub fn open_verified(folder: &Path, bundle: Digest, platform: &Platform) -> Result<Bundle, FetchError> {
-    let wrong = |error: &dyn std::error::Error| FetchError::Wrong {
+    let wrong = |error: &dyn std::error::Error| FetchError::Damaged {
         what: format!("the bundle in {}", folder.display()),
         reason: chain(error),
     };
@@ -315,14 +326,6 @@ fn open_part(part: &Path, entry: &FileEntry, resume: bool) -> io::Result<(File, 
         hasher.update(&buffer[..count]);
         offset += count as u64;
     }
-}
-
-fn move_into_place(part: &Path, target: &Path) -> Result<(), DurableError> {
-    let folder = target.parent().unwrap_or(target);
-    create_folder(folder)?;
-    let wrap = |source| DurableError::Write { path: target.to_owned(), source };
-    fs::rename(part, target).map_err(wrap)?;
-    sync_folder(folder)
 }
 
 fn remove_quietly(path: &Path) {

@@ -15,6 +15,7 @@ pub mod agent;
 pub mod brain;
 pub mod config;
 pub mod control;
+pub mod disk;
 pub mod durable;
 pub mod endpoint;
 pub mod fetch;

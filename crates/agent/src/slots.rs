@@ -7,13 +7,14 @@
 //! uses a folder verifies every byte against the bundle's digest first.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use edgeward_core::slot::SlotId;
 use edgeward_core::{Digest, ModelName};
 
-use crate::durable::{Access, DurableError, read_if_present, replace, sync_folder};
+use crate::disk::{Disk, OsDisk};
+use crate::durable::{Access, DurableError, create_folder_on, read_on, replace_on};
 
 /// Most bytes one slot may take, the partial file included.
 pub const SLOT_BYTES_MAX: u64 = 4 << 30;
@@ -24,6 +25,7 @@ const MONITOR_STATE_BYTES_MAX: u64 = 128 << 20;
 /// The slot folders of a device.
 #[derive(Clone, Debug)]
 pub struct Slots {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
 }
 
@@ -40,7 +42,13 @@ impl Slots {
     /// The slots below `root`.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self::on(Arc::new(OsDisk), root)
+    }
+
+    /// The slots below `root` of any disk.
+    #[must_use]
+    pub fn on(disk: Arc<dyn Disk>, root: impl Into<PathBuf>) -> Self {
+        Self { disk, root: root.into() }
     }
 
     /// The folder of a slot.
@@ -65,15 +73,21 @@ impl Slots {
         let folder = base.join(slot.as_str());
         let partial = base.join(format!("{}.part", slot.as_str()));
         let name = bundle.to_string();
-        if read_if_present(&marker, MARKER_BYTES_MAX).ok().flatten().as_deref() != Some(name.as_bytes()) {
-            remove_folder(&folder)?;
-            remove_folder(&partial)?;
-            remove_folder(&self.derived(model, slot))?;
+        if self.read(&marker, MARKER_BYTES_MAX).as_deref() != Some(name.as_bytes()) {
+            self.remove_folder(&folder)?;
+            self.remove_folder(&partial)?;
+            self.remove_folder(&self.derived(model, slot))?;
         }
-        create_folder(&folder)?;
-        create_folder(&partial)?;
-        replace(&marker, name.as_bytes(), Access::Default)?;
+        create_folder_on(&*self.disk, &folder)?;
+        create_folder_on(&*self.disk, &partial)?;
+        replace_on(&*self.disk, &marker, name.as_bytes(), Access::Default)?;
         Ok(Prepared { folder, partial })
+    }
+
+    /// Lets the next [`Slots::prepare`] begin with an empty slot, whatever bundle it is for.
+    pub fn distrust(&self, model: &ModelName, slot: SlotId) {
+        // A marker that stays costs one more look at the same files.
+        let _ = self.disk.remove_file(&self.model_folder(model).join(format!("{}.bundle", slot.as_str())));
     }
 
     /// Removes what a finished or refused staging leaves beside the slot.
@@ -81,7 +95,7 @@ impl Slots {
     /// # Errors
     /// The disk refuses.
     pub fn remove_partial(&self, prepared: &Prepared) -> Result<(), DurableError> {
-        remove_folder(&prepared.partial)
+        self.remove_folder(&prepared.partial)
     }
 
     /// Notes that `bundle` is about to be loaded and tested; returns how often that was begun before and never ended,
@@ -91,21 +105,21 @@ impl Slots {
     /// The disk refuses.
     pub fn begin_trial(&self, model: &ModelName, slot: SlotId, bundle: Digest) -> Result<u32, DurableError> {
         let path = self.trial_path(model, slot);
-        let noted = read_if_present(&path, MARKER_BYTES_MAX).ok().flatten().unwrap_or_default();
+        let noted = self.read(&path, MARKER_BYTES_MAX).unwrap_or_default();
         let before = str::from_utf8(&noted).ok().and_then(|text| {
             let (name, count) = text.split_once(' ')?;
             (name == bundle.to_string()).then(|| count.parse().ok()).flatten()
         });
         let before: u32 = before.unwrap_or(0);
         let note = format!("{bundle} {}", before.saturating_add(1));
-        replace(&path, note.as_bytes(), Access::Default)?;
+        replace_on(&*self.disk, &path, note.as_bytes(), Access::Default)?;
         Ok(before)
     }
 
     /// Notes that the trial came to an end, whatever it showed.
     pub fn end_trial(&self, model: &ModelName, slot: SlotId) {
         // A note that stays counts as one trial that was cut off, and several of those are needed to matter.
-        let _ = fs::remove_file(self.trial_path(model, slot));
+        let _ = self.disk.remove_file(&self.trial_path(model, slot));
     }
 
     fn trial_path(&self, model: &ModelName, slot: SlotId) -> PathBuf {
@@ -115,7 +129,7 @@ impl Slots {
     /// What the monitor of `bundle` had learnt when it was last saved.
     #[must_use]
     pub fn monitor_state(&self, model: &ModelName, bundle: Digest) -> Option<Vec<u8>> {
-        read_if_present(&self.monitor_path(model, bundle), MONITOR_STATE_BYTES_MAX).ok().flatten()
+        self.read(&self.monitor_path(model, bundle), MONITOR_STATE_BYTES_MAX)
     }
 
     /// Saves what the monitor of `bundle` has learnt.
@@ -129,8 +143,8 @@ impl Slots {
         state: &[u8],
     ) -> Result<(), DurableError> {
         let path = self.monitor_path(model, bundle);
-        create_folder(&self.model_folder(model))?;
-        replace(&path, state, Access::Default)
+        create_folder_on(&*self.disk, &self.model_folder(model))?;
+        replace_on(&*self.disk, &path, state, Access::Default)
     }
 
     /// Forgets the monitors of every bundle that is not in `kept`.
@@ -150,6 +164,16 @@ impl Slots {
         self.model_folder(model).join(format!("{}.monitor", bundle.hex()))
     }
 
+    /// What cannot be read counts as not there: it is made again.
+    fn read(&self, path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
+        read_on(&*self.disk, path, bytes_max).ok().flatten()
+    }
+
+    fn remove_folder(&self, folder: &Path) -> Result<(), DurableError> {
+        let wrap = |source| DurableError::Write { path: folder.to_owned(), source };
+        self.disk.remove_folder(folder).map_err(wrap)
+    }
+
     fn model_folder(&self, model: &ModelName) -> PathBuf {
         self.root.join(model.as_str())
     }
@@ -160,21 +184,7 @@ impl Slots {
 /// # Errors
 /// The disk refuses.
 pub fn create_folder(folder: &Path) -> Result<(), DurableError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let wrap = |source| DurableError::Write { path: folder.to_owned(), source };
-    fs::create_dir_all(folder).map_err(wrap)?;
-    folder.parent().map_or(Ok(()), sync_folder)
-}
-
-fn remove_folder(folder: &Path) -> Result<(), DurableError> {
-    match fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(DurableError::Write { path: folder.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
+    create_folder_on(&OsDisk, folder)
 }
 
 #[cfg(test)]

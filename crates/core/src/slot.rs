@@ -6,7 +6,9 @@
 //! - a slot becomes active only after its bundle was verified and passed its golden test on this device;
 //! - the slot a device falls back to is never touched before the new one is committed;
 //! - attempts are counted only in probation: a healthy device never falls back, however often it restarts;
-//! - a bundle that was refused is not fetched again.
+//! - a bundle that was refused is not fetched again;
+//! - bytes that were damaged on the way or on the disk are never held against the bundle: it is tried again a few times,
+//!   then rarely, but never refused for it.
 
 use std::time::Duration;
 
@@ -63,6 +65,11 @@ pub struct SlotPolicy {
     /// Longest wait between two fetches.
     #[serde(with = "as_ms")]
     pub retry_ms_max: Duration,
+    /// Damaged fetches in a row before a long wait.
+    pub damaged_max: u32,
+    /// That wait, after which as many more are made.
+    #[serde(with = "as_ms")]
+    pub damaged_rest_ms: Duration,
 }
 
 impl Default for SlotPolicy {
@@ -72,6 +79,8 @@ impl Default for SlotPolicy {
             probation_starts_max: 3,
             retry_ms: Duration::from_secs(1),
             retry_ms_max: Duration::from_secs(300),
+            damaged_max: 4,
+            damaged_rest_ms: Duration::from_secs(3600),
         }
     }
 }
@@ -126,6 +135,9 @@ pub enum Phase {
         bundle: Digest,
         /// Failed fetches so far.
         failures: u32,
+        /// How many of the last ones brought damaged bytes.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        damaged: u32,
         /// Not before this time; none while an attempt is under way.
         retry_at_ms: Option<Timestamp>,
     },
@@ -136,6 +148,11 @@ pub enum Phase {
         /// Starts of the agent since it was activated.
         starts: u32,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What happened.
@@ -155,6 +172,11 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The active bundle's files have changed on the disk since they were verified: no fault of the bundle.
+    Damaged {
+        /// Where and how.
+        reason: String,
+    },
     /// The agent started.
     Started,
     /// Time passed.
@@ -168,7 +190,9 @@ pub enum StageOutcome {
     Ready,
     /// Could not be fetched; worth another try.
     Unreachable(String),
-    /// Wrong bytes, wrong signature, or wrong answers: never worth another try.
+    /// What came, or what lies on the disk, is not what was signed; other bytes may be right.
+    Damaged(String),
+    /// What was signed is wrong, cannot run here or gives wrong answers: never worth another try.
     Refused(String),
 }
 
@@ -229,6 +253,12 @@ impl State {
         self.refused.drain(..excess);
     }
 
+    fn blame(&mut self, bundle: Digest, reason: &str, blame: Blame) {
+        if blame == Blame::Bundle {
+            self.refuse(bundle, reason.to_owned());
+        }
+    }
+
     fn runs(&self, bundle: Digest) -> bool {
         self.active.is_some_and(|active| active.bundle == bundle)
     }
@@ -245,7 +275,8 @@ pub fn step(policy: &SlotPolicy, state: State, input: Input, now: Timestamp) -> 
         Input::Desired(None) => Step::stay(state),
         Input::Desired(Some(bundle)) => on_desired(state, bundle, policy, now),
         Input::Staged { bundle, outcome } => on_staged(policy, state, bundle, outcome, now),
-        Input::Unhealthy { reason } => on_unhealthy(state, &reason),
+        Input::Unhealthy { reason } => on_unhealthy(state, &reason, Blame::Bundle),
+        Input::Damaged { reason } => on_unhealthy(state, &reason, Blame::Disk),
         Input::Started => on_started(policy, state),
         Input::Tick => on_tick(policy, state, now),
     }
@@ -281,7 +312,7 @@ fn stage_or_return(mut state: State, bundle: Digest, policy: &SlotPolicy, now: T
     }
     let slot = state.idle_slot();
     state.previous = None;
-    state.phase = Phase::Staging { slot, bundle, failures: 0, retry_at_ms: None };
+    state.phase = Phase::Staging { slot, bundle, failures: 0, damaged: 0, retry_at_ms: None };
     Step::stay(state)
         .then(Effect::Stage { slot, bundle })
         .because(format!("{bundle:?} is wanted: staging it into slot {}", slot.as_str()))
@@ -302,7 +333,7 @@ fn on_staged(
     outcome: StageOutcome,
     now: Timestamp,
 ) -> Step {
-    let Phase::Staging { slot, bundle: staging, failures, .. } = state.phase else {
+    let Phase::Staging { slot, bundle: staging, failures, damaged, .. } = state.phase else {
         return Step::stay(state).because(format!("{bundle:?} was staged too late"));
     };
     if staging != bundle {
@@ -314,7 +345,14 @@ fn on_staged(
         StageOutcome::Unreachable(reason) => {
             let wait = retry_wait(policy, failures);
             let failures = failures.saturating_add(1);
-            state.phase = Phase::Staging { slot, bundle, failures, retry_at_ms: Some(now + wait) };
+            state.phase = Phase::Staging { slot, bundle, failures, damaged, retry_at_ms: Some(now + wait) };
+            Step::stay(state).because(format!("{reason}; next try in {} ms", wait.as_millis()))
+        }
+        StageOutcome::Damaged(reason) => {
+            let rests = damaged.saturating_add(1) >= policy.damaged_max;
+            let wait = if rests { policy.damaged_rest_ms } else { retry_wait(policy, damaged) };
+            let damaged = if rests { 0 } else { damaged.saturating_add(1) };
+            state.phase = Phase::Staging { slot, bundle, failures, damaged, retry_at_ms: Some(now + wait) };
             Step::stay(state).because(format!("{reason}; next try in {} ms", wait.as_millis()))
         }
         StageOutcome::Refused(reason) => {
@@ -340,30 +378,37 @@ fn activate(mut state: State, installed: Installed, policy: &SlotPolicy, now: Ti
     Step::stay(state).then(Effect::Activate(installed))
 }
 
-fn on_unhealthy(state: State, reason: &str) -> Step {
+/// Whose fault it is that the active bundle cannot serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    Bundle,
+    Disk,
+}
+
+fn on_unhealthy(state: State, reason: &str, blame: Blame) -> Step {
     match (&state.phase, state.active) {
         (_, None) => Step::stay(state),
-        (Phase::Probation { .. }, Some(_)) => fall_back(state, reason),
-        (_, Some(_)) if state.previous.is_some() => fall_back(state, reason),
-        (_, Some(active)) => give_up(state, active, reason),
+        (Phase::Probation { .. }, Some(_)) => fall_back(state, reason, blame),
+        (_, Some(_)) if state.previous.is_some() => fall_back(state, reason, blame),
+        (_, Some(active)) => give_up(state, active, reason, blame),
     }
 }
 
-fn fall_back(mut state: State, reason: &str) -> Step {
+fn fall_back(mut state: State, reason: &str, blame: Blame) -> Step {
     let Some(failed) = state.active.take() else { return Step::stay(state) };
-    let Some(previous) = state.previous.take() else { return give_up(state, failed, reason) };
+    let Some(previous) = state.previous.take() else { return give_up(state, failed, reason, blame) };
     state.active = Some(previous);
     state.phase = Phase::Idle;
-    state.refuse(failed.bundle, reason.to_owned());
+    state.blame(failed.bundle, reason, blame);
     Step::stay(state)
         .then(Effect::Activate(previous))
         .because(format!("{:?} dropped, back to {:?}: {reason}", failed.bundle, previous.bundle))
 }
 
-fn give_up(mut state: State, failed: Installed, reason: &str) -> Step {
+fn give_up(mut state: State, failed: Installed, reason: &str, blame: Blame) -> Step {
     state.active = None;
     state.phase = Phase::Idle;
-    state.refuse(failed.bundle, reason.to_owned());
+    state.blame(failed.bundle, reason, blame);
     Step::stay(state)
         .then(Effect::Deactivate)
         .because(format!("{:?} dropped, nothing to go back to: {reason}", failed.bundle))
@@ -374,13 +419,13 @@ fn on_started(policy: &SlotPolicy, mut state: State) -> Step {
         Phase::Probation { until_ms, starts } => {
             let starts = starts.saturating_add(1);
             if starts > policy.probation_starts_max && state.previous.is_some() {
-                return fall_back(state, &format!("{starts} starts within its probation"));
+                return fall_back(state, &format!("{starts} starts within its probation"), Blame::Bundle);
             }
             state.phase = Phase::Probation { until_ms, starts };
             serve_active(state)
         }
-        Phase::Staging { slot, bundle, failures, .. } => {
-            state.phase = Phase::Staging { slot, bundle, failures, retry_at_ms: None };
+        Phase::Staging { slot, bundle, failures, damaged, .. } => {
+            state.phase = Phase::Staging { slot, bundle, failures, damaged, retry_at_ms: None };
             serve_active(state)
                 .then(Effect::Stage { slot, bundle })
                 .because(format!("{bundle:?} was being staged when the agent stopped: staging again"))
@@ -408,10 +453,10 @@ fn on_tick(policy: &SlotPolicy, mut state: State, now: Timestamp) -> Step {
             state.phase = Phase::Probation { until_ms: now + policy.probation_ms, starts };
             Step::stay(state).because("the clock was set back: probation begins anew")
         }
-        Phase::Staging { slot, bundle, failures, retry_at_ms: Some(at) }
-            if now >= at || at > now + policy.retry_ms_max =>
+        Phase::Staging { slot, bundle, failures, damaged, retry_at_ms: Some(at) }
+            if now >= at || at > now + policy.retry_ms_max.max(policy.damaged_rest_ms) =>
         {
-            state.phase = Phase::Staging { slot, bundle, failures, retry_at_ms: None };
+            state.phase = Phase::Staging { slot, bundle, failures, damaged, retry_at_ms: None };
             Step::stay(state).then(Effect::Stage { slot, bundle })
         }
         _ => Step::stay(state),

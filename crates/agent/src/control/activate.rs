@@ -46,7 +46,11 @@ impl Control {
             Ok(loaded) => self.publish(model, loaded),
             Err(error) => {
                 let reason = format!("{:?} does not load: {}", installed.bundle, chain(&error));
-                let input = Input::Unhealthy { model: model.clone(), reason };
+                let model = model.clone();
+                let input = match error {
+                    FetchError::Damaged { .. } => Input::Damaged { model, reason },
+                    _ => Input::Unhealthy { model, reason },
+                };
                 let outputs = self.parts.brain.handle(input, (self.parts.clock)());
                 self.queue.extend(outputs);
             }

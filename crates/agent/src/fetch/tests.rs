@@ -101,6 +101,12 @@ impl Bench {
         assert!(reason.contains(expected), "{reason}");
     }
 
+    fn damaged(&self, expected: &str) {
+        let error = self.stage().err().expect("it should be damaged");
+        let StageOutcome::Damaged(reason) = error.outcome() else { panic!("{error}") };
+        assert!(reason.contains(expected), "{reason}");
+    }
+
     fn to_be_tried_again(&self) {
         let error = self.stage().err().expect("it should fail");
         assert!(matches!(error.outcome(), StageOutcome::Unreachable(_)), "{error}");
@@ -178,20 +184,22 @@ fn a_download_that_breaks_off_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn tampered_bytes_are_refused() {
+fn tampered_bytes_are_not_used_and_not_held_against_the_bundle() {
     let manifest = Bench::new().release.bundle;
     for path in [path::MODEL, path::GOLDEN, path::REFERENCE_PROFILE, path::SIGNATURE] {
         let mut bench = Bench::new();
         let digest = bench.digest_of(path);
         bench.source.blobs.get_mut(&digest).unwrap()[3] ^= 1;
-        bench.refused("its digest is");
+        bench.damaged("its digest is");
+        bench.source.blobs.get_mut(&digest).unwrap()[3] ^= 1;
+        bench.stage().expect("the right bytes are taken once they come");
     }
     let mut bench = Bench::new();
     bench.source.blobs.get_mut(&manifest).unwrap()[3] ^= 1;
-    bench.refused("its digest is");
+    bench.damaged("its digest is");
     let mut bench = Bench::new();
     bench.source.blobs.get_mut(&manifest).unwrap().push(b' ');
-    bench.refused("longer than its size says");
+    bench.damaged("longer than its size says");
 }
 
 #[test]
@@ -228,6 +236,15 @@ fn bits_that_rot_on_the_disk_are_fetched_again() {
     assert!(open_verified(&folder, bench.release.bundle, &device()).is_err());
     bench.stage().unwrap();
     open_verified(&folder, bench.release.bundle, &device()).unwrap();
+}
+
+#[test]
+fn a_slot_with_a_file_too_many_is_emptied_and_filled_again() {
+    let bench = Bench::new();
+    bench.stage().unwrap();
+    fs::write(bench.slots.folder(&model(), SlotId::A).join("stray"), b"x").unwrap();
+    bench.damaged("stray");
+    bench.stage().unwrap();
 }
 
 #[test]

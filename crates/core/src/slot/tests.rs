@@ -79,6 +79,57 @@ fn a_failed_fetch_is_tried_again_later_and_later() {
     assert_eq!(feed(twice, [(2999, Input::Tick)]).effects, []);
 }
 
+fn damaged(n: u8) -> Input {
+    Input::Staged { bundle: bundle(n), outcome: StageOutcome::Damaged("its digest is another".into()) }
+}
+
+#[test]
+fn damaged_bytes_are_tried_again_a_few_times_then_rarely_but_never_refused() {
+    let (mut state, mut now, mut waits) = (feed(running_one(), [(0, wanted(2))]).state, 0, Vec::new());
+    for _ in 0..9 {
+        state = feed(state, [(now, damaged(2))]).state;
+        let Phase::Staging { retry_at_ms: Some(at), .. } = state.phase else { panic!("{:?}", state.phase) };
+        assert_eq!(feed(state.clone(), [(at.0 - 1, Input::Tick), (at.0 - 1, wanted(2))]).effects, []);
+        waits.push((at.0 - now) / 1000);
+        now = at.0;
+        let again = feed(state, [(now, Input::Tick)]);
+        assert_eq!(again.effects.len(), 1, "fetched again");
+        state = again.state;
+    }
+    assert_eq!(waits, [1, 2, 4, 3600, 1, 2, 4, 3600, 1]);
+    assert_eq!(state.refused, []);
+    assert_eq!(feed(state, [(now, ready(2))]).state.active.map(|active| active.bundle), Some(bundle(2)));
+}
+
+#[test]
+fn a_bundle_that_rots_on_the_disk_is_left_but_may_come_back() {
+    let rot = || Input::Damaged { reason: "its digest is another".into() };
+    let updated = feed(running_one(), [(10, wanted(2)), (20, ready(2)), (200, Input::Tick)]).state;
+    let fallen = feed(updated, [(300, rot())]);
+    assert_eq!(fallen.effects, [Effect::Activate(Installed { slot: SlotId::A, bundle: bundle(1) })]);
+    let again = feed(fallen.state, [(310, wanted(2))]);
+    assert_eq!(again.effects, [Effect::Stage { slot: SlotId::B, bundle: bundle(2) }]);
+    let alone = feed(running_one(), [(10, rot())]);
+    assert_eq!(alone.effects, [Effect::Deactivate]);
+    assert_eq!(feed(alone.state, [(20, wanted(1))]).effects.len(), 1);
+}
+
+#[test]
+fn ten_thousand_restarts_outside_probation_never_fall_back() {
+    let updated = feed(running_one(), [(10, wanted(2)), (20, ready(2)), (200, Input::Tick)]).state;
+    let serving = updated.active;
+    let staging = feed(updated.clone(), [(300, wanted(3))]).state;
+    for state in [updated, staging] {
+        let mut state = state;
+        for start in 0..10_000 {
+            let started = feed(state, [(1000 + start, Input::Started)]);
+            assert!(started.effects.contains(&Effect::Activate(serving.expect("one serves"))));
+            state = started.state;
+        }
+        assert_eq!((state.active, state.refused), (serving, Vec::new()));
+    }
+}
+
 #[test]
 fn a_clock_set_back_stops_neither_a_retry_nor_a_probation() {
     let late = 1_000_000_000;
@@ -116,15 +167,17 @@ fn any_input() -> impl Strategy<Value = Input> {
     let digest = || (1_u8..5).prop_map(bundle);
     prop_oneof![
         4 => proptest::option::of(digest()).prop_map(Input::Desired),
-        4 => (digest(), 0..3).prop_map(|(bundle, kind)| Input::Staged {
+        4 => (digest(), 0..4).prop_map(|(bundle, kind)| Input::Staged {
             bundle,
             outcome: match kind {
                 0 => StageOutcome::Ready,
+                3 => StageOutcome::Damaged("rot".into()),
                 1 => StageOutcome::Unreachable("net".into()),
                 _ => StageOutcome::Refused("bad".into()),
             },
         }),
         1 => Just(Input::Unhealthy { reason: "sick".into() }),
+        1 => Just(Input::Damaged { reason: "rot".into() }),
         2 => Just(Input::Started),
         3 => Just(Input::Tick),
     ]
