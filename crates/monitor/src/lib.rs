@@ -90,7 +90,8 @@ pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamProfi
 pub use reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 pub use reference::{Reference, Stream, StreamKind, supported_arl};
 pub use sample::{MISSING_VALUE, Rows, Sample, WRONG_TYPE_VALUE};
-pub use summary::{AUDIO_FEATURES, AUDIO_FRAME, EMBEDDING_FEATURES, EMBEDDING_PROJECTIONS, IMAGE_FEATURES};
+pub use summary::{AUDIO_FEATURES, AUDIO_FRAME, AUDIO_FRAMES_MAX, IMAGE_FEATURES, IMAGE_PIXELS_MAX};
+pub use summary::{EMBEDDING_FEATURES, EMBEDDING_PROJECTIONS};
 pub use summary::{ImageLayout, SummaryError, audio, embedding, image};
 pub use verification::Verification;
 pub use view::{EMBEDDING_DISTANCE, InputView, View};

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use span::Span;
 pub use tables::{
-    Builtin, ConvertTable, DataTable, GateTable, MonitorTable, ParityTable, ProjectTable, RetrainTable,
-    RolloutTable, TaskKind, TrainTable, TriggerOn, TriggerTable, ValidateTable, VariantTable,
+    AudioTable, Builtin, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable,
+    ProjectTable, RetrainTable, RolloutTable, TaskKind, TrainTable, TriggerOn, TriggerTable, ValidateTable,
+    VariantTable,
 };
 
 /// The file's name.

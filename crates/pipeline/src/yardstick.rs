@@ -4,15 +4,15 @@
 //! Everything but the embeddings is of held-out rows: on rows a model learned from it is surer than it will ever be again.
 
 use edgeward_core::Dataset;
-use edgeward_model::{Engine, Signature};
+use edgeward_model::{Dim, Engine, Signature};
 use edgeward_monitor::{
-    Calibration, ErrorBaseline, FitError, MAX_EMBEDDINGS, MAX_REFERENCE_ROWS, MonitorConfig, Neighbours,
-    NeighboursError, Reference, Sample, View,
+    Calibration, ErrorBaseline, FitError, ImageLayout, InputView, MAX_EMBEDDINGS, MAX_REFERENCE_ROWS,
+    MonitorConfig, Neighbours, NeighboursError, Reference, Sample, View,
 };
 
 use crate::assemble::{Parts, running, some_rows};
 use crate::examine::{self, ExamineError};
-use crate::project::TaskKind;
+use crate::project::{ImageTable, TaskKind};
 
 /// Part of the largest label that an error must exceed to count: sixteen steps of single precision.
 const PRECISION: f64 = 16.0 * f32::EPSILON as f64;
@@ -28,6 +28,9 @@ pub enum YardstickError {
         "keeping the embeddings of rows that the model learned from; [train.params] embedding = false does without"
     )]
     Neighbours(#[from] NeighboursError),
+    /// The input is not what `[monitor]` says.
+    #[error("{0}")]
+    Input(String),
     /// The model does not run.
     #[error(transparent)]
     Examine(#[from] ExamineError),
@@ -53,6 +56,7 @@ impl Yardstick {
     pub(crate) fn of(parts: &Parts<'_>, engines: &[&dyn Engine]) -> Result<Self, YardstickError> {
         let Parts { holdout, predictions, signature, .. } = parts;
         let mut config = parts.project.monitor_config(parts.baseline_accuracy);
+        config.input = input_view(parts)?;
         let (neighbours, embedded) = Embedded::of(parts, engines)?.unzip();
         let view = View::new(config.input, holdout.width(), neighbours.clone());
         let rows: Vec<_> = (0..holdout.len().min(MAX_REFERENCE_ROWS))
@@ -77,6 +81,50 @@ impl Yardstick {
         };
         Ok(Self { reference, labels, neighbours, config })
     }
+}
+
+/// How devices watch inputs: as `[monitor]` says, else as images if their shape is that of images.
+fn input_view(parts: &Parts<'_>) -> Result<InputView, YardstickError> {
+    let (monitor, holdout) = (&parts.project.monitor, parts.holdout);
+    if let Some(audio) = monitor.audio {
+        return Ok(InputView::Audio { sample_rate: audio.sample_rate });
+    }
+    let said = monitor.image.map(|image| {
+        let ImageTable { width, height, channels, planar, .. } = image;
+        let white = image.white.unwrap_or_else(|| white(holdout));
+        ImageLayout { width, height, channels, planar, white }
+    });
+    let layout = said.or_else(|| image_of(&parts.signature.inputs.first()?.shape, holdout));
+    let Some(layout) = layout else { return Ok(InputView::Columns) };
+    let values = layout.width * layout.height * layout.channels;
+    match values == holdout.width() {
+        true => Ok(InputView::Image(layout)),
+        false => Err(YardstickError::Input(format!(
+            "[monitor.image] has {values} values ({} x {} x {}), the input {}; correct width, height and channels",
+            layout.width,
+            layout.height,
+            layout.channels,
+            holdout.width()
+        ))),
+    }
+}
+
+/// The image that an input of four dimensions is.
+fn image_of(shape: &[Dim], holdout: &Dataset) -> Option<ImageLayout> {
+    let [_, Dim::Fixed(a), Dim::Fixed(b), Dim::Fixed(c)] = *shape else { return None };
+    let is_colour = |channels| matches!(channels, 1 | 3 | 4);
+    let (height, width, channels, planar) = match (is_colour(a), is_colour(c)) {
+        (true, _) => (b, c, a, true),
+        (false, true) => (a, b, c, false),
+        _ => return None,
+    };
+    Some(ImageLayout { width, height, channels, planar, white: white(holdout) })
+}
+
+/// The value of white that pixels on held-out rows suggest.
+fn white(holdout: &Dataset) -> f32 {
+    let largest = holdout.values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::max);
+    [1.0, 255.0].into_iter().find(|white| largest <= *white).unwrap_or(largest)
 }
 
 /// Embeddings of the held-out rows.

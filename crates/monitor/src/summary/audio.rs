@@ -1,6 +1,7 @@
 //! What a microphone's trouble looks like in numbers: silence, clipping, hum, another pitch.
 
 use std::f64::consts::TAU;
+use std::sync::OnceLock;
 
 use super::{SummaryError, finished, moments, share};
 
@@ -18,8 +19,10 @@ pub const AUDIO_FEATURES: [&str; 10] = [
     "offset",
 ];
 
-/// Samples of one spectrum; shorter sounds are padded with silence, longer ones averaged over frames that overlap by half.
+/// Samples of one spectrum; shorter sounds are padded with silence, longer ones averaged over frames.
 pub const AUDIO_FRAME: usize = 512;
+/// Most frames that are looked at, evenly spread over the sound: a sound of any length costs the same.
+pub const AUDIO_FRAMES_MAX: usize = 4;
 /// Size up to which a sample is silent, and from which it is clipped; full scale is 1.
 const SILENT: f64 = 0.01;
 const CLIPPED: f64 = 0.99;
@@ -42,16 +45,19 @@ pub fn audio(samples: &[f32], sample_rate: f32) -> Result<[f32; AUDIO_FEATURES.l
     if sample_rate.is_nan() || sample_rate <= 0.0 {
         return Err(SummaryError::SampleRate);
     }
-    let wave = || samples.iter().map(|sample| f64::from(*sample));
+    let frames = frames(samples);
+    let wave = || frames.iter().flat_map(|frame| frame.iter()).map(|sample| f64::from(*sample));
+    let n = frames.iter().map(|frame| frame.len()).sum::<usize>();
     let (offset, _) = moments(wave());
-    let energy = (wave().map(|sample| sample * sample).sum::<f64>() / samples.len() as f64).sqrt();
-    let crossings = samples.windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count();
-    let power = power(samples);
+    let energy = (wave().map(|sample| sample * sample).sum::<f64>() / n as f64).sqrt();
+    let pairs = || frames.iter().flat_map(|frame| frame.windows(2));
+    let crossings = pairs().filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count();
+    let power = power(&frames);
     let spectrum = Spectrum::of(&power, f64::from(sample_rate) / AUDIO_FRAME as f64);
     Ok(finished([
         energy,
         wave().map(f64::abs).fold(0.0, f64::max),
-        crossings as f64 / (samples.len().max(2) - 1) as f64,
+        crossings as f64 / pairs().count().max(1) as f64,
         spectrum.centroid,
         spectrum.bandwidth,
         spectrum.rolloff,
@@ -62,17 +68,33 @@ pub fn audio(samples: &[f32], sample_rate: f32) -> Result<[f32; AUDIO_FEATURES.l
     ]))
 }
 
-/// Mean power of each frequency above 0.
-fn power(samples: &[f32]) -> Vec<f64> {
-    let mut power = vec![0.0; AUDIO_FRAME / 2];
+/// The parts that are looked at: the whole of a short sound, else frames, evenly spread.
+fn frames(samples: &[f32]) -> Vec<&[f32]> {
     let last = samples.len().saturating_sub(AUDIO_FRAME);
-    for start in (0..=last).step_by(AUDIO_FRAME / 2) {
+    let count = samples.len().div_ceil(AUDIO_FRAME).min(AUDIO_FRAMES_MAX);
+    let start = |frame: usize| if count > 1 { last * frame / (count - 1) } else { 0 };
+    (0..count).map(|frame| &samples[start(frame)..samples.len().min(start(frame) + AUDIO_FRAME)]).collect()
+}
+
+/// Cosine and sine of every part of a turn; those of the first half turn the transform, the cosine windows a frame.
+fn turns() -> &'static [(f64, f64); AUDIO_FRAME] {
+    static TURNS: OnceLock<[(f64, f64); AUDIO_FRAME]> = OnceLock::new();
+    let turn = |i: usize| {
+        let (sin, cos) = (-TAU * i as f64 / AUDIO_FRAME as f64).sin_cos();
+        (cos, sin)
+    };
+    TURNS.get_or_init(|| std::array::from_fn(turn))
+}
+
+/// Summed power of each frequency above 0.
+fn power(frames: &[&[f32]]) -> Vec<f64> {
+    let (mut power, turns) = (vec![0.0; AUDIO_FRAME / 2], turns());
+    for samples in frames {
         let mut frame = [(0.0, 0.0); AUDIO_FRAME];
-        for (i, sample) in samples[start..].iter().take(AUDIO_FRAME).enumerate() {
-            let window = 0.5 - 0.5 * (TAU * i as f64 / AUDIO_FRAME as f64).cos();
-            frame[i].0 = f64::from(*sample) * window;
+        for (i, sample) in samples.iter().enumerate() {
+            frame[i].0 = f64::from(*sample) * (0.5 - 0.5 * turns[i].0);
         }
-        transform(&mut frame);
+        transform(&mut frame, turns);
         let sizes = frame[1..=AUDIO_FRAME / 2].iter().map(|(re, im)| re * re + im * im);
         power.iter_mut().zip(sizes).for_each(|(sum, size)| *sum += size);
     }
@@ -80,7 +102,7 @@ fn power(samples: &[f32]) -> Vec<f64> {
 }
 
 /// Fourier transform in place (J. Cooley and J. Tukey, 1965).
-fn transform(values: &mut [(f64, f64); AUDIO_FRAME]) {
+fn transform(values: &mut [(f64, f64); AUDIO_FRAME], turns: &[(f64, f64); AUDIO_FRAME]) {
     let bits = AUDIO_FRAME.trailing_zeros();
     for i in 0..AUDIO_FRAME {
         let j = i.reverse_bits() >> (usize::BITS - bits);
@@ -89,10 +111,11 @@ fn transform(values: &mut [(f64, f64); AUDIO_FRAME]) {
         }
     }
     for half in (0..bits).map(|bit| 1 << bit) {
+        let step = AUDIO_FRAME / (2 * half);
         for pair in values.chunks_exact_mut(2 * half) {
             let (even, odd) = pair.split_at_mut(half);
             for (k, (a, b)) in even.iter_mut().zip(odd).enumerate() {
-                let (sin, cos) = (-TAU * k as f64 / (2 * half) as f64).sin_cos();
+                let (cos, sin) = turns[k * step];
                 let turned = (b.0 * cos - b.1 * sin, b.0 * sin + b.1 * cos);
                 *b = (a.0 - turned.0, a.1 - turned.1);
                 *a = (a.0 + turned.0, a.1 + turned.1);
@@ -178,6 +201,18 @@ mod tests {
         let silence = audio(&[0.0; 100], RATE).unwrap();
         assert!(get(&silence, "spectral_centroid").is_nan() && get(&silence, "silence_share") == 1.0);
         assert_eq!(get(&silence, "energy"), 0.0);
+    }
+
+    #[test]
+    fn long_sounds_are_judged_by_frames_from_end_to_end() {
+        let long = vec![0.25; 1 << 20];
+        assert_eq!(frames(&long).len(), AUDIO_FRAMES_MAX);
+        assert_eq!(frames(&long).last().unwrap().as_ptr_range().end, long.as_ptr_range().end);
+        assert_eq!(get(&audio(&long, RATE).unwrap(), "offset"), 0.25);
+        for n in [1, 511, 512, 513, 1_024, 1_500] {
+            let seen: usize = frames(&long[..n]).iter().map(|frame| frame.len()).sum();
+            assert!(seen >= n && seen <= n + AUDIO_FRAME, "{n}: {seen}");
+        }
     }
 
     #[test]

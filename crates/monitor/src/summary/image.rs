@@ -24,6 +24,12 @@ const DARK: f64 = 0.05;
 const BRIGHT: f64 = 0.95;
 /// Change of luma from pixel to pixel that makes an edge.
 const EDGE: f64 = 0.1;
+/// Pixels up to which an image is looked at in full. Of a larger one it is tiles, evenly spread, as many as make about so
+/// many pixels: neighbours stay neighbours, and an image of any size costs the same.
+pub const IMAGE_PIXELS_MAX: usize = 1_024;
+/// Tiles along each side of a large image, and pixels along each side of a tile.
+const TILES: usize = 4;
+const TILE: usize = 8;
 /// Bins of the luma for its entropy.
 const ENTROPY_BINS: usize = 32;
 
@@ -56,6 +62,21 @@ impl ImageLayout {
         if found == expected { Ok(()) } else { Err(shape) }
     }
 
+    /// The pixels that are looked at, tile after tile, and the width and size of a tile.
+    fn looked_at(&self) -> (Vec<usize>, usize, usize) {
+        let (width, height) = (self.width, self.height);
+        if width * height <= IMAGE_PIXELS_MAX {
+            return ((0..width * height).collect(), width, width * height);
+        }
+        let (across, down) = (TILE.min(width), TILE.min(height));
+        let start = |tile: usize, whole: usize, part: usize| (whole - part) * tile / (TILES - 1);
+        let tiles = (0..TILES * TILES)
+            .map(|tile| start(tile / TILES, height, down) * width + start(tile % TILES, width, across));
+        let pixels = tiles
+            .flat_map(|first| (0..down).flat_map(move |y| (0..across).map(move |x| first + y * width + x)));
+        (pixels.collect(), across, across * down)
+    }
+
     /// Red, green and blue of pixel `i`, white being 1.
     fn rgb(&self, values: &[f32], i: usize) -> [f64; 3] {
         let pixels = self.width * self.height;
@@ -71,14 +92,14 @@ impl ImageLayout {
 /// `brightness` and `contrast` are mean and standard deviation of the luma (ITU-R BT.601), 0 to 1; `sharpness` the
 /// variance of its Laplacian (J. Pech-Pacheco et al., 2000), small where focus is lost; `saturation` the mean of
 /// `(max - min) / max` over the channels; `entropy` that of the luma in 32 bins, bits; `edge_share` the share of pixels
-/// whose luma differs from the next one's by a tenth.
+/// whose luma differs from the next one's by a tenth. Images of more than [`IMAGE_PIXELS_MAX`] pixels are judged by parts.
 ///
 /// # Errors
 /// The values are not an image of that layout.
 pub fn image(values: &[f32], layout: ImageLayout) -> Result<[f32; IMAGE_FEATURES.len()], SummaryError> {
     layout.check(values.len())?;
-    let pixels = layout.width * layout.height;
-    let colours: Vec<[f64; 3]> = (0..pixels).map(|i| layout.rgb(values, i)).collect();
+    let (pixels, width, size) = layout.looked_at();
+    let colours: Vec<[f64; 3]> = pixels.into_iter().map(|i| layout.rgb(values, i)).collect();
     let luma: Vec<f64> = colours.iter().map(|[r, g, b]| 0.299 * r + 0.587 * g + 0.114 * b).collect();
     let mean_of = |channel: usize| moments(colours.iter().map(move |colour| colour[channel])).0;
     let (brightness, contrast) = moments(luma.iter().copied());
@@ -86,7 +107,7 @@ pub fn image(values: &[f32], layout: ImageLayout) -> Result<[f32; IMAGE_FEATURES
     Ok(finished([
         brightness,
         contrast,
-        sharpness(&luma, layout.width),
+        sharpness(&luma, width, size),
         saturation,
         mean_of(0),
         mean_of(1),
@@ -94,7 +115,7 @@ pub fn image(values: &[f32], layout: ImageLayout) -> Result<[f32; IMAGE_FEATURES
         entropy(&luma),
         share(luma.iter(), |luma| **luma <= DARK),
         share(luma.iter(), |luma| **luma >= BRIGHT),
-        edge_share(&luma, layout.width),
+        edge_share(&luma, width),
     ]))
 }
 
@@ -103,16 +124,20 @@ fn saturation(&[r, g, b]: &[f64; 3]) -> f64 {
     if most > 0.0 { (most - least) / most } else { 0.0 }
 }
 
-/// Variance of the four-neighbour Laplacian over inner pixels; 0 for images that have none.
-fn sharpness(luma: &[f64], width: usize) -> f64 {
-    let height = luma.len() / width;
+/// Variance of the four-neighbour Laplacian over inner pixels of tiles of `size` pixels; 0 for tiles that have none.
+fn sharpness(luma: &[f64], width: usize, size: usize) -> f64 {
+    let height = size / width;
     if width < 3 || height < 3 {
         return 0.0;
     }
-    let inner = (1..height - 1).flat_map(|y| (1..width - 1).map(move |x| y * width + x));
-    let laplacian =
-        inner.map(|i| luma[i - width] + luma[i + width] + luma[i - 1] + luma[i + 1] - 4.0 * luma[i]);
-    let (_, deviation) = moments(laplacian);
+    let inner = || (1..height - 1).flat_map(|y| (1..width - 1).map(move |x| y * width + x));
+    let of_tile = |tile: &[f64]| -> Vec<f64> {
+        let laplacian =
+            |i: usize| tile[i - width] + tile[i + width] + tile[i - 1] + tile[i + 1] - 4.0 * tile[i];
+        inner().map(laplacian).collect()
+    };
+    let laplacian: Vec<f64> = luma.chunks_exact(size).flat_map(of_tile).collect();
+    let (_, deviation) = moments(laplacian.iter().copied());
     deviation * deviation
 }
 
@@ -161,6 +186,28 @@ mod tests {
             (0.5, 0.0, 0.0)
         );
         assert_eq!((get(&wall, "entropy"), get(&wall, "saturation")), (0.0, 0.0));
+    }
+
+    #[test]
+    fn large_images_are_judged_by_parts_of_them() {
+        let large = |width: usize, height: usize, pixel: &dyn Fn(usize, usize) -> f32| {
+            let values: Vec<f32> = (0..width * height).map(|i| pixel(i % width, i / width)).collect();
+            image(&values, grey(width, height)).unwrap()
+        };
+        let board = |x: usize, y: usize| if (x + y).is_multiple_of(2) { 255.0 } else { 0.0 };
+        for (width, height) in [(224, 224), (2_000, 3), (3, 2_000), (33, 33)] {
+            let (sharp, flat) = (large(width, height, &board), large(width, height, &|_, _| 128.0));
+            assert!((get(&sharp, "brightness") - 0.5).abs() < 0.05, "{width} x {height}: {sharp:?}");
+            assert!(
+                get(&sharp, "sharpness") > 10.0 && get(&sharp, "edge_share") == 1.0,
+                "{width} x {height}"
+            );
+            assert_eq!((get(&flat, "sharpness"), get(&flat, "edge_share")), (0.0, 0.0));
+        }
+        let dusk = large(200, 200, &|_, y| if y < 100 { 255.0 } else { 0.0 });
+        assert_eq!((get(&dusk, "bright_share"), get(&dusk, "dark_share")), (0.5, 0.5));
+        let (pixels, ..) = grey(4_000, 3_000).looked_at();
+        assert!(pixels.len() <= IMAGE_PIXELS_MAX && pixels.last() == Some(&(4_000 * 3_000 - 1)));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::tool::ToolSpec;
 
 /// Most variants of one model.
 pub(crate) const VARIANTS_MAX: usize = 16;
+/// Longest side of an image, in pixels.
+const IMAGE_SIDE_MAX: usize = 1 << 14;
 /// Most triggers of one project.
 pub(crate) const TRIGGERS_MAX: usize = 32;
 /// Least and most of the rows that may be held out.
@@ -196,6 +198,25 @@ impl Checker<'_> {
         let table = "[monitor]";
         self.positive(table, "false_alarms_per_device_year", monitor.false_alarms_per_device_year)?;
         self.positive(table, "requests_per_second", monitor.requests_per_second)?;
+        if monitor.image.is_some() && monitor.audio.is_some() {
+            return self.refuse(
+                table,
+                "audio",
+                "an input is an image or a sound, not both; leave one table out",
+            );
+        }
+        if let Some(image) = monitor.image {
+            let sides = [("width", image.width), ("height", image.height)];
+            sides
+                .into_iter()
+                .try_for_each(|(key, side)| self.within("[monitor.image]", key, side, 1..=IMAGE_SIDE_MAX))?;
+            if !matches!(image.channels, 1 | 3 | 4) {
+                return self.refuse("[monitor.image]", "channels", "use 1 (grey), 3 (RGB) or 4 (RGBA)");
+            }
+            self.positive("[monitor.image]", "white", f64::from(image.white.unwrap_or(1.0)))?;
+        }
+        let rate = monitor.audio.map_or(1.0, |audio| f64::from(audio.sample_rate));
+        self.positive("[monitor.audio]", "sample_rate", rate)?;
         self.within(table, "accuracy_window", monitor.accuracy_window, 1..=MAX_LABEL_WINDOW)
     }
 

@@ -8,8 +8,8 @@ use serde::forward_to_deserialize_any;
 use toml::{Table, Value};
 
 use super::tables::{
-    ConvertTable, DataTable, GateTable, MonitorTable, ParityTable, ProjectTable, RetrainTable, RolloutTable,
-    TrainTable, TriggerTable, ValidateTable, VariantTable,
+    AudioTable, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable, ProjectTable,
+    RetrainTable, RolloutTable, TrainTable, TriggerTable, ValidateTable, VariantTable,
 };
 use super::{Document, ProjectError};
 
@@ -19,7 +19,7 @@ const LIKENESS_MIN: f64 = 0.7;
 type Fields = &'static [&'static str];
 
 /// Every table of the file by its header, with its keys.
-pub(super) fn tables() -> [(&'static str, Fields); 12] {
+pub(super) fn tables() -> [(&'static str, Fields); 14] {
     [
         ("[project]", fields::<ProjectTable>()),
         ("[data]", fields::<DataTable>()),
@@ -30,6 +30,8 @@ pub(super) fn tables() -> [(&'static str, Fields); 12] {
         ("[[convert.variant]]", fields::<VariantTable>()),
         ("[gate]", fields::<GateTable>()),
         ("[monitor]", fields::<MonitorTable>()),
+        ("[monitor.image]", fields::<ImageTable>()),
+        ("[monitor.audio]", fields::<AudioTable>()),
         ("[[trigger]]", fields::<TriggerTable>()),
         ("[retrain]", fields::<RetrainTable>()),
         ("[rollout]", fields::<RolloutTable>()),

@@ -300,6 +300,12 @@ pub struct MonitorTable {
     /// Features whose ranges performance is told apart by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<String>,
+    /// `[monitor.image]`: the input is an image, watched by its summary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageTable>,
+    /// `[monitor.audio]`: the input is a sound, watched by its summary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio: Option<AudioTable>,
     /// How much the model leans on each feature, on any scale, for telling which ones to blame; all equal if absent.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub importance: BTreeMap<String, f64>,
@@ -316,9 +322,42 @@ impl Default for MonitorTable {
             unsupported: Unsupported::Clamp,
             embedding: None,
             segments: Vec::new(),
+            image: None,
+            audio: None,
             importance: BTreeMap::new(),
         }
     }
+}
+
+/// `[monitor.image]`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageTable {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Values per pixel.
+    #[serde(default = "one_channel")]
+    pub channels: usize,
+    /// Whether each channel's plane follows the other.
+    #[serde(default)]
+    pub planar: bool,
+    /// The value of white; by the held-out rows if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub white: Option<f32>,
+}
+
+const fn one_channel() -> usize {
+    1
+}
+
+/// `[monitor.audio]`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AudioTable {
+    /// Samples per second.
+    pub sample_rate: f32,
 }
 
 /// What a trigger listens to.

@@ -79,6 +79,34 @@ fn an_embedding_that_the_model_does_not_have_is_named() {
     );
 }
 
+#[test]
+fn an_image_is_watched_by_its_summary() {
+    let toml = EMBEDDED
+        .replace("params = { embedding = true }", "[monitor.image]\nwidth = 8\nheight = 8\nwhite = 16");
+    let bench = Bench::new(&toml);
+    bench.write("data/digits.csv", &digits(1_000, |_| true));
+    let loaded = served(&bench);
+    let fresh = images(1_000, |_| true);
+    let quiet: Vec<Alarm> = fresh.iter().flat_map(|row| ask(&loaded, row)).collect();
+    assert!(quiet.is_empty(), "{quiet:?}");
+    let dusk = |row: &Vec<f32>| row.iter().map(|pixel| pixel * 0.7).collect::<Vec<f32>>();
+    let found = fresh.iter().enumerate().find_map(|(at, row)| Some((at, ask(&loaded, &dusk(row)).pop()?)));
+    let (at, alarm) = found.expect("darker images are seen");
+    eprintln!("digits at 70% of their ink were found after {at}: {}", alarm.message);
+    assert!(at < 200 && alarm.stream.as_deref().unwrap().starts_with("image."), "{at} {alarm:?}");
+    let window = loaded.recorder().unwrap().take_window().unwrap();
+    assert_eq!(window.profile.streams().len(), 13, "eleven features of an image, prediction, confidence");
+    let label = Labelled { predicted: "1", truth: "1", scores: &[], values: &fresh[0], tags: &[] };
+    assert!(loaded.recorder().unwrap().label(&label).is_none());
+}
+
+#[test]
+fn an_image_of_another_size_is_refused() {
+    let toml = EMBEDDED.replace("params = { embedding = true }", "[monitor.image]\nwidth = 9\nheight = 8");
+    let error = Bench::new(&toml).run().unwrap_err().chain();
+    assert!(error.contains("[monitor.image] has 72 values (9 x 8 x 1), the input 64"), "{error}");
+}
+
 const REGRESSION: &str = r#"
 [project]
 name = "prices"
