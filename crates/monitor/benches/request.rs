@@ -1,13 +1,14 @@
 //! What a monitor adds to a request to a model of about one millisecond: `request [features=20] [requests=4000]`.
 //!
 //! The model is a real one of its size: dense layers, multiplied out here. Monitored and unmonitored requests take
-//! turns, first one then the other, so that whatever else the machine does meets both. Medians are compared.
+//! turns, first one then the other, so that whatever else the machine does meets both. Medians are compared. Then what a
+//! [`View`] costs per row: an image, a sound, an embedding, in microseconds.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use edgeward_monitor::{Monitor, MonitorConfig, Reference, Sample};
+use edgeward_monitor::{ImageLayout, InputView, Monitor, MonitorConfig, Neighbours, Reference, Sample, View};
 
 #[path = "random/mod.rs"]
 mod random;
@@ -39,6 +40,39 @@ impl Model {
         let class = values.iter().position(|v| *v > 0.0).unwrap_or(0) as u32 % CLASSES;
         (class, values[0].abs().min(1.0))
     }
+}
+
+/// What turning one row into features costs.
+fn views() {
+    let mut random = Random::new(3);
+    let mut values = |n: usize| (0..n).map(|_| random.normal() as f32 / 4.0).collect::<Vec<f32>>();
+    let image = |side: usize| {
+        InputView::Image(ImageLayout { width: side, height: side, channels: 3, planar: true, white: 1.0 })
+    };
+    for side in [28, 224, 1_024] {
+        let (row, view) = (values(3 * side * side), View::new(image(side), 0, None));
+        println!("image of {side} x {side} x 3: {:.1} us", cost(|| view.row(&row, None).len()));
+    }
+    for seconds in [1, 10] {
+        let (row, rate) = (values(16_000 * seconds), 16_000.0);
+        let view = View::new(InputView::Audio { sample_rate: rate }, 0, None);
+        println!("sound of {seconds} s at 16 kHz: {:.1} us", cost(|| view.row(&row, None).len()));
+    }
+    for width in [64, 256, 1_024, 8_192] {
+        let neighbours = Neighbours::fit(&values(600 * width), width).expect("the rows are valid");
+        let (row, view) = (values(width), View::new(InputView::Columns, 1, Some(neighbours)));
+        println!("embedding of {width}: {:.1} us", cost(|| view.row(&[1.0], Some(&row)).len()));
+    }
+}
+
+/// Median time, in microseconds.
+fn cost(work: impl Fn() -> usize) -> f64 {
+    let time = |_| {
+        let start = Instant::now();
+        black_box(work());
+        start.elapsed().as_nanos() as u64
+    };
+    median(&mut (0..501).map(time).collect::<Vec<u64>>())
 }
 
 fn median(times: &mut [u64]) -> f64 {
@@ -89,6 +123,7 @@ fn main() {
         monitored.push(start.elapsed().as_nanos() as u64);
     }
     let (bare, monitored) = (median(&mut bare), median(&mut monitored));
+    views();
     println!(
         "{features} features, {requests} requests each way: {bare:.1} us unmonitored, {monitored:.1} us monitored, ratio {:.4}",
         monitored / bare

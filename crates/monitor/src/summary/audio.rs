@@ -46,10 +46,11 @@ pub fn audio(samples: &[f32], sample_rate: f32) -> Result<[f32; AUDIO_FEATURES.l
         return Err(SummaryError::SampleRate);
     }
     let frames = frames(samples);
-    let wave = || frames.iter().flat_map(|frame| frame.iter()).map(|sample| f64::from(*sample));
-    let n = frames.iter().map(|frame| frame.len()).sum::<usize>();
+    let seen: Vec<f64> =
+        frames.iter().flat_map(|frame| frame.iter()).map(|sample| f64::from(*sample)).collect();
+    let wave = || seen.iter().copied();
     let (offset, _) = moments(wave());
-    let energy = (wave().map(|sample| sample * sample).sum::<f64>() / n as f64).sqrt();
+    let energy = (wave().map(|sample| sample * sample).sum::<f64>() / seen.len() as f64).sqrt();
     let pairs = || frames.iter().flat_map(|frame| frame.windows(2));
     let crossings = pairs().filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count();
     let power = power(&frames);
@@ -86,17 +87,22 @@ fn turns() -> &'static [(f64, f64); AUDIO_FRAME] {
     TURNS.get_or_init(|| std::array::from_fn(turn))
 }
 
-/// Summed power of each frequency above 0.
+/// Summed power of each frequency above 0. Two frames go through one transform, as real and imaginary part: the power of
+/// both at a frequency is half that of the transform there and at its mirror image.
 fn power(frames: &[&[f32]]) -> Vec<f64> {
     let (mut power, turns) = (vec![0.0; AUDIO_FRAME / 2], turns());
-    for samples in frames {
+    for pair in frames.chunks(2) {
         let mut frame = [(0.0, 0.0); AUDIO_FRAME];
-        for (i, sample) in samples.iter().enumerate() {
-            frame[i].0 = f64::from(*sample) * (0.5 - 0.5 * turns[i].0);
-        }
+        let windowed = |(i, sample): (usize, &f32)| f64::from(*sample) * (0.5 - 0.5 * turns[i].0);
+        let fill = |samples: &&[f32]| samples.iter().enumerate().map(windowed).collect::<Vec<f64>>();
+        let [first, second] = [0, 1].map(|at| pair.get(at).map(fill).unwrap_or_default());
+        frame.iter_mut().zip(first).for_each(|(value, sample)| value.0 = sample);
+        frame.iter_mut().zip(second).for_each(|(value, sample)| value.1 = sample);
         transform(&mut frame, turns);
-        let sizes = frame[1..=AUDIO_FRAME / 2].iter().map(|(re, im)| re * re + im * im);
-        power.iter_mut().zip(sizes).for_each(|(sum, size)| *sum += size);
+        let size = |k: usize| frame[k].0 * frame[k].0 + frame[k].1 * frame[k].1;
+        for (k, sum) in (1..).zip(&mut power) {
+            *sum += f64::midpoint(size(k), size(AUDIO_FRAME - k));
+        }
     }
     power
 }
@@ -201,6 +207,15 @@ mod tests {
         let silence = audio(&[0.0; 100], RATE).unwrap();
         assert!(get(&silence, "spectral_centroid").is_nan() && get(&silence, "silence_share") == 1.0);
         assert_eq!(get(&silence, "energy"), 0.0);
+    }
+
+    #[test]
+    fn two_frames_in_one_transform_have_the_power_of_each() {
+        let (low, high) = (&tone(700.0, 0.3)[..AUDIO_FRAME], &tone(5_100.0, 0.6)[..AUDIO_FRAME]);
+        let (both, one, other) = (power(&[low, high]), power(&[low]), power(&[high]));
+        for ((both, one), other) in both.iter().zip(one).zip(other) {
+            assert!((both - one - other).abs() < 1e-6 * (one + other + 1.0), "{both} {one} {other}");
+        }
     }
 
     #[test]

@@ -26,10 +26,10 @@ const BRIGHT: f64 = 0.95;
 const EDGE: f64 = 0.1;
 /// Pixels up to which an image is looked at in full. Of a larger one it is tiles, evenly spread, as many as make about so
 /// many pixels: neighbours stay neighbours, and an image of any size costs the same.
-pub const IMAGE_PIXELS_MAX: usize = 1_024;
+pub const IMAGE_PIXELS_MAX: usize = 784;
 /// Tiles along each side of a large image, and pixels along each side of a tile.
 const TILES: usize = 4;
-const TILE: usize = 8;
+const TILE: usize = 7;
 /// Bins of the luma for its entropy.
 const ENTROPY_BINS: usize = 32;
 
@@ -77,12 +77,12 @@ impl ImageLayout {
         (pixels.collect(), across, across * down)
     }
 
-    /// Red, green and blue of pixel `i`, white being 1.
-    fn rgb(&self, values: &[f32], i: usize) -> [f64; 3] {
+    /// Red, green and blue of pixel `i`, white being 1 after multiplication.
+    fn rgb(&self, values: &[f32], i: usize, per_white: f64) -> [f64; 3] {
         let pixels = self.width * self.height;
         let at =
             |channel: usize| if self.planar { channel * pixels + i } else { i * self.channels + channel };
-        let colour = |channel: usize| f64::from(values[at(channel)]) / f64::from(self.white);
+        let colour = |channel: usize| f64::from(values[at(channel)]) * per_white;
         if self.channels == 1 { [colour(0); 3] } else { [0, 1, 2].map(colour) }
     }
 }
@@ -99,7 +99,8 @@ impl ImageLayout {
 pub fn image(values: &[f32], layout: ImageLayout) -> Result<[f32; IMAGE_FEATURES.len()], SummaryError> {
     layout.check(values.len())?;
     let (pixels, width, size) = layout.looked_at();
-    let colours: Vec<[f64; 3]> = pixels.into_iter().map(|i| layout.rgb(values, i)).collect();
+    let per_white = 1.0 / f64::from(layout.white);
+    let colours: Vec<[f64; 3]> = pixels.into_iter().map(|i| layout.rgb(values, i, per_white)).collect();
     let luma: Vec<f64> = colours.iter().map(|[r, g, b]| 0.299 * r + 0.587 * g + 0.114 * b).collect();
     let mean_of = |channel: usize| moments(colours.iter().map(move |colour| colour[channel])).0;
     let (brightness, contrast) = moments(luma.iter().copied());
