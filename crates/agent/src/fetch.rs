@@ -6,14 +6,19 @@
 //!
 //! A form that this device cannot use, by what the manifest says it needs, is not fetched.
 //!
-//! Deliberately missing: deltas.
+//! Files after the manifest come with as few bytes as there is a way for: copied from the other slot, as a delta
+//! to it, compressed, or as they are.
+//!
+//! Deliberately missing: deltas to more than one file, and to files of other paths.
+
+mod smaller;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use edgeward_api::{Client, ClientError};
 use edgeward_core::digest::Hasher;
@@ -24,6 +29,7 @@ use edgeward_model::Bundle;
 use edgeward_model::bundle::path;
 use edgeward_sdk::Loaded;
 
+use self::smaller::Held;
 use crate::brain::chain;
 use crate::disk::OsDisk;
 use crate::durable::{DurableError, settle};
@@ -44,11 +50,32 @@ pub trait BlobSource {
     /// # Errors
     /// No answer, or no such blob.
     fn open(&self, digest: &Digest, offset: u64) -> Result<(bool, Box<dyn Read + '_>), ClientError>;
+
+    /// The same of what makes `result` of `source`, or of nothing.
+    ///
+    /// # Errors
+    /// No answer, or no such delta.
+    fn open_delta(
+        &self,
+        result: &Digest,
+        source: Option<&Digest>,
+        offset: u64,
+    ) -> Result<(bool, Box<dyn Read + '_>), ClientError>;
 }
 
 impl BlobSource for Client {
     fn open(&self, digest: &Digest, offset: u64) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
         let (partial, reader) = self.blob(digest, offset)?;
+        Ok((partial, Box::new(reader)))
+    }
+
+    fn open_delta(
+        &self,
+        result: &Digest,
+        source: Option<&Digest>,
+        offset: u64,
+    ) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
+        let (partial, reader) = self.delta(result, source, offset)?;
         Ok((partial, Box::new(reader)))
     }
 }
@@ -72,6 +99,14 @@ pub enum FetchError {
         what: String,
         /// Its size.
         expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// A delta broke off.
+    #[error("the transfer of a delta for {what} broke off after {found} bytes")]
+    DeltaBrokeOff {
+        /// Which file it is for.
+        what: String,
         /// Bytes that came.
         found: u64,
     },
@@ -124,6 +159,8 @@ pub struct Staging<'a> {
     pub platform: &'a Platform,
     /// Set when nobody wants the bundle any more.
     pub cancelled: &'a AtomicBool,
+    /// Counts the bytes that came.
+    pub received: &'a AtomicU64,
 }
 
 impl Staging<'_> {
@@ -147,8 +184,9 @@ impl Staging<'_> {
                 "it takes {total} bytes, over {SLOT_BYTES_MAX} per slot"
             )));
         }
+        let held = Held::new(self.slots.folder(model, slot.other()), &prepared.folder, &manifest);
         for path in needed {
-            self.fetch_file(path.as_str(), &manifest.files[path], &prepared)?;
+            self.obtain(path, &manifest.files[path], &prepared, &held)?;
         }
         self.slots.remove_partial(&prepared)?;
         let opened = open_verified(&prepared.folder, release.bundle, self.platform);
@@ -260,6 +298,7 @@ impl Staging<'_> {
                 return Ok(copied);
             }
             copied += count as u64;
+            self.received.fetch_add(count as u64, Ordering::Relaxed);
             if copied > left {
                 let reason = "it is longer than its size says".to_owned();
                 return Err(FetchError::Damaged { what: name.to_owned(), reason });

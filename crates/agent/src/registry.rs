@@ -54,6 +54,8 @@ pub struct Counters {
     pub requests: AtomicU64,
     /// Requests that failed through no fault of the caller.
     pub requests_failed: AtomicU64,
+    /// Bytes that came from the control plane for its bundles.
+    pub received_bytes: AtomicU64,
     /// Swaps.
     pub swaps: AtomicU64,
     /// Longest exchange of two models, in nanoseconds.

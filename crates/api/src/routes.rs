@@ -21,6 +21,10 @@ pub const SAMPLES_UPLOAD: &str = "/v1/device/samples";
 pub const ALERTS_UPLOAD: &str = "/v1/device/alerts";
 /// A blob by digest: download by devices and operators, upload by operators.
 pub const BLOB: &str = "/v1/blobs/{digest}";
+/// What makes one blob of another, named by its digest, or of nothing (`full`): download by devices and operators.
+pub const DELTA: &str = "/v1/deltas/{result}/{source}";
+/// The source in [`DELTA`] of what needs none.
+pub const NO_SOURCE: &str = "full";
 
 /// Makes join tokens. Operator.
 pub const JOIN_TOKENS: &str = "/v1/join-tokens";
@@ -65,6 +69,13 @@ pub const CHECKPOINT: &str = "/v1/audit/checkpoint";
 #[must_use]
 pub fn blob(digest: &Digest) -> String {
     BLOB.replace("{digest}", &digest.hex())
+}
+
+/// [`DELTA`] of one pair.
+#[must_use]
+pub fn delta(result: &Digest, source: Option<&Digest>) -> String {
+    let source = source.map_or_else(|| NO_SOURCE.to_owned(), Digest::hex);
+    DELTA.replace("{result}", &result.hex()).replace("{source}", &source)
 }
 
 /// [`PROJECT_RUNS`] of one project.

@@ -11,6 +11,7 @@ use edgeward_store::{Blobs, Store, StoreError, View, Writer};
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
+use crate::deltas::Deltas;
 use crate::drift::DriftCache;
 use crate::failure::Failure;
 use crate::handlers::desired::Published;
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) watched: tokio::sync::Mutex<Watched>,
     pub(crate) published: Mutex<Option<Published>>,
     pub(crate) drift: DriftCache,
+    pub(crate) deltas: Deltas,
 }
 
 /// A transaction in which events are decided.

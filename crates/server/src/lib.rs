@@ -15,6 +15,7 @@
 mod access;
 mod app;
 mod dashboard;
+mod deltas;
 mod drift;
 mod extract;
 mod failure;

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
-    audit, blobs, desired, device as devices, fleet, models, projects, public, quarantine, rollouts,
+    audit, blobs, deltas, desired, device as devices, fleet, models, projects, public, quarantine, rollouts,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -58,7 +58,7 @@ fn device_routes() -> OpenApiRouter<Arc<App>> {
 }
 
 fn shared_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(blobs::download))
+    OpenApiRouter::new().routes(routes!(blobs::download)).routes(routes!(deltas::download))
 }
 
 fn operator_routes() -> OpenApiRouter<Arc<App>> {

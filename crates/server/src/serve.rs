@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
 use crate::app::{App, Clock, Stopped, blocking, closed};
+use crate::deltas::{self, Deltas};
 use crate::drift::DriftCache;
 use crate::failure::chain;
 use crate::reconcile::{self, runs};
@@ -155,6 +156,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         watched: tokio::sync::Mutex::default(),
         published: Mutex::default(),
         drift: DriftCache::default(),
+        deltas: Deltas::default(),
     });
     Ok(Bound { listener, address, app, tick: config.tick, _lock: lock })
 }
@@ -221,6 +223,7 @@ impl Bound {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
         let app = Arc::clone(&self.app);
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&app), self.tick, app.closing.subscribe()));
+        tokio::spawn(deltas::catch_up(Arc::clone(&app)));
         let ending = Arc::clone(&app);
         let door = Door(Gate::new(self.listener, CONNECTIONS_MAX, Patience::default()));
         let graceful = axum::serve(door, router(&app)).with_graceful_shutdown(async move {

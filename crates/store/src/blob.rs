@@ -25,7 +25,7 @@ const PART_BYTES: usize = 8 << 20;
 /// Content by digest.
 #[derive(Clone, Debug)]
 pub struct Blobs {
-    store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     bytes_max: u64,
 }
 
@@ -269,7 +269,7 @@ fn path(digest: Digest) -> object_store::path::Path {
     object_store::path::Path::from_iter(["sha256", &hex[..2], &hex])
 }
 
-fn failed(operation: &'static str, digest: Digest, source: object_store::Error) -> BlobError {
+pub(crate) fn failed(operation: &'static str, digest: Digest, source: object_store::Error) -> BlobError {
     match source {
         object_store::Error::NotFound { .. } => BlobError::Missing(digest),
         source => BlobError::Store { operation, digest, source },

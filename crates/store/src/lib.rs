@@ -18,6 +18,7 @@ mod column;
 mod credential;
 mod database;
 mod decision;
+mod delta;
 mod desired;
 mod error;
 mod fleet;

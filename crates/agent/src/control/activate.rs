@@ -25,9 +25,16 @@ pub(super) fn spawn_staging(
 ) -> JoinHandle<()> {
     let (client, slots) = (parts.client.clone(), parts.slots.clone());
     let platform = Arc::clone(&parts.platform);
+    let served = parts.registry.get_or_add(&model);
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
-        let staging = Staging { source: &client, slots: &slots, platform: &platform, cancelled: &cancelled };
+        let staging = Staging {
+            source: &client,
+            slots: &slots,
+            platform: &platform,
+            cancelled: &cancelled,
+            received: &served.counters.received_bytes,
+        };
         let work = || staging.stage(&model, slot, &release);
         let staged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         let result = match staged {

@@ -20,6 +20,10 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
     let link = endpoint.about.link();
     let gap = |served: &Arc<Served>| (served.name.to_string(), json!(served.counters.swap_gap_ms_max()));
     let gaps: serde_json::Map<String, Value> = endpoint.registry.all().iter().map(gap).collect();
+    let received = |served: &Arc<Served>| {
+        (served.name.to_string(), json!(served.counters.received_bytes.load(Ordering::Relaxed)))
+    };
+    let received: serde_json::Map<String, Value> = endpoint.registry.all().iter().map(received).collect();
     let choice = |served: &Arc<Served>| {
         let rows = served.handle.current().map(|loaded| loaded.choice().to_vec()).unwrap_or_default();
         (served.name.to_string(), json!(rows))
@@ -36,6 +40,7 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
         "models": endpoint.registry.reports(),
         "variants": choices,
         "swap_gap_ms_max": gaps,
+        "received_bytes": received,
         "spool": {
             "alerts": lane(Lane::Alerts),
             "samples": lane(Lane::Samples),
@@ -57,6 +62,10 @@ pub(super) async fn prometheus(State(endpoint): State<Arc<Endpoint>>) -> impl In
     });
     counter(&mut text, "edgeward_swaps_total", "Times a newer model took over.", &models, |model| {
         model.counters.swaps.load(Ordering::Relaxed)
+    });
+    let received = "Bytes that came from the control plane for a model's bundles.";
+    counter(&mut text, "edgeward_received_bytes_total", received, &models, |model| {
+        model.counters.received_bytes.load(Ordering::Relaxed)
     });
     durations(&mut text, &models);
     evidence(&mut text, &models);

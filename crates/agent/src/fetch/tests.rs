@@ -12,6 +12,8 @@ use edgeward_core::{RunId, Timestamp};
 use edgeward_model::{BundleWriter, Engines};
 use tempfile::TempDir;
 
+mod smaller;
+
 use super::*;
 use crate::fixtures::{bundle, model, onnx_bytes};
 use crate::platform::Hardware;
@@ -20,25 +22,66 @@ use crate::platform::Hardware;
 #[derive(Default)]
 struct Memory {
     blobs: BTreeMap<Digest, Vec<u8>>,
+    deltas: BTreeMap<(Digest, Option<Digest>), Vec<u8>>,
     /// Answers break off after so many bytes.
     break_after: Cell<Option<usize>>,
+    break_deltas_after: Cell<Option<usize>>,
     ignores_ranges: bool,
     asked: RefCell<Vec<(Digest, u64)>>,
+    asked_deltas: RefCell<Vec<(Digest, Option<Digest>, u64)>>,
 }
 
 impl BlobSource for Memory {
     fn open(&self, digest: &Digest, offset: u64) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
         self.asked.borrow_mut().push((*digest, offset));
-        let missing = || ClientError::Refused {
+        self.answer(self.blobs.get(digest), offset, self.break_after.get())
+    }
+
+    fn open_delta(
+        &self,
+        result: &Digest,
+        source: Option<&Digest>,
+        offset: u64,
+    ) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
+        self.asked_deltas.borrow_mut().push((*result, source.copied(), offset));
+        let found = self.deltas.get(&(*result, source.copied()));
+        self.answer(found, offset, self.break_deltas_after.get())
+    }
+}
+
+impl Memory {
+    fn answer<'a>(
+        &self,
+        found: Option<&'a Vec<u8>>,
+        offset: u64,
+        break_after: Option<usize>,
+    ) -> Result<(bool, Box<dyn Read + 'a>), ClientError> {
+        let refused = |status| ClientError::Refused {
             address: "memory".to_owned(),
-            status: 404,
-            problem: Problem::new("not_found", "no such blob"),
+            status,
+            problem: Problem::new("refused", "no such bytes"),
         };
-        let blob = self.blobs.get(digest).ok_or_else(missing)?;
+        let blob = found.ok_or_else(|| refused(404))?;
+        if offset > 0 && offset >= blob.len() as u64 && !self.ignores_ranges {
+            return Err(refused(416));
+        }
         let (honoured, from) = if self.ignores_ranges { (false, 0) } else { (true, offset as usize) };
         let rest = &blob[from.min(blob.len())..];
-        let end = self.break_after.get().map_or(rest.len(), |after| after.min(rest.len()));
-        Ok((honoured, Box::new(Cursor::new(&rest[..end]))))
+        let end = break_after.map_or(rest.len(), |after| after.min(rest.len()));
+        let breaks = end < rest.len();
+        Ok((honoured, Box::new(Cursor::new(&rest[..end]).chain(Break(breaks)))))
+    }
+}
+
+/// The end of an answer, or of the connection.
+struct Break(bool);
+
+impl Read for Break {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        match self.0 {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(0),
+        }
     }
 }
 
@@ -52,6 +95,8 @@ struct Bench {
     _folder: TempDir,
     source: Memory,
     slots: Slots,
+    slot: SlotId,
+    received: AtomicU64,
     release: Release,
     bundle: Bundle,
 }
@@ -79,7 +124,8 @@ impl Bench {
             source.blobs.insert(entry.digest, bundle.read(path.as_str()).unwrap());
         }
         let slots = Slots::new(folder.path().join("models"));
-        Self { _folder: folder, source, slots, release, bundle }
+        let (slot, received) = (SlotId::A, AtomicU64::new(0));
+        Self { _folder: folder, source, slots, slot, received, release, bundle }
     }
 
     fn stage(&self) -> Result<Arc<Loaded>, FetchError> {
@@ -88,7 +134,12 @@ impl Bench {
 
     fn stage_unless(&self, cancelled: &AtomicBool) -> Result<Arc<Loaded>, FetchError> {
         let (source, slots) = (&self.source as &dyn BlobSource, &self.slots);
-        Staging { source, slots, platform: &device(), cancelled }.stage(&model(), SlotId::A, &self.release)
+        let received = &self.received;
+        Staging { source, slots, platform: &device(), cancelled, received }.stage(
+            &model(),
+            self.slot,
+            &self.release,
+        )
     }
 
     fn digest_of(&self, path: &str) -> Digest {
@@ -210,6 +261,7 @@ fn a_bundle_of_another_model_is_refused() {
         slots: &bench.slots,
         platform: &device(),
         cancelled: &AtomicBool::new(false),
+        received: &AtomicU64::new(0),
     };
     let letters = ModelName::new("letters").unwrap();
     let error = staging.stage(&letters, SlotId::A, &bench.release).err().unwrap();

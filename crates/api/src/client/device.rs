@@ -62,6 +62,19 @@ impl Client {
         self.get_bytes(&routes::blob(digest), offset)
     }
 
+    /// As [`Client::blob`], a reader over what makes the blob `result` of the blob `source`, or of nothing.
+    ///
+    /// # Errors
+    /// No answer, or there is no such delta: another way to the blob is shorter, or it is not made yet.
+    pub fn delta(
+        &self,
+        result: &Digest,
+        source: Option<&Digest>,
+        offset: u64,
+    ) -> Result<(bool, impl Read + use<>), ClientError> {
+        self.get_bytes(&routes::delta(result, source), offset)
+    }
+
     /// Says what the device runs.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! Blobs by digest: uploads are streamed and kept only if they are what their name says; downloads may start anywhere.
 
+use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -88,39 +90,50 @@ fn named(digest: &Digest, length: u64) -> [(HeaderName, String); 5] {
 }
 
 fn part(app: &Arc<App>, digest: Digest, wanted: Wanted, length: u64) -> Result<Response, Failure> {
-    let Some((from, to)) = wanted.within(length) else {
-        return Err(Failure::new(
-            StatusCode::RANGE_NOT_SATISFIABLE,
-            "range",
-            format!("the blob is {length} bytes long"),
-        ));
-    };
+    let Some((from, to)) = wanted.within(length) else { return Err(no_such_range(length)) };
     let blobs = app.blobs.clone();
-    let parts = futures_util::stream::try_unfold(from, move |at| {
+    let parts = in_parts(from..to, move |range| {
         let blobs = blobs.clone();
-        async move {
-            if at >= to {
-                return Ok::<_, BlobError>(None);
-            }
-            let until = to.min(at + RANGE_PART_BYTES);
-            Ok(Some((blobs.get_range(digest, at..until).await?, until)))
-        }
+        async move { blobs.get_range(digest, range).await }
     });
     let range = (header::CONTENT_RANGE, format!("bytes {from}-{}/{length}", to - 1));
     let headers = named(&digest, to - from);
-    Ok((StatusCode::PARTIAL_CONTENT, headers, [range], Body::from_stream(parts)).into_response())
+    Ok((StatusCode::PARTIAL_CONTENT, headers, [range], parts).into_response())
+}
+
+/// What `read` gives for each part of a range in turn, so that no more than one is in memory.
+pub(super) fn in_parts<R>(range: Range<u64>, read: impl Fn(Range<u64>) -> R + Send + 'static) -> Body
+where
+    R: Future<Output = Result<Bytes, BlobError>> + Send + 'static,
+{
+    let parts = futures_util::stream::try_unfold(range.start, move |at| {
+        let until = range.end.min(at + RANGE_PART_BYTES);
+        let reading = (at < range.end).then(|| read(at..until));
+        async move {
+            match reading {
+                None => Ok::<_, BlobError>(None),
+                Some(reading) => Ok(Some((reading.await?, until))),
+            }
+        }
+    });
+    Body::from_stream(parts)
+}
+
+pub(super) fn no_such_range(length: u64) -> Failure {
+    let error = format!("there are {length} bytes");
+    Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", error)
 }
 
 /// One range of bytes: both ends are inclusive, as in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
+pub(super) struct Wanted {
     first: u64,
     last: Option<u64>,
 }
 
 impl Wanted {
     /// Several ranges, suffixes and other units are answered with the whole blob, which the standard allows.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
         let last = if last.is_empty() { None } else { Some(last.parse().ok()?) };
         let first = first.parse().ok()?;
@@ -128,7 +141,7 @@ impl Wanted {
     }
 
     /// The first byte and the one after the last.
-    fn within(self, length: u64) -> Option<(u64, u64)> {
+    pub(super) fn within(self, length: u64) -> Option<(u64, u64)> {
         let end = self.last.map_or(length, |last| last.saturating_add(1).min(length));
         (self.first < end).then_some((self.first, end))
     }

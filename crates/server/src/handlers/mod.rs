@@ -3,6 +3,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod blobs;
+pub(crate) mod deltas;
 pub(crate) mod desired;
 pub(crate) mod device;
 pub(crate) mod fleet;

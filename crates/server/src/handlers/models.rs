@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::check_text;
 use crate::app::{App, Decision};
+use crate::deltas;
 use crate::extract::{Asked, Document, Named};
 use crate::failure::Failure;
 use crate::listing;
@@ -55,13 +56,18 @@ pub(crate) async fn register_version(
     if registration.metrics.len() > METRICS_MAX {
         return Err(Failure::too_large(format!("a version has at most {METRICS_MAX} metrics")));
     }
-    check_bundle(&app, &model, &registration).await?;
+    let manifest = check_bundle(&app, &model, &registration).await?;
+    deltas::prepare(&app, registration.bundle, manifest).await;
     let version = app.decide(move |decision| register(decision, &model, registration)).await?;
     Ok(Json(version))
 }
 
 /// A device would refuse anything else, so it never enters the registry.
-async fn check_bundle(app: &App, model: &ModelName, asked: &VersionRegistration) -> Result<(), Failure> {
+async fn check_bundle(
+    app: &App,
+    model: &ModelName,
+    asked: &VersionRegistration,
+) -> Result<Manifest, Failure> {
     let unsigned = |error: edgeward_trust::TrustError| {
         Failure::invalid(format!(
             "the release is not one that devices believe: {}",
@@ -86,7 +92,7 @@ async fn check_bundle(app: &App, model: &ModelName, asked: &VersionRegistration)
             _ => return Err(Failure::invalid(format!("{path} is not as long as the manifest says"))),
         }
     }
-    Ok(())
+    Ok(manifest)
 }
 
 fn register(

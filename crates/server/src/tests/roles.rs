@@ -34,7 +34,7 @@ fn operations() -> Vec<Operation> {
 }
 
 fn call(url: &str, operation: &Operation, credential: Option<&str>) -> u16 {
-    let mut path = operation.path.replace("{digest}", HEX);
+    let mut path = operation.path.replace("{digest}", HEX).replace("{result}", HEX).replace("{source}", HEX);
     for name in ["{project}", "{run}", "{model}", "{rollout}"] {
         path = path.replace(name, "absent");
     }
@@ -109,6 +109,7 @@ fn every_route_constant_is_documented() {
         r::SAMPLES_UPLOAD,
         r::ALERTS_UPLOAD,
         r::BLOB,
+        r::DELTA,
         r::JOIN_TOKENS,
         r::DEVICES,
         r::PROJECTS,
