@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use device::{Agent, Careful, Naive};
-use disk::SimDisk;
+use disk::{Lie, SimDisk};
 
 /// Updates in one life of a device.
 const UPDATES: usize = 6;
@@ -36,6 +36,10 @@ pub struct Verdict {
 pub enum Manner {
     /// As the agent does.
     Careful,
+    /// As the agent does, on a disk that synchronises no contents.
+    ContentsUnsynced,
+    /// As the agent does, on a disk that synchronises no names.
+    NamesUnsynced,
     /// Files and state overwritten where they are.
     InPlace,
 }
@@ -47,15 +51,17 @@ pub fn cut(manner: Manner, seed: u64, crashes: u64, cuts: u64) -> Verdict {
     let mut verdict = Verdict::default();
     while verdict.cuts < cuts {
         match manner {
-            Manner::Careful => life::<Careful>(&mut rng, crashes, cuts, &mut verdict),
-            Manner::InPlace => life::<Naive>(&mut rng, crashes, cuts, &mut verdict),
+            Manner::Careful => life::<Careful>(Lie::Honest, &mut rng, crashes, cuts, &mut verdict),
+            Manner::ContentsUnsynced => life::<Careful>(Lie::Files, &mut rng, crashes, cuts, &mut verdict),
+            Manner::NamesUnsynced => life::<Careful>(Lie::Folders, &mut rng, crashes, cuts, &mut verdict),
+            Manner::InPlace => life::<Naive>(Lie::Honest, &mut rng, crashes, cuts, &mut verdict),
         }
     }
     verdict
 }
 
-fn life<A: Agent>(rng: &mut ChaCha8Rng, crashes: u64, cuts: u64, verdict: &mut Verdict) {
-    let disk = SimDisk::recording();
+fn life<A: Agent>(lie: Lie, rng: &mut ChaCha8Rng, crashes: u64, cuts: u64, verdict: &mut Verdict) {
+    let disk = SimDisk::recording(lie);
     let mut wanted = 1;
     {
         let mut agent = A::boot(disk.clone()).expect("a fresh disk");

@@ -14,3 +14,11 @@ fn a_device_that_updates_in_place_is_caught() {
     let verdict = cut(Manner::InPlace, 1, 4, 2_000);
     assert!(verdict.violations > 100, "{verdict:?}");
 }
+
+#[test]
+fn every_kind_of_sync_is_needed() {
+    for manner in [Manner::ContentsUnsynced, Manner::NamesUnsynced] {
+        let verdict = cut(manner, 1, 4, 2_000);
+        assert!(verdict.violations > 20, "{manner:?}: {verdict:?}");
+    }
+}

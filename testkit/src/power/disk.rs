@@ -19,8 +19,20 @@ pub struct SimDisk {
     inside: Arc<Mutex<Inside>>,
 }
 
+/// Which calls a disk answers without doing anything, to see that they are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// None.
+    Honest,
+    /// Those that make contents durable.
+    Files,
+    /// Those that make names durable.
+    Folders,
+}
+
 #[derive(Debug)]
 struct Inside {
+    lie: Lie,
     nodes: Vec<Arc<Node>>,
     acknowledged: u64,
     moments: Option<Vec<Moment>>,
@@ -61,12 +73,12 @@ impl Node {
 impl SimDisk {
     /// An empty disk that keeps every moment.
     #[must_use]
-    pub fn recording() -> Self {
-        Self::of(vec![Arc::new(Node::folder())], Some(Vec::new()))
+    pub fn recording(lie: Lie) -> Self {
+        Self::of(vec![Arc::new(Node::folder())], Some(Vec::new()), lie)
     }
 
-    fn of(nodes: Vec<Arc<Node>>, moments: Option<Vec<Moment>>) -> Self {
-        Self { inside: Arc::new(Mutex::new(Inside { nodes, acknowledged: 0, moments })) }
+    fn of(nodes: Vec<Arc<Node>>, moments: Option<Vec<Moment>>, lie: Lie) -> Self {
+        Self { inside: Arc::new(Mutex::new(Inside { lie, nodes, acknowledged: 0, moments })) }
     }
 
     /// Notes that the state numbered `count` was said to be kept.
@@ -98,7 +110,7 @@ impl Moment {
     /// The disk after the power failed here: of what was not synchronised, anything may be there.
     #[must_use]
     pub fn crash(&self, rng: &mut ChaCha8Rng) -> SimDisk {
-        SimDisk::of(self.nodes.iter().map(|node| survived(node, rng)).collect(), None)
+        SimDisk::of(self.nodes.iter().map(|node| survived(node, rng)).collect(), None, Lie::Honest)
     }
 }
 
@@ -220,7 +232,10 @@ impl Disk for SimDisk {
     fn sync_file(&self, path: &Path) -> io::Result<()> {
         self.act(|inside| {
             let node = inside.find(path).ok_or(io::ErrorKind::NotFound)?;
-            if let Node::File { now, durable, since } = Arc::make_mut(&mut inside.nodes[node]) {
+            let honest = inside.lie != Lie::Files;
+            if let Node::File { now, durable, since } = Arc::make_mut(&mut inside.nodes[node])
+                && honest
+            {
                 *durable = Arc::clone(now);
                 since.clear();
             }
@@ -274,7 +289,10 @@ impl Disk for SimDisk {
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         self.act(|inside| {
             let node = inside.find(path).ok_or(io::ErrorKind::NotFound)?;
-            if let Node::Folder { now, durable, since } = Arc::make_mut(&mut inside.nodes[node]) {
+            let honest = inside.lie != Lie::Folders;
+            if let Node::Folder { now, durable, since } = Arc::make_mut(&mut inside.nodes[node])
+                && honest
+            {
                 durable.clone_from(now);
                 since.clear();
             }
