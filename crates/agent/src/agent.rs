@@ -17,16 +17,17 @@ use edgeward_api::Client;
 use edgeward_api::connections::{Connection, Gate, Patience};
 use edgeward_core::{DeviceId, ModelName, Timestamp};
 use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
-use edgeward_sdk::{LoadError, Loaded};
+use edgeward_sdk::{LoadError, Loaded, Watch, WatchOptions};
 use edgeward_trust::Believer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::brain::{Brain, Snapshot, chain};
-use crate::config::{AgentConfig, AgentError, ServeConfig};
+use crate::config::{AgentConfig, AgentError, ServeConfig, Source};
 use crate::control::{Control, Message, Parts};
 use crate::durable::{Access, TwoCopies, replace};
 use crate::endpoint::{About, Endpoint};
+use crate::fetch::open_verified;
 use crate::identity::{Identity, IdentityError};
 use crate::pick::Picker;
 use crate::platform::Platform;
@@ -59,7 +60,8 @@ pub struct Bound {
 /// What lives as long as the process serves.
 enum Kept {
     Lock(#[expect(dead_code, reason = "held until the agent ends")] File),
-    Temporary(#[expect(dead_code, reason = "removed when the endpoint ends")] tempfile::TempDir),
+    #[expect(dead_code, reason = "removed, and followed no more, when the endpoint ends")]
+    Temporary(tempfile::TempDir, Option<Watch>),
 }
 
 /// Runs an agent until `shutdown` is ready.
@@ -88,6 +90,9 @@ pub async fn serve(config: ServeConfig, shutdown: impl Future<Output = ()>) -> R
 /// # Errors
 /// It cannot start.
 pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
+    if let Some(problem) = config.activation.problem() {
+        return Err(AgentError::Activation(problem));
+    }
     let lock = lock(&config.data_dir)?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(AgentError::Endpoint)?;
@@ -110,6 +115,9 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         endpoint: url,
         poll: config.poll,
         upload: config.upload,
+        nudges: config.nudges,
+        activation: config.activation.clone(),
+        data_dir: config.data_dir.clone(),
         clock: now,
     };
     let control = start_control(parts).await;
@@ -122,16 +130,22 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
 /// # Errors
 /// The model does not load or the address is taken.
 pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
-    let (name, loaded) = load_bare(config)?;
+    let registry = Arc::new(Registry::default());
+    let watch = match &config.source {
+        Source::Path(path) => {
+            let (name, loaded) = load_bare(config, path)?;
+            registry.get_or_add(&name).publish(Arc::new(loaded));
+            None
+        }
+        Source::Active(data_dir) => Some(watch(config, data_dir, &registry)?),
+    };
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(AgentError::Endpoint)?;
     let folder = tempfile::tempdir().map_err(AgentError::data_dir(&std::env::temp_dir()))?;
-    let device = DeviceId::new("local").map_err(|error| refuse(&config.path, error.to_string()))?;
-    let registry = Arc::new(Registry::default());
-    registry.get_or_add(&name).publish(Arc::new(loaded));
+    let device = DeviceId::new("local").map_err(|error| refuse(folder.path(), error.to_string()))?;
     let records = Arc::new(Records::open(folder.path(), device.clone())?);
     let endpoint = Endpoint::new(registry, records, Arc::new(About::new(device, None)), now);
-    Ok(Bound { listener, address, endpoint, control: None, _kept: Kept::Temporary(folder) })
+    Ok(Bound { listener, address, endpoint, control: None, _kept: Kept::Temporary(folder, watch) })
 }
 
 impl Bound {
@@ -294,14 +308,29 @@ fn refuse(path: &Path, reason: String) -> AgentError {
     AgentError::Model { path: path.to_owned(), reason }
 }
 
+/// Follows what an agent on this device activates.
+fn watch(config: &ServeConfig, data_dir: &Path, registry: &Arc<Registry>) -> Result<Watch, AgentError> {
+    let name =
+        config.name.clone().ok_or_else(|| refuse(data_dir, "the model's name is missing".to_owned()))?;
+    let served = registry.get_or_add(&name);
+    let options = WatchOptions {
+        engines: Arc::clone(&config.engines),
+        load: ONE_THREAD,
+        on_swap: Some(Box::new(move |_, loaded| drop(served.publish(Arc::clone(loaded))))),
+        ..WatchOptions::default()
+    };
+    let folder = edgeward_sdk::model_folder(data_dir, &name);
+    Watch::start(&folder, options).map_err(|error| refuse(&folder, chain(&error)))
+}
+
 /// A bundle's folder, verified and tested, or a bare ONNX file.
-fn load_bare(config: &ServeConfig) -> Result<(ModelName, Loaded), AgentError> {
-    let path = &config.path;
+fn load_bare(config: &ServeConfig, path: &Path) -> Result<(ModelName, Loaded), AgentError> {
     let fail = |error: &dyn std::error::Error| refuse(path, chain(error));
     let (default_name, loaded) = if path.is_dir() {
         let opened = Bundle::open(path).map_err(|error| fail(&error))?;
-        let bundle = Bundle::verify(path, &opened.digest()).map_err(|error| fail(&error))?;
         let platform = Platform::new(Arc::clone(&config.engines), config.hardware.clone());
+        // An agent's slot holds only the forms that its device can use.
+        let bundle = open_verified(path, opened.digest(), &platform).map_err(|error| fail(&error))?;
         let derived = tempfile::tempdir().map_err(AgentError::data_dir(&std::env::temp_dir()))?;
         let picker = Picker { platform: &platform, folder: derived.path() };
         let loaded = picker.pick(&bundle).map_err(|error| fail(&error))?;

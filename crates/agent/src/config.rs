@@ -10,6 +10,7 @@ use edgeward_core::slot::SlotPolicy;
 use edgeward_core::{DeviceId, ModelName};
 use edgeward_model::Engines;
 
+use crate::activation::ActivationConfig;
 use crate::brain::RestoreError;
 use crate::durable::DurableError;
 use crate::identity::IdentityError;
@@ -32,6 +33,10 @@ pub struct AgentConfig {
     pub poll: Duration,
     /// How often it uploads a window.
     pub upload: Duration,
+    /// Whether it holds a stream open on which the control plane tells of news between two polls.
+    pub nudges: bool,
+    /// What makes an activated bundle serve.
+    pub activation: ActivationConfig,
     /// How patient it is with new bundles; the desired state overrides the probation.
     pub slots: SlotPolicy,
     /// What runs models.
@@ -57,6 +62,8 @@ impl AgentConfig {
             listen,
             poll: Duration::from_secs(1),
             upload: Duration::from_secs(2),
+            nudges: true,
+            activation: ActivationConfig::default(),
             slots: SlotPolicy::default(),
             engines: Arc::new(Engines::embedded()),
             hardware: Hardware::default(),
@@ -64,12 +71,21 @@ impl AgentConfig {
     }
 }
 
+/// What a bare endpoint serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A bundle's folder or an ONNX file.
+    Path(PathBuf),
+    /// What the agent with this data folder activates.
+    Active(PathBuf),
+}
+
 /// How a bare endpoint runs.
 #[derive(Clone)]
 pub struct ServeConfig {
-    /// A bundle's folder or an ONNX file.
-    pub path: PathBuf,
-    /// The model's name in URLs; by default the bundle's, or the file's.
+    /// What it serves.
+    pub source: Source,
+    /// The model's name in URLs; by default the bundle's, or the file's. Needed to follow an agent.
     pub name: Option<ModelName>,
     /// Where it serves predictions; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -109,6 +125,9 @@ pub enum AgentError {
         #[source]
         source: io::Error,
     },
+    /// What makes bundles serve is not said well enough.
+    #[error("{0}")]
+    Activation(&'static str),
     /// The device has no identity and cannot get one.
     #[error(transparent)]
     Identity(#[from] IdentityError),

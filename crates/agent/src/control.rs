@@ -5,13 +5,15 @@
 //! own thread, one per model, and comes back as a message. When the control plane is away, serving goes on, and the loop
 //! asks ever more rarely.
 //!
-//! Deliberately missing: a nudge from the server; a poll is the only way news arrives.
+//! A nudge makes the next poll due at once; a poll is the only way news arrives.
 
 mod activate;
+mod outside;
 mod pace;
 mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -26,6 +28,7 @@ use edgeward_core::{Digest, ModelName, Release, Timestamp};
 use edgeward_sdk::{Loaded, Recorder};
 use uuid::Uuid;
 
+use crate::activation::{ActivationConfig, worker};
 use crate::brain::{Brain, Effect, Input, Output, chain};
 use crate::durable::{DurableError, TwoCopies};
 use crate::endpoint::{About, Link};
@@ -34,6 +37,7 @@ use crate::records::{Records, to_json};
 use crate::registry::{Registry, View};
 use crate::slots::Slots;
 
+use outside::Outside;
 use pace::Pace;
 
 /// Longest time between two looks at deadlines, such as the end of a probation.
@@ -63,6 +67,12 @@ pub struct Parts {
     pub poll: Duration,
     /// How often to upload.
     pub upload: Duration,
+    /// Whether to listen for nudges between two polls.
+    pub nudges: bool,
+    /// What makes an activated bundle serve.
+    pub activation: ActivationConfig,
+    /// Everything the agent keeps.
+    pub data_dir: PathBuf,
     /// Tells the time.
     pub clock: fn() -> Timestamp,
 }
@@ -87,6 +97,10 @@ pub struct Control {
     upload_due: Instant,
     trouble: Option<String>,
     report_due: bool,
+    outside: Outside,
+    worker: Option<JoinHandle<()>>,
+    /// Ends the thread that listens for nudges.
+    deaf: Arc<AtomicBool>,
     messages: Receiver<Message>,
     sender: Sender<Message>,
 }
@@ -102,8 +116,17 @@ pub enum Message {
         /// The loaded bundle, or why there is none.
         result: Result<Arc<Loaded>, StageOutcome>,
     },
+    /// News of the app beside the agent.
+    App(worker::Outcome),
+    /// The control plane has news.
+    Nudge,
     /// The agent ends.
     Stop,
+}
+
+/// `span`, spread by up to a fifth either way.
+pub(crate) fn spread(span: Duration) -> Duration {
+    pace::spread_randomly(span)
 }
 
 /// A recorder and whose it is.
@@ -142,6 +165,9 @@ impl Control {
             upload_due: Instant::now() + parts.upload,
             trouble: None,
             report_due: true,
+            outside: Outside::default(),
+            worker: None,
+            deaf: Arc::default(),
             messages,
             sender,
             parts,
@@ -150,8 +176,14 @@ impl Control {
 
     /// Takes up where the last start left off: serves what was active, before anybody is asked anything.
     pub fn start(&mut self) {
+        self.start_worker();
         self.feed(Input::Started);
         self.publish_views();
+        if self.parts.nudges {
+            let sender = self.sender.clone();
+            let nudge = move || drop(sender.send(Message::Nudge));
+            crate::nudge::listen(self.parts.client.clone(), Arc::clone(&self.deaf), nudge);
+        }
     }
 
     /// Runs until told to stop, then hands what was counted to the spool.
@@ -159,16 +191,29 @@ impl Control {
         while self.wait() {
             self.work();
         }
+        self.deaf.store(true, Ordering::Relaxed);
         self.jobs.values().for_each(|job| job.cancelled.store(true, Ordering::Relaxed));
+        self.stop_worker();
         self.take_windows();
     }
 
     /// Waits for a message or the next deadline; false when the agent ends.
     fn wait(&mut self) -> bool {
-        let due = self.poll.due().min(self.upload_due).min(self.tick_due);
+        let mut due = self.poll.due().min(self.upload_due).min(self.tick_due);
+        if self.outside.is_waiting() {
+            due = due.min(Instant::now() + outside::LOOK);
+        }
         match self.messages.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(Message::Staged { model, bundle, result }) => {
                 self.on_staged(model, bundle, result);
+                true
+            }
+            Ok(Message::App(outcome)) => {
+                self.on_app(outcome);
+                true
+            }
+            Ok(Message::Nudge) => {
+                self.poll.hurry();
                 true
             }
             Err(RecvTimeoutError::Timeout) => true,
@@ -178,6 +223,7 @@ impl Control {
 
     fn work(&mut self) {
         self.work_off();
+        self.look_outside();
         if Instant::now() >= self.tick_due {
             self.tick_due = Instant::now() + self.parts.poll.min(TICK_MAX);
             self.feed(Input::Tick);
@@ -308,6 +354,7 @@ impl Control {
             return self.stage(model, slot, release);
         }
         let outcome = match result {
+            Ok(loaded) if self.is_held_back(&model, bundle, &loaded) => return,
             Ok(loaded) => {
                 self.ready.insert(model.clone(), loaded);
                 StageOutcome::Ready
@@ -330,6 +377,7 @@ impl Control {
                 phase: phase.to_owned(),
                 refused: memory.slots.refused.clone(),
                 active_since_ms: memory.active_since_ms,
+                outside: self.outside.serving.get(model).copied(),
                 reasons: self.parts.brain.reasons(model).to_vec(),
             });
         }

@@ -3,6 +3,8 @@
 //! - [`brain`]: what to do next, decided without I/O; the simulated fleet drives the same code.
 //! - [`slots`], [`fetch`]: the two folders of each model, and getting a verified bundle into one.
 //! - [`platform`], [`pick`]: what runs models here, and which form of a bundle that is to be.
+//! - [`activation`]: what makes an activated bundle serve: this agent, an app that watches, a restart, a reboot.
+//! - [`nudge`]: being told that there is news, so that it need not wait for the next poll.
 //! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
 //! - [`registry`], [`endpoint`]: the models being served, and how they are asked.
 //! - [`control`]: the thread that polls, carries out, reports and uploads.
@@ -11,6 +13,7 @@
 //! [`run`] is a device; [`serve`] is the same endpoint without a control plane. Deliberately missing: reading flags or
 //! the environment (the command line does), and anything that makes models.
 
+pub mod activation;
 pub mod agent;
 pub mod brain;
 pub mod config;
@@ -21,6 +24,7 @@ pub mod endpoint;
 pub mod fetch;
 pub mod identity;
 pub mod journal;
+pub mod nudge;
 pub mod pick;
 pub mod platform;
 pub mod records;
@@ -32,7 +36,8 @@ pub mod spool;
 #[cfg(test)]
 mod fixtures;
 
+pub use activation::{ActivationConfig, AppConfig, Method, Ready};
 pub use agent::{Bound, bind, bind_bare, run, serve};
 pub use brain::Brain;
-pub use config::{AgentConfig, AgentError, ServeConfig};
+pub use config::{AgentConfig, AgentError, ServeConfig, Source};
 pub use platform::Hardware;

@@ -10,17 +10,15 @@
 //! written.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgeward_core::Digest;
-use edgeward_core::manifest::Variant;
 use edgeward_model::choose::{absent, candidates};
 use edgeward_model::{Bundle, Choice, ChoiceRow, Engine, Golden, Runnable, TimingBudget, choose};
 use edgeward_sdk::Loaded;
-use serde::{Deserialize, Serialize};
+use edgeward_sdk::taken::{TAKEN_FILE, TAKEN_SCHEMA, Taken, engine_of, variant_of};
 
 use crate::brain::chain;
 use crate::durable::{Access, replace};
@@ -28,33 +26,8 @@ use crate::fetch::FetchError;
 use crate::platform::Platform;
 use crate::slots::create_folder;
 
-/// Schema of [`Record`].
-pub const CHOICE_SCHEMA: &str = "edgeward.choice/1";
-
-/// Name of the record in a slot's own folder for what is derived.
-const RECORD: &str = "choice.json";
-
-/// Largest record that is read, in bytes.
-const RECORD_BYTES_MAX: u64 = 1 << 20;
-
 /// Time that forms are timed in altogether while a bundle is staged.
 pub const TIMING: Duration = Duration::from_secs(2);
-
-/// A choice as it is remembered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Record {
-    /// Always [`CHOICE_SCHEMA`].
-    pub schema: String,
-    /// The bundle.
-    pub bundle: Digest,
-    /// The processor and the engines it was made with.
-    pub platform: String,
-    /// What became of each form.
-    pub rows: Vec<ChoiceRow>,
-    /// The form taken in its engine's own form: file names with their digests. Empty if the engine has none.
-    pub prepared: BTreeMap<String, Digest>,
-}
 
 /// Chooses among the forms of bundles, with what it remembers of one slot in `folder`.
 pub struct Picker<'a> {
@@ -102,27 +75,13 @@ impl Picker<'_> {
         }
     }
 
-    fn resume(&self, bundle: &Bundle, record: &Record) -> Result<Loaded, FetchError> {
-        let nothing = || FetchError::Unusable("the record names no form".to_owned());
-        let row = record.rows.iter().find(|row| row.chosen).ok_or_else(nothing)?;
-        let engine = self.engine(row).ok_or_else(nothing)?;
-        let runnable = match self.load_prepared(&*engine, record) {
-            Some(runnable) => runnable,
-            None => {
-                let variant = variant(bundle, row)?;
-                let bytes = bundle
-                    .read(variant.path.as_str())
-                    .map_err(|error| FetchError::Unusable(chain(&error)))?;
-                let loaded = engine.load(&bytes, &self.platform.options);
-                loaded.map_err(|error| FetchError::Unusable(chain(&error)))?
-            }
-        };
-        self.loaded(bundle, row, runnable, &record.rows)
-    }
-
-    fn engine(&self, row: &ChoiceRow) -> Option<Arc<dyn Engine>> {
-        let engines = self.platform.engines.named(&row.engine);
-        engines.into_iter().find(|engine| engine.provider() == row.provider)
+    fn resume(&self, bundle: &Bundle, taken: &Taken) -> Result<Loaded, FetchError> {
+        let loaded = taken.load(bundle, self.folder, &self.platform.engines, &self.platform.options);
+        let loaded = loaded.map_err(|error| FetchError::Unusable(chain(&error)))?;
+        if let Some(row) = taken.rows.iter().find(|row| row.chosen) {
+            tell(row);
+        }
+        Ok(loaded)
     }
 
     fn loaded(
@@ -132,34 +91,31 @@ impl Picker<'_> {
         runnable: Arc<dyn Runnable>,
         rows: &[ChoiceRow],
     ) -> Result<Loaded, FetchError> {
-        let loaded = Loaded::from_runnable(bundle, variant(bundle, row)?, runnable);
+        let loaded =
+            variant_of(bundle, row).and_then(|variant| Loaded::from_runnable(bundle, variant, runnable));
         let loaded = loaded.map_err(|error| FetchError::Unusable(chain(&error)))?;
-        tracing::info!(variant = row.variant, engine = row.engine, provider = row.provider, "{}", row.reason);
+        tell(row);
         Ok(loaded.with_choice(rows.to_vec()))
     }
 
     /// What was chosen for this very bundle on this very platform.
-    fn remembered(&self, bundle: &Bundle) -> Option<Record> {
-        let path = self.folder.join(RECORD);
-        let small = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= RECORD_BYTES_MAX);
-        let record: Record = serde_json::from_slice(&fs::read(path).ok().filter(|_| small)?).ok()?;
+    fn remembered(&self, bundle: &Bundle) -> Option<Taken> {
         let platform = self.platform.fingerprint(bundle.manifest());
-        let same = record.schema == CHOICE_SCHEMA && record.bundle == bundle.digest();
-        (same && record.platform == platform).then_some(record)
+        Taken::read(self.folder, bundle.digest()).filter(|taken| taken.platform == platform)
     }
 
     /// Keeps the choice and the prepared form. A disk that refuses costs a choice at the next start, nothing else.
     fn remember(&self, bundle: &Bundle, taken: &ChoiceRow, rows: Vec<ChoiceRow>) {
         let prepared = self.prepare(bundle, taken).unwrap_or_default();
-        let record = Record {
-            schema: CHOICE_SCHEMA.to_owned(),
+        let record = Taken {
+            schema: TAKEN_SCHEMA.to_owned(),
             bundle: bundle.digest(),
             platform: self.platform.fingerprint(bundle.manifest()),
             rows,
             prepared,
         };
         let written = create_folder(self.folder).and_then(|()| {
-            replace(&self.folder.join(RECORD), &crate::records::to_json(&record), Access::Default)
+            replace(&self.folder.join(TAKEN_FILE), &crate::records::to_json(&record), Access::Default)
         });
         if let Err(error) = written {
             tracing::warn!("the choice is not remembered: {}", chain(&error));
@@ -167,9 +123,9 @@ impl Picker<'_> {
     }
 
     fn prepare(&self, bundle: &Bundle, taken: &ChoiceRow) -> Option<BTreeMap<String, Digest>> {
-        let variant = variant(bundle, taken).ok()?;
+        let variant = variant_of(bundle, taken).ok()?;
         let bytes = bundle.read(variant.path.as_str()).ok()?;
-        let engine = self.engine(taken)?;
+        let engine = engine_of(taken, &self.platform.engines)?;
         let files = engine.prepare(&bytes).ok()??;
         create_folder(self.folder).ok()?;
         let mut digests = BTreeMap::new();
@@ -192,23 +148,16 @@ impl Picker<'_> {
         let Ok(prepared) = engine.load_prepared(self.folder, options) else { return false };
         started.elapsed() < plain && golden.check(&*prepared).is_ok()
     }
-
-    fn load_prepared(&self, engine: &dyn Engine, record: &Record) -> Option<Arc<dyn Runnable>> {
-        let whole = |(name, digest): (&String, &Digest)| {
-            fs::read(self.folder.join(name)).is_ok_and(|bytes| Digest::of(&bytes) == *digest)
-        };
-        let usable = !record.prepared.is_empty() && record.prepared.iter().all(whole);
-        usable.then(|| engine.load_prepared(self.folder, &self.platform.options).ok()).flatten()
-    }
 }
 
-fn variant<'a>(bundle: &'a Bundle, row: &ChoiceRow) -> Result<&'a Variant, FetchError> {
-    let found = bundle.manifest().variants.iter().find(|variant| variant.label() == row.variant);
-    found.ok_or_else(|| FetchError::Unusable(format!("the bundle has no form '{}'", row.variant)))
+fn tell(row: &ChoiceRow) {
+    tracing::info!(variant = row.variant, engine = row.engine, provider = row.provider, "{}", row.reason);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use edgeward_model::Engines;
     use tempfile::TempDir;
 
@@ -233,8 +182,8 @@ mod tests {
             Self { folder, bundle }
         }
 
-        fn record(&self) -> Option<Record> {
-            serde_json::from_slice(&fs::read(self.derived().join(RECORD)).ok()?).ok()
+        fn record(&self) -> Option<Taken> {
+            serde_json::from_slice(&fs::read(self.derived().join(TAKEN_FILE)).ok()?).ok()
         }
 
         fn derived(&self) -> std::path::PathBuf {
@@ -266,7 +215,7 @@ mod tests {
         bench.pick_again(&platform("one"));
         let mut record = bench.record().unwrap();
         record.rows[0].p50_us = Some(12345.0);
-        fs::write(bench.derived().join(RECORD), serde_json::to_vec(&record).unwrap()).unwrap();
+        fs::write(bench.derived().join(TAKEN_FILE), serde_json::to_vec(&record).unwrap()).unwrap();
         assert_eq!(bench.pick_again(&platform("one")).choice(), record.rows, "not timed again");
         assert_ne!(bench.pick_again(&platform("two")).choice(), record.rows, "timed again");
         assert!(bench.record().unwrap().platform.starts_with("two; "));
@@ -277,7 +226,7 @@ mod tests {
         let bench = Bench::new();
         bench.pick_again(&platform("one"));
         let mut record = bench.record().unwrap();
-        let picker = Picker { platform: &platform("one"), folder: &bench.derived() };
+        let options = crate::agent::ONE_THREAD;
         let engine = platform("one").engines.default_engine();
         // Whether it pays is a matter of time; that it is there and right is not.
         let form = engine.prepare(&bench.bundle.read(edgeward_model::bundle::path::MODEL).unwrap());
@@ -285,12 +234,12 @@ mod tests {
             fs::write(bench.derived().join(file.name), &file.bytes).unwrap();
             record.prepared.insert(file.name.to_owned(), Digest::of(&file.bytes));
         }
-        assert!(picker.load_prepared(&*engine, &record).is_some());
+        assert!(record.load_prepared(&bench.derived(), &*engine, &options).is_some());
         let file = bench.derived().join(record.prepared.keys().next().unwrap());
         fs::write(file, b"rot").unwrap();
-        assert!(picker.load_prepared(&*engine, &record).is_none());
+        assert!(record.load_prepared(&bench.derived(), &*engine, &options).is_none());
         bench.pick_again(&platform("one"));
-        fs::write(bench.derived().join(RECORD), b"{").unwrap();
+        fs::write(bench.derived().join(TAKEN_FILE), b"{").unwrap();
         bench.pick_again(&platform("one"));
         assert_eq!(bench.record().unwrap().bundle, record.bundle);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use edgeward_api::device::ModelReport;
 use edgeward_core::slot::Refused;
-use edgeward_core::{ModelName, Timestamp};
+use edgeward_core::{Digest, ModelName, Timestamp};
 use edgeward_sdk::{Loaded, ModelHandle};
 
 /// Upper bounds of the latency histogram's buckets, in microseconds.
@@ -43,6 +43,8 @@ pub struct View {
     pub refused: Vec<Refused>,
     /// Since when the active bundle serves.
     pub active_since_ms: Option<Timestamp>,
+    /// What an app beside the agent serves.
+    pub outside: Option<Digest>,
     /// The last few decisions, the newest last.
     pub reasons: Vec<String>,
 }
@@ -129,7 +131,7 @@ impl Registry {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let models = self.all();
-        !models.is_empty() && models.iter().all(|model| model.handle.current().is_some())
+        !models.is_empty() && models.iter().all(|model| model.report_active().is_some())
     }
 
     /// What every model runs and how it fares.
@@ -160,10 +162,16 @@ impl Served {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
+    /// The bundle that serves, here or in an app beside the agent.
+    fn report_active(&self) -> Option<Digest> {
+        let outside = self.view.lock().unwrap_or_else(PoisonError::into_inner).outside;
+        self.handle.current().map(|model| model.bundle()).or(outside)
+    }
+
     /// What the model runs and how it fares.
     #[must_use]
     pub fn report(&self) -> ModelReport {
-        let View { phase, refused, active_since_ms, reasons } =
+        let View { phase, refused, active_since_ms, outside, reasons } =
             self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let current = self.handle.current();
         let recorder = current.as_ref().and_then(|model| model.recorder());
@@ -171,7 +179,7 @@ impl Served {
         let accuracy = recorder.and_then(|recorder| recorder.accuracy());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ModelReport {
-            active: current.as_ref().map(|model| model.bundle()),
+            active: current.as_ref().map(|model| model.bundle()).or(outside),
             active_since_ms,
             phase,
             refused,

@@ -51,6 +51,12 @@ impl Slots {
         Self { disk, root: root.into() }
     }
 
+    /// The folder of a model, which apps follow.
+    #[must_use]
+    pub fn model_folder(&self, model: &ModelName) -> PathBuf {
+        self.root.join(model.as_str())
+    }
+
     /// The folder of a slot.
     #[must_use]
     pub fn folder(&self, model: &ModelName, slot: SlotId) -> PathBuf {
@@ -172,10 +178,6 @@ impl Slots {
     fn remove_folder(&self, folder: &Path) -> Result<(), DurableError> {
         let wrap = |source| DurableError::Write { path: folder.to_owned(), source };
         self.disk.remove_folder(folder).map_err(wrap)
-    }
-
-    fn model_folder(&self, model: &ModelName) -> PathBuf {
-        self.root.join(model.as_str())
     }
 }
 

@@ -20,5 +20,7 @@ pub const PAGE_MAX: usize = 1000;
 pub const CONNECT_TIMEOUT_S: u64 = 5;
 /// Seconds a client waits for a whole JSON answer.
 pub const ANSWER_TIMEOUT_S: u64 = 30;
+/// Seconds a client listens to one stream of nudges; the server ends it earlier.
+pub const STREAM_TIMEOUT_S: u64 = 300;
 /// Seconds a client waits for a whole blob.
 pub const BLOB_TIMEOUT_S: u64 = 600;

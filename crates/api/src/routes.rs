@@ -11,6 +11,8 @@ pub const OPENAPI: &str = "/openapi.json";
 pub const ENROL: &str = "/v1/devices/enrol";
 /// The signed desired state of the fleet. Device.
 pub const DESIRED: &str = "/v1/desired";
+/// Says "look now" whenever the desired state changes (server-sent events). Device.
+pub const NUDGES: &str = "/v1/device/nudges";
 /// A device's report. Device.
 pub const REPORT: &str = "/v1/device/report";
 /// A window's profile. Device.

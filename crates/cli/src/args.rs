@@ -1,27 +1,35 @@
 //! Every flag, once: the parser, the help and the completions all come from here.
 
 #[cfg(feature = "agent")]
+mod activation;
+#[cfg(feature = "agent")]
 mod engines;
 #[cfg(feature = "control")]
 mod history;
 #[cfg(feature = "control")]
 mod models;
 #[cfg(feature = "control")]
+mod reload;
+#[cfg(feature = "control")]
 mod sample;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-#[cfg(feature = "control")]
+#[cfg(feature = "agent")]
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "agent")]
+pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "agent")]
 pub(crate) use engines::EngineArgs;
 #[cfg(feature = "control")]
 pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 #[cfg(feature = "control")]
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
+#[cfg(feature = "control")]
+pub(crate) use reload::ReloadBenchArgs;
 #[cfg(feature = "control")]
 pub(crate) use sample::{JudgeArgs, SampleCommand};
 
@@ -76,6 +84,9 @@ pub(crate) enum Command {
     /// Time every form of a bundle on every engine here, and show which one a device like this one takes
     #[cfg(feature = "control")]
     Bench(BenchArgs),
+    /// Measure what each way of reloading a model costs: restart, reboot and watch, by poll and by push
+    #[cfg(feature = "control")]
+    ReloadBench(ReloadBenchArgs),
     /// Show what a CSV or Parquet file holds, column by column
     #[cfg(feature = "control")]
     Profile(ProfileArgs),
@@ -219,6 +230,11 @@ pub(crate) struct AgentArgs {
     /// Milliseconds between two uploads of profiles and samples
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) upload_ms: u64,
+    /// Do not listen for nudges: news waits for the next poll
+    #[arg(long)]
+    pub(crate) no_nudges: bool,
+    #[command(flatten)]
+    pub(crate) activation: ActivationArgs,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
@@ -228,8 +244,11 @@ pub(crate) struct AgentArgs {
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     /// A bundle's folder or an ONNX file
-    #[arg(value_name = "BUNDLE|MODEL.onnx")]
-    pub(crate) source: PathBuf,
+    #[arg(value_name = "BUNDLE|MODEL.onnx", required_unless_present = "watch")]
+    pub(crate) source: Option<PathBuf>,
+    /// Follow what the agent with this data folder activates of the model in --name, and swap between two requests
+    #[arg(long, value_name = "DIR", conflicts_with = "source", requires = "name")]
+    pub(crate) watch: Option<PathBuf>,
     /// The model's name; the bundle's or the file's if not given
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -411,7 +430,7 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 /// `90s`, `30m`, `1h`, `7d`, `500ms`.
-#[cfg(feature = "control")]
+#[cfg(feature = "agent")]
 fn parse_span(text: &str) -> Result<Duration, String> {
     const RULE: &str = "a span is a whole number above 0 and a unit: 500ms, 90s, 30m, 1h, 7d";
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -78,6 +78,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Convert(args) => convert::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
+        Command::ReloadBench(args) => crate::reload_bench::run(&args, out),
         Command::Profile(args) => profile::run(&args, out),
         Command::Drift(args) => drift::run(&args, out),
         Command::Backtest(args) => backtest::run(&args, out),

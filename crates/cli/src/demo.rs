@@ -14,7 +14,6 @@ mod pools;
 mod stage;
 mod story;
 mod summary;
-mod supervisor;
 mod traffic;
 mod view;
 
@@ -22,13 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, thread};
 
+use crate::supervisor::Supervisor;
 use board::{Board, Mode, Stop};
 use observe::Ears;
 use pools::{DIGITS_CSV, Pools};
 use stage::{Layout, ROBOTS};
 use story::{Story, Told};
 use summary::{Circumstances, Summary, summarise};
-use supervisor::Supervisor;
 use traffic::Traffic;
 
 use crate::args::{DemoArgs, StoryName};

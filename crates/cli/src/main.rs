@@ -13,6 +13,10 @@ mod describe;
 mod engines;
 mod output;
 mod process;
+#[cfg(feature = "control")]
+mod reload_bench;
+#[cfg(feature = "control")]
+mod supervisor;
 
 use std::process::ExitCode;
 

@@ -3,24 +3,36 @@
 //! - [`Loaded`] is one bundle (or bare model file), ready to answer, with the [`Recorder`] that watches it.
 //! - [`ModelHandle`] is the place an app asks. A newer model is [`publish`](ModelHandle::publish)ed between requests: a
 //!   request answers from the model it began with, and a model is dropped when its last request has left.
+//! - [`Watch`] keeps a handle as the agent on this device has it: loads beside, verifies, swaps. [`Follower`] is the same for
+//!   apps with a runtime of their own: a path and a callback. Either may ask for a [`Pause`].
 //! - [`give_back_memory`] hands a dropped model's memory back to the system; call it some time after a swap.
 //! - [`Prediction`] is an answer with its id, the bundle that gave it, and the alarms it raised.
 //!
-//! Everything is synchronous and may be called from any thread. Deliberately missing: fetching and verifying models
-//! (the agent does), following a model that changes on disk, and an async runtime.
+//! Everything is synchronous and may be called from any thread. Deliberately missing: fetching models and deciding which
+//! one is to serve (the agent does), and an async runtime.
 
+mod active;
+mod follow;
 mod handle;
 mod labelled;
 mod loaded;
 mod memory;
+mod notice;
 mod prediction;
 mod recorder;
 mod state;
 mod suspicion;
+pub mod taken;
+mod watch;
 
+pub use active::{
+    ACTIVE_FILE, ACTIVE_SCHEMA, APP_FOLDER, Active, ActiveError, CURRENT_LINK, HOLD_MAX, Hold, Serving,
+};
+pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, model_folder};
 pub use handle::{InferError, ModelHandle, Swap};
 pub use labelled::Labelled;
 pub use loaded::{LoadError, Loaded};
 pub use memory::give_back as give_back_memory;
 pub use prediction::{Prediction, Table};
 pub use recorder::{Recorder, Window};
+pub use watch::{OnSwap, Watch, WatchOptions, load_active};

@@ -24,6 +24,15 @@ pub enum LoadError {
     /// The golden test failed.
     #[error("running the golden test")]
     Golden(#[from] GoldenError),
+    /// Nothing says which form of the bundle to load, or no form of it is right here.
+    #[error("no form of the bundle was found right on this device; bring one of its engines")]
+    NothingTaken,
+    /// The engine of the form that was taken is not in this app.
+    #[error("the engine '{0}' is not in this app; give it the library that the agent has")]
+    NoEngine(String),
+    /// The record names a form that the bundle does not have.
+    #[error("the bundle has no form '{0}'")]
+    NoForm(String),
     /// `reference.profile` is damaged or of another version.
     #[error("reading the bundle's reference profile")]
     Reference(#[source] DecodeError),

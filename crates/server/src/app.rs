@@ -39,6 +39,8 @@ pub(crate) struct App {
     pub(crate) wake: Notify,
     /// The ledger's length.
     pub(crate) ledger_len: watch::Sender<u64>,
+    /// Generation of the latest desired state: devices that listen are told when it changes.
+    pub(crate) generation: watch::Sender<u64>,
     /// True once the server is to end: open streams end too.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) children: tokio::sync::Mutex<Children>,

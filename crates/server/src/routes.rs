@@ -23,7 +23,8 @@ use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
-    audit, blobs, deltas, desired, device as devices, fleet, models, projects, public, quarantine, rollouts,
+    audit, blobs, deltas, desired, device as devices, fleet, models, nudges, projects, public, quarantine,
+    rollouts,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -51,6 +52,7 @@ fn public_routes() -> OpenApiRouter<Arc<App>> {
 fn device_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(desired::desired))
+        .routes(routes!(nudges::nudges))
         .routes(routes!(devices::report))
         .routes(routes!(devices::profile))
         .routes(routes!(devices::samples))

@@ -150,6 +150,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         clock,
         wake: Notify::new(),
         ledger_len: watch::Sender::new(len),
+        generation: watch::Sender::new(0),
         closing: watch::Sender::new(false),
         children: tokio::sync::Mutex::default(),
         tree: tokio::sync::Mutex::default(),

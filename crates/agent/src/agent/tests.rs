@@ -342,18 +342,18 @@ fn a_bare_model_and_a_bundle_are_served_without_a_control_plane() {
     let file = folder.path().join("My Model.onnx");
     fs::write(&file, onnx_bytes("1")).unwrap();
     let config = |path: &Path| ServeConfig {
-        path: path.to_owned(),
+        source: Source::Path(path.to_owned()),
         name: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         engines: Arc::new(edgeward_model::Engines::embedded()),
         hardware: crate::Hardware::default(),
     };
-    assert_eq!(load_bare(&config(&file)).unwrap().0.as_str(), "my-model");
+    assert_eq!(load_bare(&config(&file), &file).unwrap().0.as_str(), "my-model");
     let bundle = bundle(folder.path(), "1");
-    let (name, loaded) = load_bare(&config(bundle.dir())).unwrap();
+    let (name, loaded) = load_bare(&config(bundle.dir()), bundle.dir()).unwrap();
     assert_eq!((name, loaded.bundle()), (model(), bundle.digest()));
     fs::write(&file, b"no model").unwrap();
-    let error = load_bare(&config(&file)).err().unwrap();
+    let error = load_bare(&config(&file), &file).err().unwrap();
     assert!(error.to_string().contains("My Model.onnx"), "{error}");
     let bound = Runtime::new().unwrap().block_on(bind_bare(&config(bundle.dir()))).unwrap();
     assert_ne!(bound.address().port(), 0);

@@ -10,6 +10,7 @@ use edgeward_core::{Digest, ModelName, Release};
 use edgeward_sdk::Loaded;
 
 use super::{Control, Counting, Message, Parts};
+use crate::activation::Method;
 use crate::brain::{Input, chain};
 use crate::fetch::{FetchError, Staging, open_verified};
 use crate::pick::Picker;
@@ -50,7 +51,16 @@ impl Control {
     /// Serves the bundle in a slot from the next request on; one that does not load is reported to the brain.
     pub(super) fn activate(&mut self, model: &ModelName, installed: Installed) {
         match self.take_loaded(model, installed) {
-            Ok(loaded) => self.publish(model, loaded),
+            Ok(loaded) => {
+                if self.parts.activation.method == Method::Serve {
+                    self.publish(model, loaded);
+                } else {
+                    // It loads; the app does so by itself, and one copy in memory is enough.
+                    drop(loaded);
+                    edgeward_sdk::give_back_memory();
+                }
+                self.point(model, installed);
+            }
             Err(error) => {
                 let reason = format!("{:?} does not load: {}", installed.bundle, chain(&error));
                 let model = model.clone();

@@ -31,6 +31,13 @@ impl Pace {
         self.misses == 0
     }
 
+    /// Asks at once, but no sooner than a control plane that does not answer may be asked.
+    pub(super) fn hurry(&mut self) {
+        if self.is_reached() {
+            self.due = Instant::now();
+        }
+    }
+
     pub(super) fn reached(&mut self) {
         self.misses = 0;
         self.due = Instant::now() + spread(self.every, random());
@@ -46,6 +53,11 @@ impl Pace {
 fn backoff(every: Duration, misses: u32) -> Duration {
     let factor = 1_u32.checked_shl(misses.saturating_sub(1)).unwrap_or(u32::MAX);
     every.saturating_mul(factor).min(BACKOFF_MAX.max(every))
+}
+
+/// `span`, spread by up to a fifth either way.
+pub(super) fn spread_randomly(span: Duration) -> Duration {
+    spread(span, random())
 }
 
 /// `span` times 0.8 to 1.2, by a random fraction in [0, 1).

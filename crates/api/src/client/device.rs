@@ -53,6 +53,14 @@ impl Client {
         Ok(Desired::Document { document, etag })
     }
 
+    /// A stream of server-sent events, one for each change of the desired state. The server ends it from time to time.
+    ///
+    /// # Errors
+    /// No answer, or the credential is not accepted.
+    pub fn nudges(&self) -> Result<impl Read + use<>, ClientError> {
+        self.stream(routes::NUDGES)
+    }
+
     /// A reader over the bytes of a blob from `offset` on. The flag is true when the bytes start there and false when
     /// they start at zero all the same. The bytes are not verified.
     ///

@@ -16,7 +16,9 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 use crate::Problem;
-use crate::limits::{ANSWER_TIMEOUT_S, BLOB_BYTES_MAX, BLOB_TIMEOUT_S, CONNECT_TIMEOUT_S, JSON_BYTES_MAX};
+use crate::limits::{
+    ANSWER_TIMEOUT_S, BLOB_BYTES_MAX, BLOB_TIMEOUT_S, CONNECT_TIMEOUT_S, JSON_BYTES_MAX, STREAM_TIMEOUT_S,
+};
 
 pub use device::Desired;
 
@@ -149,6 +151,23 @@ impl Client {
             request = request.header(header::AUTHORIZATION, bearer);
         }
         checked(&address, request.send(body)).map(|_| ())
+    }
+
+    /// An answer without an end, read as it comes, for [`STREAM_TIMEOUT_S`] at most.
+    fn stream(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
+        let address = self.address(path);
+        let mut request = self
+            .agent
+            .get(&address)
+            .config()
+            .timeout_global(Some(Duration::from_secs(STREAM_TIMEOUT_S)))
+            .timeout_recv_response(Some(Duration::from_secs(ANSWER_TIMEOUT_S)))
+            .build();
+        if let Some(bearer) = self.bearer() {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        let response = checked(&address, request.call())?;
+        Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
     }
 
     /// A bounded reader over bytes from `offset` on; the flag says whether the server honoured the offset.

@@ -4,10 +4,10 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeward_agent::AgentConfig;
+use edgeward_agent::{ActivationConfig, AgentConfig, AppConfig, Method, Ready};
 use edgeward_core::DeviceId;
 
-use crate::args::AgentArgs;
+use crate::args::{ActivationArgs, ActivationName, AgentArgs};
 use crate::engines::{engines, hardware};
 use crate::output::{Explain, Failure, Outcome};
 use crate::process::{block_on, interrupted};
@@ -30,5 +30,27 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     config.join_token = args.join_token.or(token);
     config.poll = Duration::from_millis(args.poll_ms);
     config.upload = Duration::from_millis(args.upload_ms);
+    config.nudges = !args.no_nudges;
+    config.activation = activation(args.activation);
+    if let Some(problem) = config.activation.problem() {
+        return Err(Failure::usage(problem));
+    }
     Ok(config)
+}
+
+fn activation(args: ActivationArgs) -> ActivationConfig {
+    let method = match args.activation {
+        ActivationName::Serve => Method::Serve,
+        ActivationName::Watch => Method::Watch,
+        ActivationName::Restart => Method::Restart,
+        ActivationName::Reboot => Method::Reboot,
+    };
+    let app = AppConfig {
+        command: args.app,
+        restart_command: args.restart_command,
+        ready: args.ready_url.map(Ready::Url).or(args.ready_command.map(Ready::Command)),
+        answer_timeout: args.answer_timeout,
+        stop_grace: args.stop_grace,
+    };
+    ActivationConfig { method, app, reboot_command: args.reboot_command, boot_id: args.boot_id }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edgeward_agent::{ServeConfig, bind_bare};
+use edgeward_agent::{ServeConfig, Source, bind_bare};
 use edgeward_core::ModelName;
 use serde::Serialize;
 
@@ -21,7 +21,14 @@ pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
     let name = args.name.map(ModelName::new).transpose();
     let name = name.map_err(|error| Failure::usage(format!("--name: {error}")))?;
     let (engines, hardware) = (Arc::new(engines(&args.engines)), hardware(&args.engines));
-    let config = ServeConfig { path: args.source, name, listen: args.listen, engines, hardware };
+    let source = match (args.source, args.watch) {
+        (Some(path), _) => Source::Path(path),
+        (None, Some(data_dir)) => Source::Active(data_dir),
+        (None, None) => {
+            return Err(Failure::usage("name a bundle's folder or an ONNX file, or give --watch"));
+        }
+    };
+    let config = ServeConfig { source, name, listen: args.listen, engines, hardware };
     block_on(serve(config, out))?
 }
 

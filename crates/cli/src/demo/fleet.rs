@@ -14,9 +14,9 @@ use edgeward_core::Digest;
 use super::board::{Board, Stage, Stop};
 use super::observe::{Ears, Heard, Observer};
 use super::stage::{FIRST_RUN, Layout, SERVER};
-use super::supervisor::{Ended, Supervisor, log_tail};
 use super::traffic::Traffic;
 use crate::output::{Explain, Failure};
+use crate::supervisor::{Ended, Supervisor, log_tail};
 
 /// Between two looks at whether a step is done.
 const LOOK: Duration = Duration::from_millis(50);

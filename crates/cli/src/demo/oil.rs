@@ -28,9 +28,9 @@ use super::board::{Board, Mode, Stage, Stop};
 use super::fleet::{DEPLOY_PATIENCE, Fleet};
 use super::observe::Ears;
 use super::stage::{Layout, Project, SERVER};
-use super::supervisor::Supervisor;
 use crate::command::audit;
 use crate::output::{Explain, Failure};
+use crate::supervisor::Supervisor;
 
 const OIL: Project = Project {
     name: "oil",

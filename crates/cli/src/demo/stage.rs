@@ -11,8 +11,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::supervisor::{Life, Spec};
 use crate::output::{Explain, Failure, Outcome};
+use crate::supervisor::{Life, Spec};
 
 /// The project of the robots story.
 pub(crate) const ROBOTS: Project = Project {

@@ -16,10 +16,10 @@ use super::observe::{Ears, Observer};
 use super::pools::Pools;
 use super::stage::{Layout, MODEL, SERVER};
 use super::summary::Marks;
-use super::supervisor::Supervisor;
 use super::traffic::{Log, Traffic};
 use crate::command::now;
 use crate::output::{Explain, Failure};
+use crate::supervisor::Supervisor;
 
 /// How long each step may take.
 const MEASURE_PATIENCE: Duration = Duration::from_secs(120);

@@ -12,8 +12,8 @@ use ratatui::widgets::{Block, Paragraph, Row, Table, Wrap};
 
 use super::board::{Shown, Stage};
 use super::story::Story;
-use super::supervisor::Seen;
 use super::traffic::Log;
+use crate::supervisor::Seen;
 
 /// Between two frames.
 pub(crate) const FRAME: Duration = Duration::from_millis(150);

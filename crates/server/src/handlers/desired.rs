@@ -22,6 +22,13 @@ pub(crate) struct Published {
     body: Bytes,
 }
 
+impl Published {
+    /// Generation of the document.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
 /// The signed desired state of the fleet; with `If-None-Match`, only if it is another one.
 #[utoipa::path(get, path = routes::DESIRED, responses(
     (status = 200, body = DesiredDocument), (status = 304, description = "Unchanged"), (status = 404, body = Problem)))]

@@ -236,7 +236,9 @@ async fn publish(app: &App) -> Result<(), ReconcileError> {
         Ok::<_, ReconcileError>(decision.put_desired(desired.generation, &envelope)?)
     })
     .await?;
-    desired::refresh(app).await?;
+    if let Some(generation) = desired::refresh(app).await?.map(|published| published.generation()) {
+        app.generation.send_replace(generation);
+    }
     Ok(())
 }
 

@@ -1,8 +1,8 @@
-//! The demo's processes: started, started again when they die, and gone with the demo.
+//! The processes of a demo or a measurement: started, started again when they die, and gone with it.
 //!
 //! One thread starts every child, because on Linux a child asks to be stopped when the *thread* that started it ends;
-//! so no way of ending the demo, `kill -9` included, leaves a child behind. Children stand in process groups of their
-//! own: a Ctrl-C on the terminal reaches only the demo, which then ends them in order.
+//! so no way of ending this program, `kill -9` included, leaves a child behind. Children stand in process groups of their
+//! own: a Ctrl-C on the terminal reaches only this program, which then ends them in order.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -45,7 +45,7 @@ pub(crate) struct Spec {
 /// What its end means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// It should live as long as the demo: started again when it dies.
+    /// It should live as long as this program: started again when it dies.
     Service,
     /// It does one thing and ends: started again only when it was killed.
     Once,

@@ -1,0 +1,60 @@
+//! Telling devices that the desired state has changed, so that they need not wait for their next poll.
+//!
+//! A nudge says only "look now" and carries no authority. A stream ends by itself after a while: a connection that died
+//! without a word is so found out, and a device that is far behind is told again when it comes back.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use edgeward_api::limits::STREAM_TIMEOUT_S;
+use edgeward_api::routes;
+use futures_util::Stream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::app::{App, closed};
+
+/// An idle stream sends a comment this often, so that what lies between keeps it open.
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
+/// How long one stream lasts: well below what a client waits.
+const LIFE: Duration = Duration::from_secs(STREAM_TIMEOUT_S * 4 / 5);
+
+/// "Look now", once for each change of the desired state.
+#[utoipa::path(get, path = routes::NUDGES,
+    responses((status = 200, content_type = "text/event-stream", description = "Events named `desired`; the data is its generation")))]
+pub(crate) async fn nudges(
+    State(app): State<Arc<App>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let listener = Listener {
+        generations: app.generation.subscribe(),
+        closing: app.closing.subscribe(),
+        until: Instant::now() + LIFE,
+    };
+    let events = futures_util::stream::unfold(listener, |mut listener| async move {
+        let generation = listener.next().await?;
+        let event = Event::default().event("desired").data(generation.to_string());
+        Some((Ok(event), listener))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+struct Listener {
+    generations: watch::Receiver<u64>,
+    closing: watch::Receiver<bool>,
+    until: Instant,
+}
+
+impl Listener {
+    /// The next generation; none when the stream or the server ends.
+    async fn next(&mut self) -> Option<u64> {
+        tokio::select! {
+            changed = self.generations.changed() => changed.ok()?,
+            () = closed(&mut self.closing) => return None,
+            () = tokio::time::sleep_until(self.until) => return None,
+        }
+        Some(*self.generations.borrow_and_update())
+    }
+}
