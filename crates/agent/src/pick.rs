@@ -91,9 +91,9 @@ impl Picker<'_> {
         runnable: Arc<dyn Runnable>,
         rows: &[ChoiceRow],
     ) -> Result<Loaded, FetchError> {
-        let loaded =
-            variant_of(bundle, row).and_then(|variant| Loaded::from_runnable(bundle, variant, runnable));
-        let loaded = loaded.map_err(|error| FetchError::Unusable(chain(&error)))?;
+        let unusable = |error: &dyn std::error::Error| FetchError::Unusable(chain(error));
+        let variant = variant_of(bundle, row).map_err(|error| unusable(&error))?;
+        let loaded = Loaded::from_runnable(bundle, variant, runnable).map_err(|error| unusable(&error))?;
         tell(row);
         Ok(loaded.with_choice(rows.to_vec()))
     }

@@ -246,10 +246,9 @@ impl Worker {
             self.start_due = Some(Instant::now() + restart_wait(self.deaths));
             (self.tell)(Outcome::Died(why));
         }
-        if self.start_due.is_some_and(|due| Instant::now() >= due) {
-            if let Err(why) = self.started(&stamp) {
-                (self.tell)(Outcome::Died(why));
-            }
+        let is_due = self.start_due.is_some_and(|due| Instant::now() >= due);
+        if is_due && let Err(why) = self.started(&stamp) {
+            (self.tell)(Outcome::Died(why));
         }
     }
 
