@@ -12,6 +12,8 @@ mod models;
 mod reload;
 #[cfg(feature = "control")]
 mod sample;
+#[cfg(feature = "control")]
+mod tuf;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Qu
 pub(crate) use reload::ReloadBenchArgs;
 #[cfg(feature = "control")]
 pub(crate) use sample::{JudgeArgs, SampleCommand};
+#[cfg(feature = "control")]
+pub(crate) use tuf::{TufClientArgs, TufClientCommand};
 
 /// Keeps machine-learning models on edge devices good.
 ///
@@ -134,6 +138,9 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// A plain client of any repository that follows TUF, with the interface of its conformance suite
+    #[cfg(feature = "control")]
+    TufClient(TufClientArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
 }

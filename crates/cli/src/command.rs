@@ -49,6 +49,8 @@ mod server;
 mod status;
 #[cfg(feature = "control")]
 mod token;
+#[cfg(feature = "control")]
+mod tuf_client;
 
 use crate::args::{Cli, Command};
 use crate::output::{Outcome, Output};
@@ -92,6 +94,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Sample(command) => sample::run(&command, out),
         Command::Events(args) => events::run(&args, out),
         Command::Audit(command) => audit::run(&command, out),
+        Command::TufClient(args) => tuf_client::run(&args, out),
         Command::Agent(_) | Command::Serve(_) | Command::Status(_) | Command::Completions(_) => Ok(()),
     }
 }

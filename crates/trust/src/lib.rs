@@ -12,11 +12,13 @@
 pub mod believer;
 pub mod checkpoint;
 pub mod envelope;
+pub mod fleet;
 pub mod key;
 pub mod note;
 pub mod publish;
 pub mod root;
 pub mod tree;
+pub mod tuf;
 
 #[cfg(test)]
 mod fixtures;

@@ -5,6 +5,7 @@
 //! says whether trying again can help.
 
 mod device;
+mod files;
 mod operator;
 
 use std::io::Read;
@@ -21,6 +22,7 @@ use crate::limits::{
 };
 
 pub use device::Desired;
+pub use files::{FileAnswer, Files};
 
 /// Talks to one control plane.
 #[derive(Clone)]
@@ -208,6 +210,11 @@ fn checked(
         status: status.as_u16(),
         problem: read_problem(status, response),
     })
+}
+
+/// Whether the server says that there is no such file; buckets say it with 403.
+const fn is_absent(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused { status: 403 | 404, .. })
 }
 
 fn read_problem(status: StatusCode, response: Response<Body>) -> Problem {

@@ -1,0 +1,100 @@
+//! Plain files of a repository: from a control plane, or from any web server or bucket.
+
+use std::io::Read;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::http::{StatusCode, header};
+
+use super::{Client, ClientError, checked, is_absent};
+use crate::limits::{ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S};
+
+/// Fetches files below one address.
+#[derive(Clone)]
+pub struct Files {
+    agent: Agent,
+    base: String,
+    credential: Option<String>,
+}
+
+/// What a server says about a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileAnswer {
+    /// Its bytes, one more than were asked for at most, and its entity tag.
+    Bytes {
+        /// The bytes; nothing vouches for them.
+        bytes: Vec<u8>,
+        /// What to ask with next time.
+        etag: Option<String>,
+    },
+    /// It is still the one with the tag that was asked with.
+    Unchanged,
+    /// There is none.
+    Absent,
+}
+
+impl Files {
+    /// Files below `base`, such as `https://plant.example/repository`.
+    #[must_use]
+    pub fn new(base: &str, credential: Option<String>) -> Self {
+        Self::with_timeout(base, credential, Duration::from_secs(ANSWER_TIMEOUT_S))
+    }
+
+    /// The same, with another limit than [`ANSWER_TIMEOUT_S`] on the time a whole file may take.
+    #[must_use]
+    pub fn with_timeout(base: &str, credential: Option<String>, timeout: Duration) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
+            .timeout_global(Some(timeout))
+            .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
+            .proxy(None)
+            .build();
+        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), credential }
+    }
+
+    /// The address the files are below.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The file at `path`, read up to one byte over `bytes_max`; with `etag`, only if it is another one.
+    ///
+    /// # Errors
+    /// No answer in time, or a refusal other than "there is none".
+    pub fn get(&self, path: &str, bytes_max: u64, etag: Option<&str>) -> Result<FileAnswer, ClientError> {
+        let address = format!("{}/{path}", self.base);
+        let mut request = self.agent.get(&address);
+        if let Some(credential) = &self.credential {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {credential}"));
+        }
+        if let Some(etag) = etag {
+            request = request.header(header::IF_NONE_MATCH, etag);
+        }
+        let response = match checked(&address, request.call()) {
+            Err(error) if is_absent(&error) => return Ok(FileAnswer::Absent),
+            other => other?,
+        };
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(FileAnswer::Unchanged);
+        }
+        let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let mut bytes = Vec::new();
+        let mut body = response.into_body().into_reader().take(bytes_max.saturating_add(1));
+        body.read_to_end(&mut bytes).map_err(|source| ClientError::Unreachable {
+            address,
+            source: Box::new(ureq::Error::Io(source)),
+        })?;
+        Ok(FileAnswer::Bytes { bytes, etag })
+    }
+}
+
+impl Client {
+    /// The files of this control plane's repository.
+    #[must_use]
+    pub fn repository(&self) -> Files {
+        Files::new(&self.address(crate::routes::REPOSITORY), self.credential.clone())
+    }
+}
