@@ -13,8 +13,6 @@ pub const ENROL: &str = "/v1/devices/enrol";
 pub const DESIRED: &str = "/v1/desired";
 /// Says "look now" whenever the desired state changes (server-sent events). Device.
 pub const NUDGES: &str = "/v1/device/nudges";
-/// The fleet's repository; `metadata`, `targets` and `blobs` are below it. Device or operator.
-pub const REPOSITORY: &str = "/v1/repo";
 /// A device's report. Device.
 pub const REPORT: &str = "/v1/device/report";
 /// A window's profile. Device.

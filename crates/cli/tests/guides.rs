@@ -66,6 +66,7 @@ fn no_guide_is_left_out() {
             "levels.md",
             "monitoring.md",
             "operate.md",
+            "reload.md",
             "vendor-toolchains.md"
         ]
     );

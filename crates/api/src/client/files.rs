@@ -1,4 +1,4 @@
-//! Plain files of a repository: from a control plane, or from any web server or bucket.
+//! Plain files of a repository on any web server or bucket.
 
 use std::io::Read;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{StatusCode, header};
 
-use super::{Client, ClientError, checked, is_absent};
+use super::{ClientError, checked, is_absent};
 use crate::limits::{ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S};
 
 /// Fetches files below one address.
@@ -88,13 +88,5 @@ impl Files {
             source: Box::new(ureq::Error::Io(source)),
         })?;
         Ok(FileAnswer::Bytes { bytes, etag })
-    }
-}
-
-impl Client {
-    /// The files of this control plane's repository.
-    #[must_use]
-    pub fn repository(&self) -> Files {
-        Files::new(&self.address(crate::routes::REPOSITORY), self.credential.clone())
     }
 }

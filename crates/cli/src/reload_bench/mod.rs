@@ -217,7 +217,7 @@ mod tests {
         let answer = |due: u64, took: u64, version: Option<&str>| Seen {
             due: at(due),
             done: at(due + took),
-            version: version.map(|text| text.into()),
+            version: version.map(Into::into),
         };
         let mut seen: Vec<Seen> = (0..100).map(|n| answer(n * 10, 1, Some("1"))).collect();
         seen.extend((100..150).map(|n| answer(n * 10, 0, None)));

@@ -134,7 +134,7 @@ impl Client {
             false => self.accept(&stage, bytes),
         };
         outcome.map_err(|reason| reason.of(want.path))?;
-        self.go_on(stage)
+        self.go_on(&stage)
     }
 
     /// Goes on without the file that was wanted: there is none.
@@ -176,7 +176,7 @@ impl Client {
         }
     }
 
-    fn go_on(&mut self, after: Stage) -> Result<(), Refusal> {
+    fn go_on(&mut self, after: &Stage) -> Result<(), Refusal> {
         match after {
             Stage::Root => {
                 self.roots += 1;
@@ -395,7 +395,7 @@ pub fn encode(name: &str) -> String {
     name.bytes().fold(String::with_capacity(name.len()), |mut text, byte| {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte))
+                text.push(char::from(byte));
             }
             // Writing to a string never fails.
             _ => drop(write!(text, "%{byte:02X}")),

@@ -24,9 +24,6 @@ mod search;
 pub mod time;
 pub mod trusted;
 
-#[cfg(test)]
-mod tests;
-
 pub use client::{Answer, Client, Place, Want};
 pub use document::Document;
 pub use key::Key;

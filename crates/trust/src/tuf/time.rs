@@ -78,7 +78,6 @@ fn date_of(days: i64) -> (i64, i64, i64) {
 ///
 /// # Errors
 /// The serializer's own.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*at))
 }

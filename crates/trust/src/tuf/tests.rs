@@ -1,1 +1,0 @@
-//! The client against a small repository that tests bend.
