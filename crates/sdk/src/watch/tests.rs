@@ -1,3 +1,5 @@
+//! An app that follows: a folder as an agent keeps it, with the real engine and real bundles.
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
