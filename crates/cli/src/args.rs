@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Server(ServerArgs),
     /// Run a device: fetch, verify, serve and watch its models
     #[cfg(feature = "agent")]
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Serve one model, without a control plane
     #[cfg(feature = "agent")]
     Serve(ServeArgs),

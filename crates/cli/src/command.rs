@@ -60,7 +60,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
     let out = Output::new(cli.json);
     match cli.command {
         #[cfg(feature = "agent")]
-        Command::Agent(args) => agent::run(args),
+        Command::Agent(args) => agent::run(*args),
         #[cfg(feature = "agent")]
         Command::Serve(args) => serve::run(args, out),
         #[cfg(feature = "agent")]
