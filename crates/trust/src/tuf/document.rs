@@ -59,6 +59,7 @@ impl<T: Metadata> Document<T> {
             let found = signatures.len();
             return Err(Reason::Malformed(format!("{found} signatures, over the limit of {SIGNATURES_MAX}")));
         }
+        check_distinct(&signatures)?;
         Ok(Self { bytes: bytes.to_vec(), body, covered: canonical(&signed), signatures })
     }
 
@@ -102,6 +103,17 @@ impl<T: Metadata> Document<T> {
             key.verifies(&self.covered, &unhex(&signature.sig)?).then_some(identity)
         };
         self.signatures.iter().filter_map(valid).collect()
+    }
+}
+
+/// Specification, section 4.2.1: a key id stands once among the signatures.
+fn check_distinct(signatures: &[Signature]) -> Result<(), Reason> {
+    let mut seen = BTreeSet::new();
+    match signatures.iter().find(|signature| !seen.insert(&signature.keyid)) {
+        Some(twice) => {
+            Err(Reason::Malformed(format!("key {} stands twice among the signatures", cut(&twice.keyid))))
+        }
+        None => Ok(()),
     }
 }
 

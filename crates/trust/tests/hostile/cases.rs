@@ -215,6 +215,21 @@ fn keys() -> Vec<Case> {
             repo.put(TIMESTAMP, serde_json::to_vec(&value).unwrap());
             NOW
         }),
+        // By enough keys all the same: what other clients refuse is refused here too.
+        case("signature-listed-twice", "malformed", |repo| {
+            repo.timestamp.version += 1;
+            repo.put(TIMESTAMP, signed_twice(signed(&repo.timestamp, &["timestamp"])));
+            NOW
+        }),
+        stolen("snapshot-signature-listed-twice", "malformed", |repo| {
+            repo.snapshot.version += 1;
+            let (version, bytes) =
+                (repo.snapshot.version, signed_twice(signed(&repo.snapshot, &["snapshot"])));
+            repo.timestamp.meta.insert("snapshot.json".to_owned(), MetaFile::of(version, &bytes));
+            repo.put(format!("metadata/{version}.snapshot.json"), bytes);
+            repo.put_timestamp(&["timestamp"]);
+            NOW
+        }),
         stolen("releases-by-the-online-keys", "too_few_signatures", |repo| {
             repo.releases.targets.insert(release_path(&digits(), &bundle(2)), Target::of(MANIFESTS[2], None));
             repo.put_releases(&["rollouts", "snapshot", "timestamp"]);
@@ -239,6 +254,14 @@ fn keys() -> Vec<Case> {
     ]
 }
 
+/// A document whose first signature stands there twice.
+fn signed_twice(bytes: Vec<u8>) -> Vec<u8> {
+    let mut value: Value = serde_json::from_slice(&bytes).unwrap();
+    let first = value["signatures"][0].clone();
+    value["signatures"].as_array_mut().unwrap().push(first);
+    serde_json::to_vec(&value).unwrap()
+}
+
 fn roots() -> Vec<Case> {
     vec![
         case("root-below-its-threshold", "too_few_signatures", |repo| {
@@ -246,12 +269,10 @@ fn roots() -> Vec<Case> {
             repo.put_root(&["root-1"]);
             NOW
         }),
-        case("root-signed-twice-by-one-key", "too_few_signatures", |repo| {
+        case("root-signed-twice-by-one-key", "malformed", |repo| {
             repo.root.version = 2;
-            let mut value: Value = serde_json::from_slice(&signed(&repo.root, &["root-1"])).unwrap();
-            let twice = value["signatures"][0].clone();
-            value["signatures"].as_array_mut().unwrap().push(twice);
-            repo.put("metadata/2.root.json", serde_json::to_vec(&value).unwrap());
+            let bytes = signed_twice(signed(&repo.root, &["root-1"]));
+            repo.put("metadata/2.root.json", bytes);
             NOW
         }),
         case("root-skipped", "wrong_version", |repo| {
