@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use edgeward_api::client::Desired;
-use edgeward_api::device::{REPORT_SCHEMA, Report};
+use edgeward_api::device::{REPORT_SCHEMA, Report, Service};
 use edgeward_api::{Client, ClientError};
 use edgeward_core::slot::{Phase, SlotId, StageOutcome};
 use edgeward_core::{Digest, ModelName, Release, Timestamp};
@@ -92,6 +92,8 @@ pub struct Control {
     /// Recorders of models that served before, whose last window is still to be taken.
     retired: Vec<Counting>,
     windows_since: BTreeMap<ModelName, Timestamp>,
+    /// How requests had fared when each model's last window was taken.
+    served_before: BTreeMap<ModelName, Service>,
     poll: Pace,
     tick_due: Instant,
     upload_due: Instant,
@@ -134,6 +136,8 @@ struct Counting {
     model: ModelName,
     bundle: Digest,
     recorder: Arc<Recorder>,
+    /// How requests fared with it, taken when it was retired.
+    service: Option<Service>,
 }
 
 /// Staging under way.
@@ -160,6 +164,7 @@ impl Control {
             ready: BTreeMap::new(),
             retired: Vec::new(),
             windows_since: BTreeMap::new(),
+            served_before: BTreeMap::new(),
             poll: Pace::new(parts.poll),
             tick_due: Instant::now(),
             upload_due: Instant::now() + parts.upload,
@@ -410,6 +415,6 @@ impl Control {
 impl Counting {
     fn of(model: &ModelName, loaded: &Loaded) -> Option<Self> {
         let recorder = Arc::clone(loaded.recorder()?);
-        Some(Self { model: model.clone(), bundle: loaded.bundle(), recorder })
+        Some(Self { model: model.clone(), bundle: loaded.bundle(), recorder, service: None })
     }
 }

@@ -8,14 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use edgeward_api::device::ModelReport;
+use edgeward_api::device::{LATENCY_BOUNDS_US, ModelReport, Service};
 use edgeward_core::slot::Refused;
 use edgeward_core::{Digest, ModelName, Timestamp};
 use edgeward_sdk::{Loaded, ModelHandle};
-
-/// Upper bounds of the latency histogram's buckets, in microseconds.
-pub const LATENCY_BOUNDS_US: [u64; 12] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
 
 /// Every model that has a name on this device.
 #[derive(Default)]
@@ -92,6 +88,13 @@ impl Counters {
     /// Requests per latency bucket, not cumulated; the last has no bound.
     pub fn latency_buckets(&self) -> impl Iterator<Item = u64> + '_ {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed))
+    }
+
+    /// How requests fared since the agent started.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        let latency = std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed));
+        Service { failed: self.requests_failed.load(Ordering::Relaxed), latency }
     }
 
     /// The longest a request can have waited for a swap, in milliseconds.

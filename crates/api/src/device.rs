@@ -11,9 +11,7 @@ use uuid::Uuid;
 /// Schema of [`Report`].
 pub const REPORT_SCHEMA: &str = "edgeward.report/1";
 /// Schema of [`ProfileUpload`].
-pub const PROFILE_SCHEMA: &str = "edgeward.profile-upload/1";
-/// Schema of a [`ProfileUpload`] with a performance.
-pub const PERFORMANCE_SCHEMA: &str = "edgeward.profile-upload/2";
+pub const PROFILE_SCHEMA: &str = "edgeward.profile-upload/3";
 /// Schema of [`SamplesUpload`].
 pub const SAMPLES_SCHEMA: &str = "edgeward.samples/1";
 
@@ -129,7 +127,7 @@ pub struct ModelReport {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProfileUpload {
-    /// [`PROFILE_SCHEMA`], or [`PERFORMANCE_SCHEMA`] with a performance.
+    /// Always [`PROFILE_SCHEMA`].
     pub schema: String,
     /// One start of the agent.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -159,6 +157,41 @@ pub struct ProfileUpload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub performance: Option<Base64>,
+    /// How requests fared in the window; none of a device that serves none itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+}
+
+/// Upper bounds of the latencies that [`Service::latency`] counts, in microseconds.
+pub const LATENCY_BOUNDS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+
+/// How requests fared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Service {
+    /// Requests that failed through no fault of the caller.
+    pub failed: u64,
+    /// Requests that were answered, by how long it took: up to each of [`LATENCY_BOUNDS_US`], and longer.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<u64>))]
+    pub latency: [u64; LATENCY_BOUNDS_US.len() + 1],
+}
+
+impl Service {
+    /// Requests that were answered.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.latency.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// What came on top of `before`; counts that fell began anew.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut latency = self.latency;
+        latency.iter_mut().zip(before.latency).for_each(|(count, before)| *count = count.saturating_sub(before));
+        Self { failed: self.failed.saturating_sub(before.failed), latency }
+    }
 }
 
 /// Captured samples.

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use edgeward_core::event::{Project, RolloutOutcome, RunOutcome, SampleVerdict};
+use edgeward_core::event::{Project, RunOutcome, SampleVerdict};
 use edgeward_core::{
-    Alert, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId, Timestamp,
+    Alert, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RunId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Report, Sample};
+
+pub use rollout::{
+    PolicyChanges, Rollout, RolloutDevices, RolloutGate, RolloutRequest, RolloutStatus, RolloutWish, Rollouts,
+};
+
+mod rollout;
 
 /// Asks for a join token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,47 +186,6 @@ pub struct Model {
     pub versions: Vec<Version>,
 }
 
-/// Asks for a rollout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct RolloutRequest {
-    /// Which version; the newest if none.
-    pub version: Option<u64>,
-    /// Why.
-    pub cause: String,
-}
-
-/// A rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Rollout {
-    /// Its id.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub id: RolloutId,
-    /// The model.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub model: ModelName,
-    /// The version.
-    pub version: u64,
-    /// Its bundle.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub bundle: Digest,
-    /// When it began.
-    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
-    pub started_at_ms: Timestamp,
-    /// Index of the open wave; none before the first.
-    pub wave: Option<usize>,
-    /// How it ended; none while it goes on.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub outcome: Option<RolloutOutcome>,
-    /// When it ended.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
-    pub finished_at_ms: Option<Timestamp>,
-    /// The last reasons given.
-    pub reasons: Vec<String>,
-}
-
 /// A page of labelled samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -352,14 +317,6 @@ pub struct Models {
 pub struct Runs {
     /// The newest first.
     pub runs: Vec<Run>,
-}
-
-/// The rollouts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Rollouts {
-    /// The newest first.
-    pub rollouts: Vec<Rollout>,
 }
 
 /// The alerts.

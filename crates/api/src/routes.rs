@@ -56,6 +56,14 @@ pub const MODEL_SAMPLES: &str = "/v1/models/{model}/samples";
 pub const MODEL_QUARANTINE: &str = "/v1/models/{model}/quarantine";
 /// Rollouts. Operator.
 pub const ROLLOUTS: &str = "/v1/rollouts";
+/// One rollout with its gates and devices. Operator.
+pub const ROLLOUT: &str = "/v1/rollouts/{rollout}";
+/// Stops a rollout for now. Operator.
+pub const ROLLOUT_PAUSE: &str = "/v1/rollouts/{rollout}/pause";
+/// Lets a paused rollout go on. Operator.
+pub const ROLLOUT_RESUME: &str = "/v1/rollouts/{rollout}/resume";
+/// Agrees that the next wave opens. Operator.
+pub const ROLLOUT_APPROVE: &str = "/v1/rollouts/{rollout}/approve";
 /// Takes a rollout back. Operator.
 pub const ROLLOUT_ABORT: &str = "/v1/rollouts/{rollout}/abort";
 /// Alerts. Operator.
@@ -104,8 +112,8 @@ pub fn of_model(path: &str, model: &ModelName) -> String {
     path.replace("{model}", model.as_str())
 }
 
-/// [`ROLLOUT_ABORT`] of one rollout.
+/// `path`, one of the `ROLLOUT*` constants, of one rollout.
 #[must_use]
-pub fn rollout_abort(rollout: &RolloutId) -> String {
-    ROLLOUT_ABORT.replace("{rollout}", rollout.as_str())
+pub fn of_rollout(path: &str, rollout: &RolloutId) -> String {
+    path.replace("{rollout}", rollout.as_str())
 }

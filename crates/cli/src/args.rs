@@ -11,6 +11,8 @@ mod models;
 #[cfg(feature = "control")]
 mod reload;
 #[cfg(feature = "control")]
+mod rollout;
+#[cfg(feature = "control")]
 mod sample;
 #[cfg(feature = "control")]
 mod tuf;
@@ -32,6 +34,10 @@ pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
 #[cfg(feature = "control")]
 pub(crate) use reload::ReloadBenchArgs;
+#[cfg(feature = "control")]
+pub(crate) use rollout::{
+    ApprovalName, OnFailName, RolloutArgs, RolloutCommand, RolloutStartArgs, Start,
+};
 #[cfg(feature = "control")]
 pub(crate) use sample::{JudgeArgs, SampleCommand};
 #[cfg(feature = "control")]
@@ -346,24 +352,6 @@ pub(crate) enum TokenCommand {
 pub(crate) enum ListCommand {
     /// List them
     Ls {
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// `rollout`.
-#[cfg(feature = "control")]
-#[derive(Subcommand)]
-pub(crate) enum RolloutCommand {
-    /// List them
-    Ls {
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Take one back: its devices return to what they ran before
-    Abort {
-        /// Which
-        rollout: String,
         #[command(flatten)]
         remote: Remote,
     },

@@ -21,6 +21,9 @@ pub(crate) fn event(event: &Event) -> String {
         Event::RolloutStarted { model, version, cause, .. } => {
             format!("rollout of {model} version {version} begins: {cause}")
         }
+        Event::RolloutPaused { reasons, .. } => format!("rollout is paused: {}", reasons.join("; ")),
+        Event::RolloutResumed { cause, .. } => format!("rollout goes on: {cause}"),
+        Event::RolloutApproved { cause, .. } => format!("rollout: {cause}"),
         Event::RolloutAdvanced { wave, reasons, .. } => {
             format!("rollout wave {} opens: {}", wave + 1, reasons.join("; "))
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::rollout::RolloutPolicy;
 use crate::trigger::TriggerPolicy;
 use crate::{
-    Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId,
+    Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId, Timestamp,
 };
 
 /// One decision. Its `type` stands beside the fields of its variant, so no variant may have a field `type`.
@@ -81,6 +81,38 @@ pub enum Event {
         /// Its waves and gates.
         policy: RolloutPolicy,
         /// Who or what started it.
+        cause: String,
+        /// Nothing opens before this time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start_at_ms: Option<Timestamp>,
+    },
+    /// A person, or a gate, stopped a rollout for now.
+    RolloutPaused {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Who; none if it paused itself.
+        by: Option<String>,
+        /// Why.
+        reasons: Vec<String>,
+    },
+    /// A person let a paused rollout go on; what the gates held against it so far is forgotten.
+    RolloutResumed {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Who.
+        by: String,
+        /// Why.
+        cause: String,
+    },
+    /// A person agreed that waves open.
+    RolloutApproved {
+        /// The rollout.
+        rollout: RolloutId,
+        /// So many waves, from the first on.
+        waves: usize,
+        /// Who.
+        by: String,
+        /// Why.
         cause: String,
     },
     /// A rollout widened.
@@ -241,6 +273,9 @@ impl Event {
             Self::ModelRegistered(_) => "model_registered",
             Self::AliasMoved { .. } => "alias_moved",
             Self::RolloutStarted { .. } => "rollout_started",
+            Self::RolloutPaused { .. } => "rollout_paused",
+            Self::RolloutResumed { .. } => "rollout_resumed",
+            Self::RolloutApproved { .. } => "rollout_approved",
             Self::RolloutAdvanced { .. } => "rollout_advanced",
             Self::RolloutFinished { .. } => "rollout_finished",
             Self::AlertRaised(_) => "alert_raised",
@@ -253,7 +288,7 @@ impl Event {
 mod tests {
     use super::*;
     use crate::alert::AlertKind;
-    use crate::{Timestamp, canonical};
+    use crate::canonical;
 
     #[test]
     fn an_alert_keeps_its_own_kind_beside_the_events_type() {

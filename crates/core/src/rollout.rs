@@ -1,96 +1,24 @@
 //! How far a new release may spread, decided from what devices report.
 //!
 //! [`plan`] is pure: the same observation gives the same plan, and asking again after a plan was carried out asks for
-//! nothing more. A rollout widens wave by wave; each wave must be reached, baked and sound before the next opens.
-//! What the plan opens becomes a newly signed document, so a dead control plane freezes a rollout where it stands.
+//! nothing more. A rollout widens wave by wave; each wave must be reached, baked and sound before the next opens, and
+//! while it is under way the devices it reached are held against the others by gates ([`Gates`]). What the plan opens
+//! becomes a newly signed document, so a dead control plane freezes a rollout where it stands.
 
-use std::time::Duration;
+mod gate;
+mod policy;
+mod wave;
+mod window;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+#[cfg(test)]
+mod tests;
 
-use crate::time::as_ms;
 use crate::{Bucket, DeviceId, Digest, Timestamp};
 
-/// Waves, patience and gates of a rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RolloutPolicy {
-    /// How many devices each wave reaches, growing; the whole fleet is always the last.
-    pub waves: Vec<WaveSize>,
-    /// How long every device of a wave must run the bundle before the next wave opens.
-    #[serde(with = "as_ms")]
-    pub bake_ms: Duration,
-    /// Devices that may refuse or drop the bundle before the rollout is taken back.
-    pub failures_max: usize,
-    /// A device not heard of for this long is not waited for.
-    #[serde(with = "as_ms")]
-    pub offline_ms: Duration,
-    /// How long a device watches the bundle before it counts as good.
-    #[serde(with = "as_ms")]
-    pub probation_ms: Duration,
-}
-
-impl Default for RolloutPolicy {
-    fn default() -> Self {
-        Self {
-            waves: vec![WaveSize::Devices(1), WaveSize::Percent(10), WaveSize::Percent(100)],
-            bake_ms: Duration::from_secs(600),
-            failures_max: 0,
-            offline_ms: Duration::from_secs(300),
-            probation_ms: Duration::from_secs(60),
-        }
-    }
-}
-
-/// How many devices a wave reaches in all; written `3` or `"10%"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaveSize {
-    /// This many devices.
-    Devices(u32),
-    /// This share of the fleet, rounded up.
-    Percent(u8),
-}
-
-impl WaveSize {
-    fn count(self, fleet: usize) -> usize {
-        match self {
-            Self::Devices(count) => (count as usize).min(fleet),
-            Self::Percent(percent) => (fleet * usize::from(percent)).div_ceil(100).min(fleet),
-        }
-    }
-}
-
-impl Serialize for WaveSize {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Devices(count) => serializer.serialize_u32(*count),
-            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for WaveSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Raw {
-            Count(u32),
-            Text(String),
-        }
-        const RULE: &str = "a wave is a number of devices from 1 up, or a percentage from \"1%\" to \"100%\"";
-        let bad = || serde::de::Error::custom(RULE);
-        match Raw::deserialize(deserializer).map_err(|_| bad())? {
-            Raw::Count(count) if count > 0 => Ok(Self::Devices(count)),
-            Raw::Count(_) => Err(bad()),
-            Raw::Text(text) => text
-                .strip_suffix('%')
-                .and_then(|number| number.trim().parse().ok())
-                .filter(|percent| (1..=100).contains(percent))
-                .map(Self::Percent)
-                .ok_or_else(bad),
-        }
-    }
-}
+pub use gate::{GateKind, GateObserved, Tally, Verdict};
+pub use policy::{Approval, Gates, OnFail, RolloutPolicy};
+pub use wave::{ParseWaveError, WaveSize};
+pub use window::{ParseWindowError, Window};
 
 /// What is known about one rollout.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,8 +27,24 @@ pub struct Observed {
     pub bundle: Digest,
     /// The wave now open, and when it opened; none before the first.
     pub wave: Option<OpenWave>,
-    /// Every enrolled device that runs the model.
+    /// Every enrolled device that the rollout is for.
     pub devices: Vec<DeviceObserved>,
+    /// What the gates rest on; nothing where there is no incumbent.
+    pub gates: Vec<GateObserved>,
+    /// Nothing opens before this time.
+    pub start_at_ms: Option<Timestamp>,
+    /// So many waves were agreed to by a person.
+    pub waves_approved: usize,
+    /// A person, or a failure, stopped it for now.
+    pub paused: bool,
+}
+
+impl Observed {
+    /// A rollout that nobody has stopped, scheduled or agreed to.
+    #[must_use]
+    pub const fn new(bundle: Digest, wave: Option<OpenWave>, devices: Vec<DeviceObserved>) -> Self {
+        Self { bundle, wave, devices, gates: Vec::new(), start_at_ms: None, waves_approved: 0, paused: false }
+    }
 }
 
 /// The wave now open.
@@ -125,7 +69,9 @@ pub struct DeviceObserved {
     pub seen_at_ms: Timestamp,
     /// Since when it runs the rollout's bundle; none if it does not.
     pub running_since_ms: Option<Timestamp>,
-    /// Why it refused or dropped the bundle, or why the bundle does badly there.
+    /// What kind of device it is, so that people see whether failures are of one kind.
+    pub hardware: Option<String>,
+    /// Why it refused or dropped the bundle, or that it starts over and over with it.
     pub failure: Option<String>,
 }
 
@@ -145,6 +91,8 @@ pub enum Decision {
     Complete,
     /// Go back to what ran before.
     RollBack,
+    /// Open nothing further until a person decides.
+    Pause,
 }
 
 /// A decision with its reasons.
@@ -165,26 +113,91 @@ impl Plan {
 /// What to do about a rollout, at `now`.
 #[must_use]
 pub fn plan(policy: &RolloutPolicy, observed: &Observed, now: Timestamp) -> Plan {
-    if let Some(reasons) = too_many_failures(policy, observed) {
-        return Plan { decision: Decision::RollBack, reasons };
+    if observed.paused {
+        return Plan::new(Decision::Hold, "paused");
     }
-    let Some(open) = observed.wave else { return advance(policy, observed, 0) };
+    if let Some(reasons) = failed(policy, observed) {
+        let decision = match policy.on_fail {
+            OnFail::RollBack => Decision::RollBack,
+            OnFail::Pause => Decision::Pause,
+        };
+        return Plan { decision, reasons };
+    }
+    let Some(open) = observed.wave else {
+        return match too_early(observed, now) {
+            Some(reason) => Plan::new(Decision::Hold, reason),
+            None => advance(policy, observed, 0, now),
+        };
+    };
     if let Some(reason) = not_ready(policy, observed, open, now) {
         return Plan::new(Decision::Hold, reason);
     }
-    match open.limit == Bucket::ALL {
-        true => Plan::new(Decision::Complete, "every device that can be reached runs it"),
-        false => advance(policy, observed, open.index + 1),
+    if open.limit == Bucket::ALL {
+        return Plan::new(Decision::Complete, "every device that can be reached runs it");
+    }
+    match not_shown(policy, observed, open) {
+        Some(reason) => Plan::new(Decision::Hold, reason),
+        None => advance(policy, observed, open.index + 1, now),
     }
 }
 
+/// Why it fails, if it does.
+fn failed(policy: &RolloutPolicy, observed: &Observed) -> Option<Vec<String>> {
+    if let Some(failures) = too_many_failures(policy, observed) {
+        return Some(failures);
+    }
+    let fails = |seen: &&GateObserved| policy.gates.judge(seen) == Verdict::Fail;
+    let reasons: Vec<String> =
+        observed.gates.iter().filter(fails).map(|seen| policy.gates.explain(seen)).collect();
+    (!reasons.is_empty()).then_some(reasons)
+}
+
+/// Most failures that are named one by one.
+const FAILURES_NAMED_MAX: usize = 20;
+
 fn too_many_failures(policy: &RolloutPolicy, observed: &Observed) -> Option<Vec<String>> {
-    let failures: Vec<String> = observed
-        .devices
-        .iter()
-        .filter_map(|seen| seen.failure.as_ref().map(|why| format!("{}: {why}", seen.device)))
-        .collect();
-    (failures.len() > policy.failures_max).then_some(failures)
+    let failures = || observed.devices.iter().filter_map(|seen| seen.failure.as_ref().map(|why| (seen, why)));
+    let count = failures().count();
+    if count <= policy.failures_max {
+        return None;
+    }
+    let line = |(seen, why): (&DeviceObserved, &String)| match &seen.hardware {
+        Some(hardware) => format!("{} ({hardware}): {why}", seen.device),
+        None => format!("{}: {why}", seen.device),
+    };
+    let mut reasons: Vec<String> = failures().take(FAILURES_NAMED_MAX).map(line).collect();
+    if count > FAILURES_NAMED_MAX {
+        reasons.push(format!("and {} more", count - FAILURES_NAMED_MAX));
+    }
+    Some(reasons)
+}
+
+fn too_early(observed: &Observed, now: Timestamp) -> Option<String> {
+    let start = observed.start_at_ms.filter(|start| *start > now)?;
+    Some(format!("scheduled: starts in {} s", start.since(now).as_secs()))
+}
+
+/// What is not known yet and must be before another wave opens.
+fn not_shown(policy: &RolloutPolicy, observed: &Observed, open: OpenWave) -> Option<String> {
+    let gates = &policy.gates;
+    let seen = observed.gates.iter().find(|seen| seen.gate == GateKind::Accuracy)?;
+    let wave = open.index + 1;
+    if seen.newcomer.n < gates.labels_min {
+        let (n, min) = (seen.newcomer.n, gates.labels_min);
+        return Some(format!("wave {wave}: not enough data yet: {n} of {min} labels for the new bundle"));
+    }
+    let waits = gates.proof && gates.judge(seen) != Verdict::Pass;
+    waits.then(|| format!("wave {wave}: {}", gates.explain(seen)))
+}
+
+/// Why wave `index` may not open now, if it may not.
+fn hindered(policy: &RolloutPolicy, observed: &Observed, index: usize, now: Timestamp) -> Option<String> {
+    let wave = index + 1;
+    if policy.approval.is_needed_for(index) && observed.waves_approved <= index {
+        return Some(format!("wave {wave}: waits for approval"));
+    }
+    let window = policy.window.filter(|window| !window.is_open(now))?;
+    Some(format!("wave {wave}: waits for the window {window} (UTC)"))
 }
 
 /// Why the open wave is not done yet, if it is not.
@@ -203,125 +216,48 @@ fn not_ready(policy: &RolloutPolicy, observed: &Observed, open: OpenWave, now: T
 }
 
 /// Opens wave `index`, or a later one if that would reach nobody new.
-fn advance(policy: &RolloutPolicy, observed: &Observed, index: usize) -> Plan {
-    let mut buckets: Vec<Bucket> = observed.devices.iter().map(|seen| seen.bucket).collect();
-    buckets.sort_unstable();
-    let reached = observed.wave.map_or(0, |open| buckets.partition_point(|bucket| *bucket <= open.limit));
-    let larger = policy
-        .waves
-        .iter()
-        .enumerate()
-        .skip(index)
-        .map(|(index, size)| (index, size.count(buckets.len())))
-        .find(|(_, count)| *count > reached);
-    match larger {
-        Some((index, count)) if count < buckets.len() => Plan::new(
-            Decision::Advance { index, limit: buckets[count - 1] },
-            format!("wave {} opens for {count} of {} devices", index + 1, buckets.len()),
+fn advance(policy: &RolloutPolicy, observed: &Observed, index: usize, now: Timestamp) -> Plan {
+    let (index, count) = wave_from(policy, observed, index);
+    if let Some(reason) = hindered(policy, observed, index, now) {
+        return Plan::new(Decision::Hold, reason);
+    }
+    let all = observed.devices.len();
+    match count.filter(|count| *count < all) {
+        Some(count) => Plan::new(
+            Decision::Advance { index, limit: nth_bucket(observed, count) },
+            format!("wave {} opens for {count} of {all} devices", index + 1),
         ),
-        _ => Plan::new(
-            Decision::Advance {
-                index: larger.map_or(policy.waves.len(), |(index, _)| index),
-                limit: Bucket::ALL,
-            },
-            format!("the last wave opens for all {} devices", buckets.len()),
+        None => Plan::new(
+            Decision::Advance { index, limit: Bucket::ALL },
+            format!("the last wave opens for all {all} devices"),
         ),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::RolloutId;
-
-    const NEW: &[u8] = b"new";
-
-    fn device(n: usize) -> DeviceObserved {
-        let device = DeviceId::new(format!("d{n}")).unwrap();
-        let bucket = Bucket::of(&RolloutId::new("r").unwrap(), &device);
-        DeviceObserved { device, bucket, seen_at_ms: Timestamp(0), running_since_ms: None, failure: None }
+/// The wave of `index`, or the first later one that reaches somebody new, and how many devices it reaches; none stands
+/// for all of them.
+fn wave_from(policy: &RolloutPolicy, observed: &Observed, index: usize) -> (usize, Option<usize>) {
+    let is_reached = |open: OpenWave| observed.devices.iter().filter(|seen| seen.bucket <= open.limit).count();
+    let reached = observed.wave.map_or(0, is_reached);
+    let sizes = policy.waves.iter().map(|size| size.count(observed.devices.len())).enumerate().skip(index);
+    match sizes.clone().find(|(_, count)| *count > reached) {
+        Some((index, count)) => (index, Some(count)),
+        None => (policy.waves.len().max(index), None),
     }
+}
 
-    fn observed(fleet: usize) -> Observed {
-        Observed { bundle: Digest::of(NEW), wave: None, devices: (0..fleet).map(device).collect() }
-    }
+/// The limit within which `count` devices stand, of which there are at least as many.
+fn nth_bucket(observed: &Observed, count: usize) -> Bucket {
+    let mut buckets: Vec<Bucket> = observed.devices.iter().map(|seen| seen.bucket).collect();
+    buckets.sort_unstable();
+    buckets.get(count.saturating_sub(1)).copied().unwrap_or(Bucket::ALL)
+}
 
-    fn policy() -> RolloutPolicy {
-        RolloutPolicy {
-            waves: vec![WaveSize::Devices(1), WaveSize::Percent(50)],
-            bake_ms: Duration::from_millis(10),
-            ..RolloutPolicy::default()
-        }
-    }
-
-    /// Opens what the plan says and lets every reached device run it.
-    fn carry_out(observed: &mut Observed, decision: &Decision, now: Timestamp) -> usize {
-        let Decision::Advance { index, limit } = *decision else { panic!("{decision:?}") };
-        observed.wave = Some(OpenWave { index, limit, since_ms: now });
-        for seen in observed.devices.iter_mut().filter(|seen| seen.bucket <= limit) {
-            seen.running_since_ms.get_or_insert(now);
-        }
-        observed.devices.iter().filter(|seen| seen.bucket <= limit).count()
-    }
-
-    #[test]
-    fn waves_grow_to_the_whole_fleet() {
-        let mut fleet = observed(10);
-        let mut reached = Vec::new();
-        for round in 0..3 {
-            let now = Timestamp(round * 100);
-            let plan = plan(&policy(), &fleet, now);
-            reached.push(carry_out(&mut fleet, &plan.decision, now));
-        }
-        assert_eq!(reached, [1, 5, 10]);
-        assert_eq!(plan(&policy(), &fleet, Timestamp(300)).decision, Decision::Complete);
-    }
-
-    #[test]
-    fn a_wave_waits_for_its_devices_and_its_bake_time() {
-        let mut fleet = observed(10);
-        let limit = Bucket::ALL;
-        fleet.wave = Some(OpenWave { index: 2, limit, since_ms: Timestamp(0) });
-        assert_eq!(plan(&policy(), &fleet, Timestamp(50)).reasons, ["wave 3: 0 of 10 devices run it"]);
-        carry_out(&mut fleet, &Decision::Advance { index: 2, limit }, Timestamp(50));
-        assert_eq!(plan(&policy(), &fleet, Timestamp(59)).decision, Decision::Hold);
-        assert_eq!(plan(&policy(), &fleet, Timestamp(60)).decision, Decision::Complete);
-    }
-
-    #[test]
-    fn a_device_that_is_away_is_not_waited_for() {
-        let mut fleet = observed(2);
-        carry_out(&mut fleet, &Decision::Advance { index: 1, limit: Bucket::ALL }, Timestamp(0));
-        fleet.devices[0].running_since_ms = None;
-        let later = Timestamp(0) + policy().offline_ms;
-        fleet.devices[1].seen_at_ms = later;
-        assert_eq!(plan(&policy(), &fleet, later).decision, Decision::Complete);
-    }
-
-    #[test]
-    fn one_failure_takes_it_back() {
-        let mut fleet = observed(10);
-        fleet.devices[3].failure = Some("golden test: answers differ".into());
-        let plan = plan(&policy(), &fleet, Timestamp(0));
-        assert_eq!(plan.decision, Decision::RollBack);
-        assert_eq!(plan.reasons, ["d3: golden test: answers differ"]);
-    }
-
-    #[test]
-    fn an_empty_fleet_is_done_at_once() {
-        let mut fleet = observed(0);
-        let first = plan(&policy(), &fleet, Timestamp(0));
-        carry_out(&mut fleet, &first.decision, Timestamp(0));
-        assert_eq!(plan(&policy(), &fleet, Timestamp(10)).decision, Decision::Complete);
-    }
-
-    #[test]
-    fn wave_sizes_read_as_people_write_them() {
-        let read = |text: &str| serde_json::from_str::<WaveSize>(text).ok();
-        assert_eq!(read("3"), Some(WaveSize::Devices(3)));
-        assert_eq!(read("\"10%\""), Some(WaveSize::Percent(10)));
-        for bad in ["0", "\"0%\"", "\"101%\"", "\"ten\"", "-1", "null"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
+/// Index of the wave that opens next; none if every device is reached.
+#[must_use]
+pub fn next_wave(policy: &RolloutPolicy, observed: &Observed) -> Option<usize> {
+    match observed.wave {
+        Some(open) if open.limit == Bucket::ALL => None,
+        open => Some(wave_from(policy, observed, open.map_or(0, |open| open.index + 1)).0),
     }
 }

@@ -16,7 +16,8 @@
 //! what is no table: summaries of images and sounds, and by [`Neighbours`] how far a hidden layer's output lies from what
 //! the model learned from.
 //!
-//! [`FleetWatch`] pools the profiles of many devices and tells an odd one from another world.
+//! [`FleetWatch`] pools the profiles of many devices and tells an odd one from another world; a [`Comparison`] tells
+//! whether devices with a newer model do worse than the others.
 //!
 //! Deliberately missing: clocks, input and output, threads, and any dependency on another crate of the workspace.
 
@@ -32,6 +33,7 @@ mod calibration;
 mod category;
 pub mod classic;
 mod codec;
+mod comparison;
 mod confidence;
 mod detector;
 mod effect;
@@ -70,6 +72,7 @@ pub use budget::{Budget, BudgetError, MAX_ARL, SECONDS_PER_YEAR};
 pub use calibration::{Calibration, NO_CONCEPT_DRIFT};
 pub use category::{CategorySketch, MAX_CATEGORIES, MAX_CATEGORY_BYTES};
 pub use codec::DecodeError;
+pub use comparison::{Comparison, Counts, log10_alarming};
 pub use detector::{Detection, Detector};
 pub use effect::StreamDrift;
 pub use fit::{FitError, MAX_REFERENCE_ROWS, Seasons};

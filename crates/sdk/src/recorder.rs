@@ -170,16 +170,21 @@ impl Recorder {
 
     /// What was counted since the last call; none if nothing was.
     pub fn take_window(&self) -> Option<Window> {
+        let state = self.state();
+        let nothing = state.monitor.samples() == state.samples_taken && state.labelled == 0;
+        drop(state);
+        (!nothing).then(|| self.take_any_window())
+    }
+
+    /// What was counted since the last call, if only nothing.
+    pub fn take_any_window(&self) -> Window {
         let mut state = self.state();
         let samples = state.monitor.samples() - state.samples_taken;
-        if samples == 0 && state.labelled == 0 {
-            return None;
-        }
         state.samples_taken = state.monitor.samples();
         let (labelled, correct) = (std::mem::take(&mut state.labelled), std::mem::take(&mut state.correct));
         let (profile, performance) = (state.monitor.take_profile(), std::mem::take(&mut state.window));
         state.last = Some(profile.clone());
-        Some(Window { profile, samples, labelled, correct, performance })
+        Window { profile, samples, labelled, correct, performance }
     }
 
     /// Mean absolute error over the latest labels of a regression and their number; none before the first.

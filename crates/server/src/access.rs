@@ -49,6 +49,18 @@ pub(crate) enum Caller {
     Device(DeviceId),
 }
 
+impl Caller {
+    /// Who that is, for the ledger.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Nobody => "nobody".to_owned(),
+            Self::Local => "local operator".to_owned(),
+            Self::Operator => "operator".to_owned(),
+            Self::Device(device) => device.to_string(),
+        }
+    }
+}
+
 /// What the server accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {

@@ -2,6 +2,7 @@
 
 use edgeward_core::event::RolloutOutcome;
 use edgeward_core::rollout::{OpenWave, RolloutPolicy};
+use edgeward_core::slot::Refused;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, RolloutId, Timestamp};
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
@@ -50,11 +51,45 @@ pub struct NewReport<'a> {
     pub seq: u64,
     /// What it says.
     pub document: &'a Value,
+    /// What of that is asked about all devices at once.
+    pub models: &'a [NewModelState<'a>],
+}
+
+/// What a device runs of one model, as its report says.
+#[derive(Clone, Copy, Debug)]
+pub struct NewModelState<'a> {
+    /// The model.
+    pub model: &'a ModelName,
+    /// The bundle that serves.
+    pub bundle: Option<Digest>,
+    /// Since when, by the control plane's clock.
+    pub since_ms: Option<Timestamp>,
+    /// Bundles it will not run.
+    pub refused: &'a [Refused],
+}
+
+/// What is known of a device with respect to one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceState {
+    /// The device.
+    pub device: DeviceId,
+    /// When it was heard of last.
+    pub seen_at_ms: Timestamp,
+    /// The bundle that serves.
+    pub bundle: Option<Digest>,
+    /// Since when.
+    pub since_ms: Option<Timestamp>,
+    /// Starts of its agent since then.
+    pub starts: u64,
+    /// Bundles it will not run.
+    pub refused: Vec<Refused>,
 }
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportOutcome {
+    /// It is the latest now, and the device runs or refuses something else than before.
+    Changed,
     /// It is the latest now.
     Kept,
     /// A newer one, or this very one, was there already.
@@ -89,6 +124,14 @@ pub struct RolloutRow {
     pub finished_at_ms: Option<Timestamp>,
     /// The reasons of its latest step.
     pub reasons: Vec<String>,
+    /// Nothing opens before this time.
+    pub start_at_ms: Option<Timestamp>,
+    /// So many waves were agreed to by a person.
+    pub waves_approved: usize,
+    /// Stopped for now.
+    pub paused: bool,
+    /// When it was let go on last.
+    pub resumed_at_ms: Option<Timestamp>,
 }
 
 /// [`OpenWave`] in JSON: `{"index", "limit", "since_ms"}`.
@@ -123,7 +166,8 @@ mod wave {
 const DEVICE: &str = "SELECT id, enrolled_at_ms, received_at_ms, document
     FROM devices LEFT JOIN reports ON reports.device = devices.id";
 const ROLLOUT: &str = "SELECT id, model, version, bundle, from_bundle, policy, cause, started_at_ms,
-    wave, wave_limit, wave_since_ms, outcome, finished_at_ms, reasons FROM rollouts";
+    wave, wave_limit, wave_since_ms, outcome, finished_at_ms, reasons, start_at_ms, waves_approved, paused,
+    resumed_at_ms FROM rollouts";
 
 impl DeviceRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -159,6 +203,10 @@ impl RolloutRow {
             outcome: row.get::<_, Option<Json<_>>>(11)?.map(|json| json.0),
             finished_at_ms: row.get::<_, Option<i64>>(12)?.map(Timestamp),
             reasons: row.get::<_, Json<_>>(13)?.0,
+            start_at_ms: row.get::<_, Option<i64>>(14)?.map(Timestamp),
+            waves_approved: row.get(15)?,
+            paused: row.get(16)?,
+            resumed_at_ms: row.get::<_, Option<i64>>(17)?.map(Timestamp),
         })
     }
 }
@@ -180,6 +228,29 @@ impl View<'_> {
     /// The database fails.
     pub fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
         self.row("reading a device", &format!("{DEVICE} WHERE id = ?1"), [Text(id)], DeviceRow::read)
+    }
+
+    /// What is known of every device with respect to `model`, by id.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn device_states(&self, model: &ModelName) -> Result<Vec<DeviceState>, StoreError> {
+        const SQL: &str = "SELECT devices.id, coalesce(received_at_ms, enrolled_at_ms), bundle, since_ms, starts,
+                nullif(refused, '[]')
+            FROM devices
+            LEFT JOIN reports INDEXED BY reports_seen ON reports.device = devices.id
+            LEFT JOIN device_models ON model = ?1 AND device_models.device = devices.id
+            ORDER BY devices.id";
+        self.rows("reading what the devices run", SQL, [Text(model)], |row| {
+            Ok(DeviceState {
+                device: row.get::<_, Text<_>>(0)?.0,
+                seen_at_ms: Timestamp(row.get(1)?),
+                bundle: row.get::<_, Option<Text<_>>>(2)?.map(|text| text.0),
+                since_ms: row.get::<_, Option<i64>>(3)?.map(Timestamp),
+                starts: row.get::<_, Option<u64>>(4)?.unwrap_or(0),
+                refused: row.get::<_, Option<Json<_>>>(5)?.map(|json| json.0).unwrap_or_default(),
+            })
+        })
     }
 
     /// The newest rollouts, of one model or of all, the newest first; at most [`ROWS_PAGE_MAX`].
@@ -237,7 +308,7 @@ impl Writer<'_> {
     /// # Errors
     /// The database fails.
     pub fn put_report(&self, report: NewReport<'_>, now: Timestamp) -> Result<ReportOutcome, StoreError> {
-        let NewReport { device, session, session_started_at_ms, seq, document } = report;
+        let NewReport { device, session, session_started_at_ms, seq, document, models } = report;
         let kept = self.execute(
             "keeping a report",
             "INSERT INTO reports (device, session, session_started_at_ms, seq, received_at_ms, document)
@@ -258,6 +329,45 @@ impl Writer<'_> {
                 SESSION_SILENCE_MS
             ],
         )?;
-        Ok(if kept == 0 { ReportOutcome::Stale } else { ReportOutcome::Kept })
+        if kept == 0 {
+            return Ok(ReportOutcome::Stale);
+        }
+        let mut changed = false;
+        for state in models {
+            changed |= self.put_model_state(device, session, state)?;
+        }
+        Ok(if changed { ReportOutcome::Changed } else { ReportOutcome::Kept })
+    }
+
+    /// Keeps what a device runs; whether that is something else than before.
+    fn put_model_state(
+        &self,
+        device: &DeviceId,
+        session: Uuid,
+        state: &NewModelState<'_>,
+    ) -> Result<bool, StoreError> {
+        let (bundle, refused) = (state.bundle.map(Text), Json(state.refused));
+        // The same as before is not written again: most reports say nothing new.
+        let changed = self.execute(
+            "keeping what a device runs",
+            "INSERT INTO device_models (model, device, bundle, since_ms, refused, session, starts)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)
+             ON CONFLICT (model, device) DO UPDATE SET
+                since_ms = CASE WHEN bundle IS excluded.bundle THEN since_ms ELSE excluded.since_ms END,
+                starts = CASE WHEN bundle IS NOT excluded.bundle THEN 0
+                    WHEN session IS NOT excluded.session THEN starts + 1 ELSE starts END,
+                bundle = excluded.bundle, refused = excluded.refused, session = excluded.session
+             WHERE bundle IS NOT excluded.bundle OR refused IS NOT excluded.refused
+                OR session IS NOT excluded.session",
+            params![
+                Text(state.model),
+                Text(device),
+                bundle,
+                state.since_ms.map(|since| since.0),
+                refused,
+                Text(session)
+            ],
+        )?;
+        Ok(changed > 0)
     }
 }

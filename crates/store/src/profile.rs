@@ -5,9 +5,10 @@ use std::time::Duration;
 use edgeward_core::{DeviceId, Digest, ModelName, Timestamp};
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::column::Text;
+use crate::column::{Json, Text};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 
@@ -41,6 +42,8 @@ pub struct NewProfile<'a> {
     pub profile: &'a [u8],
     /// The performance's own bytes, where labels said something.
     pub performance: Option<&'a [u8]>,
+    /// How requests fared, where the device says.
+    pub service: Option<&'a Value>,
 }
 
 /// One window on one device.
@@ -146,7 +149,7 @@ impl View<'_> {
 }
 
 impl Writer<'_> {
-    /// Keeps a profile, once; says whether it was new. Profiles older than [`PROFILE_RETENTION`] are dropped.
+    /// Keeps a profile, once; says whether it was new.
     ///
     /// # Errors
     /// The database fails.
@@ -173,9 +176,35 @@ impl Writer<'_> {
                 new.performance
             ],
         )?;
+        if kept > 0 {
+            self.execute(
+                "keeping what was counted",
+                "INSERT OR REPLACE INTO windows (arrival, model, device, bundle, labelled, correct, service)
+                 VALUES (last_insert_rowid(), ?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    Text(new.model),
+                    Text(new.device),
+                    Text(new.bundle),
+                    new.labelled,
+                    new.correct,
+                    new.service.map(Json)
+                ],
+            )?;
+        }
+        Ok(kept > 0)
+    }
+
+    /// Drops profiles older than [`PROFILE_RETENTION`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn drop_old_profiles(&self, now: Timestamp) -> Result<(), StoreError> {
         let oldest = now - PROFILE_RETENTION;
         let sql = "DELETE FROM profiles WHERE received_at_ms < ?1";
-        self.execute("dropping old profiles", sql, params![oldest.0])?;
-        Ok(kept > 0)
+        if self.execute("dropping old profiles", sql, params![oldest.0])? > 0 {
+            let sql = "DELETE FROM windows WHERE arrival < (SELECT min(rowid) FROM profiles)";
+            self.execute("dropping old counts", sql, [])?;
+        }
+        Ok(())
     }
 }

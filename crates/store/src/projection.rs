@@ -81,6 +81,21 @@ impl Writer<'_> {
                 params![Text(model), alias, version, at],
             ),
             Event::RolloutStarted { .. } => self.rollout_started(entry),
+            Event::RolloutPaused { rollout, reasons, .. } => self.change(
+                "UPDATE rollouts SET paused = 1, reasons = ?2
+                 WHERE id = ?1 AND finished_at_ms IS NULL AND paused = 0",
+                params![Text(rollout), Json(reasons)],
+            ),
+            Event::RolloutResumed { rollout, cause, .. } => self.change(
+                "UPDATE rollouts SET paused = 0, reasons = ?2, resumed_at_ms = ?3
+                 WHERE id = ?1 AND finished_at_ms IS NULL AND paused = 1",
+                params![Text(rollout), Json([cause]), at],
+            ),
+            Event::RolloutApproved { rollout, waves, cause, .. } => self.change(
+                "UPDATE rollouts SET waves_approved = ?2, reasons = ?3
+                 WHERE id = ?1 AND finished_at_ms IS NULL AND waves_approved < ?2",
+                params![Text(rollout), waves, Json([cause])],
+            ),
             Event::RolloutAdvanced { rollout, wave, limit, reasons } => self.change(
                 "UPDATE rollouts SET wave = ?2, wave_limit = ?3, wave_since_ms = ?4, reasons = ?5
                  WHERE id = ?1 AND finished_at_ms IS NULL AND coalesce(wave, -1) < ?2",
@@ -128,7 +143,8 @@ impl Writer<'_> {
     }
 
     fn rollout_started(&self, entry: &Entry) -> Result<Option<String>, StoreError> {
-        let Event::RolloutStarted { rollout, model, version, bundle, from, policy, cause } = &entry.event
+        let Event::RolloutStarted { rollout, model, version, bundle, from, policy, cause, start_at_ms } =
+            &entry.event
         else {
             return Ok(None);
         };
@@ -136,8 +152,8 @@ impl Writer<'_> {
         let reasons = Json([cause]);
         self.change(
             "INSERT INTO rollouts
-             (id, seq, model, version, bundle, from_bundle, policy, cause, started_at_ms, reasons)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             (id, seq, model, version, bundle, from_bundle, policy, cause, started_at_ms, reasons, start_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 Text(rollout),
                 entry.seq,
@@ -148,7 +164,8 @@ impl Writer<'_> {
                 Json(policy),
                 cause,
                 entry.at_ms.0,
-                reasons
+                reasons,
+                start_at_ms.map(|start| start.0)
             ],
         )
     }

@@ -13,10 +13,11 @@ use edgeward_core::alert::{Alert, AlertKind};
 use edgeward_core::envelope::{Base64, Envelope};
 use edgeward_core::event::{ModelVersion, RolloutOutcome, RunOutcome, Runner};
 use edgeward_core::rollout::RolloutPolicy;
+use edgeward_core::slot::Refused;
 use edgeward_core::{
     Bucket, DeviceId, Digest, Event, ModelName, PredictionId, ProjectName, RolloutId, RunId, Timestamp,
 };
-use edgeward_store::{
+use edgeward_store::{NewModelState,
     Checkpoint, DESIRED_KEPT_MAX, JoinOutcome, NewProfile, NewReport, NewSample, PROFILE_RETENTION,
     Registered, ReportOutcome, RunDecision, Store, StoreError,
 };
@@ -27,7 +28,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 
 type Check = (&'static str, fn(&Store));
 
-const CHECKS: [Check; 17] = [
+const CHECKS: [Check; 20] = [
     ("appends form one chain", appends_form_one_chain),
     ("append_if compares", append_if_compares),
     ("a failed closure leaves nothing", a_failed_closure_leaves_nothing),
@@ -42,6 +43,9 @@ const CHECKS: [Check; 17] = [
     ("contradictions are refused", contradictions_are_refused),
     ("reports keep the latest", reports_keep_the_latest),
     ("profiles are kept once", profiles_are_kept_once),
+    ("what devices run is kept beside their reports", what_devices_run_is_kept_beside_their_reports),
+    ("evidence is replaced", evidence_is_replaced),
+    ("a rollout is paused, resumed and agreed to", a_rollout_is_paused_resumed_and_agreed_to),
     ("samples and late labels", samples_and_late_labels),
     ("tokens and credentials", tokens_and_credentials),
     ("desired states and checkpoints", desired_states_and_checkpoints),
@@ -119,6 +123,7 @@ fn rollout_started(id: &str, version: u64, bundle: &[u8]) -> Event {
         from: Some(Digest::of(b"before")),
         policy: RolloutPolicy::default(),
         cause: "a test".into(),
+        start_at_ms: None,
     }
 }
 
@@ -294,6 +299,28 @@ fn a_rollout_goes_its_way(store: &Store) {
     store.append(&[rollout_started("r2", 1, b"one")], later).unwrap();
 }
 
+fn a_rollout_is_paused_resumed_and_agreed_to(store: &Store) {
+    register(store, b"one");
+    let id = RolloutId::new("r1").unwrap();
+    store.append(&[rollout_started("r1", 1, b"one")], NOW).unwrap();
+    let by = || "operator".to_owned();
+    let paused =
+        Event::RolloutPaused { rollout: id.clone(), by: Some(by()), reasons: vec!["lunch".to_owned()] };
+    let resumed = Event::RolloutResumed { rollout: id.clone(), by: by(), cause: "back".to_owned() };
+    let approved =
+        |waves| Event::RolloutApproved { rollout: id.clone(), waves, by: by(), cause: "fine".to_owned() };
+    refused(store, resumed.clone());
+    store.append(std::slice::from_ref(&paused), NOW).unwrap();
+    refused(store, paused);
+    let row = || read(store, |view| view.rollout(&id)).unwrap();
+    assert_eq!((row().paused, row().reasons), (true, vec!["lunch".to_owned()]));
+    store.append(&[resumed, approved(1)], NOW).unwrap();
+    refused(store, approved(1));
+    assert_eq!((row().paused, row().resumed_at_ms, row().waves_approved), (false, Some(NOW), 1));
+    store.rebuild().unwrap();
+    assert_eq!(row().waves_approved, 1);
+}
+
 fn alerts_are_raised_once(store: &Store) {
     let raise = |id: &str| store.write::<_, StoreError>(|w| w.raise_alert(&alert(id), NOW)).unwrap();
     assert!(raise("a1"));
@@ -330,6 +357,7 @@ fn reports_keep_the_latest(store: &Store) {
             session_started_at_ms: Timestamp(started),
             seq,
             document: &document,
+            models: &[],
         };
         store.write::<_, StoreError>(|writer| writer.put_report(report, Timestamp(now))).unwrap()
     };
@@ -358,6 +386,7 @@ fn profiles_are_kept_once(store: &Store) {
             correct: 3,
             profile: b"bytes",
             performance: (seq == 1).then_some(b"labels".as_slice()),
+            service: None,
         };
         store.write::<_, StoreError>(|writer| writer.put_profile(&new, now)).unwrap()
     };
@@ -379,9 +408,57 @@ fn profiles_are_kept_once(store: &Store) {
     let rows = read(store, |view| view.profiles(&model(), None, (Timestamp(0), Timestamp(500)), 1));
     assert_eq!((rows.len(), rows[0].profile.as_slice(), rows[0].correct), (1, b"bytes".as_slice(), 3));
     put(3, b"two", 300, NOW + PROFILE_RETENTION);
+    let drop_at = |now| store.write::<_, StoreError>(|writer| writer.drop_old_profiles(now)).unwrap();
+    drop_at(NOW + PROFILE_RETENTION);
     assert_eq!(count(None, 0, 1000), 3);
-    put(4, b"two", 400, NOW + PROFILE_RETENTION + Duration::from_millis(1));
-    assert_eq!(count(None, 0, 1000), 2);
+    let windows = || read(store, |view| view.windows_after(&model(), 0, 100));
+    assert_eq!(windows().iter().map(|window| (window.labelled, window.correct)).collect::<Vec<_>>(), [(4, 3); 3]);
+    assert_eq!(read(store, |view| view.windows_after(&model(), latest, 100)), windows()[2..]);
+    drop_at(NOW + PROFILE_RETENTION + Duration::from_millis(1));
+    assert_eq!((count(None, 0, 1000), windows().len()), (1, 1));
+}
+
+fn what_devices_run_is_kept_beside_their_reports(store: &Store) {
+    store.append(&[enrolled(1), enrolled(2)], NOW).unwrap();
+    let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+    let put = |session: u128, seq: u64, bundle: Digest, since: i64, refused: &[Refused]| {
+        let document = json!({ "seq": seq });
+        let state =
+            NewModelState { model: &model(), bundle: Some(bundle), since_ms: Some(Timestamp(since)), refused };
+        let report = NewReport {
+            device: &device(1),
+            session: Uuid::from_u128(session),
+            session_started_at_ms: Timestamp(i64::try_from(session).unwrap()),
+            seq,
+            document: &document,
+            models: &[state],
+        };
+        store.write::<_, StoreError>(|writer| writer.put_report(report, Timestamp(since + 1))).unwrap()
+    };
+    let state = || read(store, |view| view.device_states(&model())).remove(0);
+    assert_eq!(put(1, 1, old, 100, &[]), ReportOutcome::Changed);
+    assert_eq!(put(1, 2, old, 200, &[]), ReportOutcome::Kept);
+    assert_eq!((state().bundle, state().since_ms, state().starts), (Some(old), Some(Timestamp(100)), 0));
+    assert_eq!(state().seen_at_ms, Timestamp(201));
+    assert_eq!(put(2, 1, old, 300, &[]), ReportOutcome::Changed, "it started again");
+    assert_eq!((state().since_ms, state().starts), (Some(Timestamp(100)), 1));
+    let refused = [Refused { bundle: new, reason: "golden test".into() }];
+    assert_eq!(put(2, 2, old, 400, &refused), ReportOutcome::Changed);
+    assert_eq!(state().refused, refused);
+    assert_eq!(put(2, 3, new, 500, &[]), ReportOutcome::Changed);
+    assert_eq!((state().bundle, state().since_ms, state().starts), (Some(new), Some(Timestamp(500)), 0));
+    let silent = read(store, |view| view.device_states(&model())).remove(1);
+    assert_eq!((silent.device, silent.seen_at_ms, silent.bundle), (device(2), NOW, None));
+}
+
+fn evidence_is_replaced(store: &Store) {
+    let id = RolloutId::new("r1").unwrap();
+    assert_eq!(read(store, |view| view.evidence(&id)), None);
+    for arrival in [3, 7] {
+        let document = json!({ "arrival": arrival });
+        store.write::<_, StoreError>(|writer| writer.put_evidence(&id, arrival, &document)).unwrap();
+        assert_eq!(read(store, |view| view.evidence(&id)), Some((arrival, document)));
+    }
 }
 
 fn sample(n: u128, label: Option<&str>) -> NewSample {

@@ -147,7 +147,7 @@ impl Control {
         let observed = self.observe(open);
         let plan = rollout::plan(&self.policy, &observed, now);
         match plan.decision {
-            Decision::Hold => {}
+            Decision::Hold | Decision::Pause => {}
             Decision::Advance { index, limit } => {
                 let reached = observed.devices.iter().filter(|seen| seen.bucket <= limit).count();
                 self.widen(OpenWave { index, limit, since_ms: now }, reached, now);
@@ -164,10 +164,11 @@ impl Control {
                 bucket: Bucket::of(&open.id, device),
                 seen_at_ms: heard.at,
                 running_since_ms: heard.active_since.filter(|_| heard.active == Some(open.bundle)),
+                hardware: None,
                 failure: refusal.map(|refused| refused.reason.clone()),
             }
         };
-        Observed { bundle: open.bundle, wave: open.wave, devices: self.heard.iter().map(device).collect() }
+        Observed::new(open.bundle, open.wave, self.heard.iter().map(device).collect())
     }
 
     fn widen(&mut self, wave: OpenWave, reached: usize, now: Timestamp) {

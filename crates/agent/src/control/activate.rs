@@ -93,7 +93,7 @@ impl Control {
         let served = self.parts.registry.get_or_add(model);
         let before = served.publish(loaded).filter(|before| before.bundle() != bundle);
         tracing::info!(%model, ?bundle, "serving");
-        self.retired.extend(before.and_then(|before| Counting::of(model, &before)));
+        self.retire(model, before.as_deref());
         self.forget_old_monitors(model);
         // What staging tried and the model before held; requests still under way hold theirs a little longer.
         edgeward_sdk::give_back_memory();
@@ -102,7 +102,14 @@ impl Control {
     pub(super) fn deactivate(&mut self, model: &ModelName) {
         let before = self.parts.registry.get_or_add(model).handle.withdraw().before;
         tracing::error!(%model, "nothing good to serve");
-        self.retired.extend(before.and_then(|before| Counting::of(model, &before)));
+        self.retire(model, before.as_deref());
+    }
+
+    /// Keeps the recorder of a model that serves no longer until its last window is taken.
+    fn retire(&mut self, model: &ModelName, before: Option<&Loaded>) {
+        let Some(counting) = before.and_then(|before| Counting::of(model, before)) else { return };
+        let service = Some(self.take_service(model));
+        self.retired.push(Counting { service, ..counting });
     }
 
     fn restore_monitor(&self, model: &ModelName, loaded: &Loaded) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edgeward_api::ClientError;
 use edgeward_api::device::{
-    AlertsUpload, PERFORMANCE_SCHEMA, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, SamplesUpload,
+    AlertsUpload, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, SamplesUpload, Service,
 };
 use edgeward_api::limits::{
     ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX,
@@ -59,9 +59,13 @@ impl Control {
     }
 
     fn take_window(&mut self, counting: &Counting, from_ms: Timestamp, to_ms: Timestamp) {
-        let Counting { model, bundle, recorder } = counting;
-        let Some(window) = recorder.take_window() else { return };
-        let upload = self.profile(model, *bundle, &window, from_ms, to_ms);
+        let Counting { model, bundle, recorder, service } = counting;
+        let service = service.clone().unwrap_or_else(|| self.take_service(model));
+        // Requests that all failed leave nothing to watch, and are to be heard of all the more.
+        let window = if service.failed > 0 { Some(recorder.take_any_window()) } else { recorder.take_window() };
+        let Some(window) = window else { return };
+        let service = (service != Service::default()).then_some(service);
+        let upload = ProfileUpload { service, ..self.profile(model, *bundle, &window, from_ms, to_ms) };
         if upload.profile.0.len() > PROFILE_BYTES_MAX {
             tracing::error!(%model, "a profile of {} bytes is too large to upload", upload.profile.0.len());
         } else if let Err(error) = self.parts.records.spool().append(Lane::Profiles, &to_json(&upload)) {
@@ -84,7 +88,7 @@ impl Control {
         self.profile_seq += 1;
         let performance = performance(&window.performance).map(Base64);
         ProfileUpload {
-            schema: if performance.is_some() { PERFORMANCE_SCHEMA } else { PROFILE_SCHEMA }.to_owned(),
+            schema: PROFILE_SCHEMA.to_owned(),
             session: self.session,
             seq: self.profile_seq,
             model: model.clone(),
@@ -95,7 +99,15 @@ impl Control {
             labelled: window.labelled,
             correct: window.correct,
             performance,
+            service: None,
         }
+    }
+
+    /// How requests fared since this was asked last.
+    pub(super) fn take_service(&mut self, model: &ModelName) -> Service {
+        let now = self.parts.registry.get_or_add(model).counters.service();
+        let before = self.served_before.insert(model.clone(), now.clone()).unwrap_or_default();
+        now.since(&before)
     }
 
     /// Uploads what waits, alerts first, until nothing is left or the server does not take it.

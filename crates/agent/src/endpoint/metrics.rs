@@ -8,12 +8,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use edgeward_api::device::LATENCY_BOUNDS_US;
 use edgeward_monitor::{Estimate, PerformanceReport};
 use edgeward_sdk::Recorder;
 use serde_json::{Value, json};
 
 use super::Endpoint;
-use crate::registry::{LATENCY_BOUNDS_US, Served};
+use crate::registry::Served;
 use crate::spool::Lane;
 
 pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value> {

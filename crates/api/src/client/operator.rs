@@ -8,7 +8,7 @@ use edgeward_core::{Digest, ModelName, ProjectName, RolloutId, RunId};
 use super::{Client, ClientError};
 use crate::operator::{
     Alerts, Checkpoint, Decided, Devices, Drift, Events, GateVerdicts, JoinToken, JoinTokenRequest, Models,
-    Projects, Quarantine, QuarantineDecision, Rollout, RolloutRequest, Rollouts, Run, RunAnnouncement,
+    Projects, Quarantine, QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
     RunEnd, RunRequest, Runs, SamplesPage, Version, VersionRegistration,
 };
 use crate::routes;
@@ -95,9 +95,29 @@ impl Client {
         self.post_json(&routes::of_model(routes::MODEL_ROLLOUTS, model), request)
     }
 
+    /// One rollout with its gates and devices.
+    pub fn rollout(&self, rollout: &RolloutId) -> Result<RolloutStatus, ClientError> {
+        self.get_json(&routes::of_rollout(routes::ROLLOUT, rollout))
+    }
+
+    /// Stops a rollout for now.
+    pub fn pause_rollout(&self, rollout: &RolloutId, wish: &RolloutWish) -> Result<Rollout, ClientError> {
+        self.post_json(&routes::of_rollout(routes::ROLLOUT_PAUSE, rollout), wish)
+    }
+
+    /// Lets a paused rollout go on.
+    pub fn resume_rollout(&self, rollout: &RolloutId, wish: &RolloutWish) -> Result<Rollout, ClientError> {
+        self.post_json(&routes::of_rollout(routes::ROLLOUT_RESUME, rollout), wish)
+    }
+
+    /// Agrees that the next wave opens.
+    pub fn approve_rollout(&self, rollout: &RolloutId, wish: &RolloutWish) -> Result<Rollout, ClientError> {
+        self.post_json(&routes::of_rollout(routes::ROLLOUT_APPROVE, rollout), wish)
+    }
+
     /// Takes a rollout back.
-    pub fn abort_rollout(&self, rollout: &RolloutId) -> Result<Rollout, ClientError> {
-        self.post_json(&routes::rollout_abort(rollout), &serde_json::json!({}))
+    pub fn abort_rollout(&self, rollout: &RolloutId, wish: &RolloutWish) -> Result<Rollout, ClientError> {
+        self.post_json(&routes::of_rollout(routes::ROLLOUT_ABORT, rollout), wish)
     }
 
     /// The rollouts.

@@ -81,6 +81,9 @@ impl Heard {
             | Event::ModelRegistered(_)
             | Event::AliasMoved { .. }
             | Event::RolloutAdvanced { .. }
+            | Event::RolloutPaused { .. }
+            | Event::RolloutResumed { .. }
+            | Event::RolloutApproved { .. }
             | Event::SamplesJudged { .. } => {}
         }
     }
@@ -204,6 +207,7 @@ mod tests {
                 bundle: new,
                 from: Some(old),
                 policy: edgeward_core::rollout::RolloutPolicy::default(),
+                start_at_ms: None,
                 cause: "passed".into(),
             },
             Event::RolloutFinished { rollout, outcome: RolloutOutcome::Completed, reasons: vec![] },

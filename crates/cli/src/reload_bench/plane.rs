@@ -80,7 +80,7 @@ impl Plane {
             self.register(0)?;
         }
         let model = self.model()?;
-        let request = RolloutRequest { version: None, cause: "reload-bench".to_owned() };
+        let request = RolloutRequest { cause: "reload-bench".to_owned(), ..RolloutRequest::default() };
         let rollout =
             self.client.start_rollout(&model, &request).explain("reload", "starting the rollout")?;
         self.next.set(number + 1);

@@ -16,6 +16,8 @@ const IMAGE_SIDE_MAX: usize = 1 << 14;
 pub(crate) const TRIGGERS_MAX: usize = 32;
 /// Least and most of the rows that may be held out.
 const HOLDOUT: RangeInclusive<f64> = 0.05..=0.9;
+/// Error rates that a gate may have.
+const ALPHA: RangeInclusive<f64> = 1e-9..=0.5;
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
 
 struct Checker<'a> {
@@ -221,10 +223,15 @@ impl Checker<'_> {
     }
 
     fn rollout(&self, project: &ProjectFile) -> Checked {
-        match project.rollout.waves.is_empty() {
-            true => self.refuse("[rollout]", "waves", "is empty; use sizes such as [1, \"10%\", \"100%\"]"),
-            false => Ok(()),
+        if project.rollout.waves.is_empty() {
+            return self.refuse("[rollout]", "waves", "is empty; use sizes such as [1, \"10%\", \"100%\"]");
         }
+        let (table, gates) = ("[rollout.gates]", &project.rollout.gates);
+        self.within(table, "alpha", gates.alpha, ALPHA)?;
+        self.within(table, "accuracy_drop_max", gates.accuracy_drop_max, SHARE)?;
+        self.within(table, "failed_requests_max", gates.failed_requests_max, SHARE)?;
+        self.within(table, "slow_requests_max", gates.slow_requests_max, SHARE)?;
+        self.positive(table, "alarms_per_device_year", gates.alarms_per_device_year)
     }
 
     fn trigger(&self, trigger: &TriggerTable) -> Checked {

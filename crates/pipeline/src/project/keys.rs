@@ -2,6 +2,7 @@
 //!
 //! The known keys are read off the serde definitions themselves, so that a table has one definition only.
 
+use edgeward_core::rollout::Gates;
 use serde::de::value::Error as Captured;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
@@ -19,7 +20,7 @@ const LIKENESS_MIN: f64 = 0.7;
 type Fields = &'static [&'static str];
 
 /// Every table of the file by its header, with its keys.
-pub(super) fn tables() -> [(&'static str, Fields); 14] {
+pub(super) fn tables() -> [(&'static str, Fields); 15] {
     [
         ("[project]", fields::<ProjectTable>()),
         ("[data]", fields::<DataTable>()),
@@ -35,6 +36,7 @@ pub(super) fn tables() -> [(&'static str, Fields); 14] {
         ("[[trigger]]", fields::<TriggerTable>()),
         ("[retrain]", fields::<RetrainTable>()),
         ("[rollout]", fields::<RolloutTable>()),
+        ("[rollout.gates]", fields::<Gates>()),
     ]
 }
 

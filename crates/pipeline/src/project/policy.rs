@@ -50,6 +50,10 @@ impl ProjectFile {
             failures_max: self.rollout.failures_max,
             offline_ms: self.rollout.offline.0,
             probation_ms: self.rollout.probation.0,
+            gates: self.rollout.gates.clone(),
+            on_fail: self.rollout.on_fail,
+            approval: self.rollout.approval.0,
+            window: self.rollout.window,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edgeward_core::alert::AlertKind;
-use edgeward_core::rollout::{RolloutPolicy, WaveSize};
+use edgeward_core::rollout::{Approval, Gates, OnFail, RolloutPolicy, WaveSize, Window};
 use edgeward_core::trigger::TriggerPolicy;
 use edgeward_core::{ModelName, ProjectName};
 use edgeward_monitor::{Budget, MonitorConfig, Unsupported};
@@ -419,6 +419,43 @@ pub struct RolloutTable {
     pub probation: Span,
     /// A device not heard of for this long is not waited for.
     pub offline: Span,
+    /// What becomes of a rollout that fails.
+    pub on_fail: OnFail,
+    /// Which waves wait for a person.
+    pub approval: Consent,
+    /// When waves may open, in UTC; at any time if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// `[rollout.gates]`: what the new bundle must not do worse than the one before.
+    pub gates: Gates,
+}
+
+/// Which waves wait for a person; `true` is `"each"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ConsentKey", into = "Approval")]
+pub struct Consent(pub Approval);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "write true, false, \"none\", \"first\" or \"each\"")]
+enum ConsentKey {
+    Flag(bool),
+    Word(Approval),
+}
+
+impl From<ConsentKey> for Consent {
+    fn from(key: ConsentKey) -> Self {
+        match key {
+            ConsentKey::Flag(true) => Self(Approval::Each),
+            ConsentKey::Flag(false) => Self(Approval::None),
+            ConsentKey::Word(approval) => Self(approval),
+        }
+    }
+}
+
+impl From<Consent> for Approval {
+    fn from(consent: Consent) -> Self {
+        consent.0
+    }
 }
 
 impl Default for RolloutTable {
@@ -430,6 +467,10 @@ impl Default for RolloutTable {
             failures_max: policy.failures_max,
             probation: Span(policy.probation_ms),
             offline: Span(policy.offline_ms),
+            on_fail: policy.on_fail,
+            approval: Consent(policy.approval),
+            window: policy.window,
+            gates: policy.gates,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeward_core::alert::AlertKind;
-use edgeward_core::rollout::WaveSize;
+use edgeward_core::rollout::{Approval, Gates, OnFail, WaveSize};
 use edgeward_core::trigger::Trigger;
 
 use super::*;
@@ -77,6 +77,12 @@ fn wrong_values_say_what_is_allowed() {
     check("[retrain]\ncooldown = 30", "such as \"30s\"");
     check("[rollout]\nwaves = [\"half\"]", "\"1%\" to \"100%\"");
     check("[rollout]\nwaves = []", "[rollout] waves: is empty");
+    check("[rollout]\nwindow = \"at night\"", "'at night' is no window");
+    check("[rollout]\napproval = \"maybe\"", "write true, false");
+    check("[rollout]\non_fail = \"panic\"", "expected `roll_back` or `pause`");
+    check("[rollout.gates]\nalpha = 0", "[rollout.gates] alpha: 0 is not allowed");
+    check("[rollout.gates]\naccuracy_drop_max = 2", "use 0 to 1");
+    check("[rollout.gates]\nacuracy_drop_max = 0.1", "did you mean 'accuracy_drop_max'?");
     check("[[trigger]]\non = \"moon\"", "expected one of `alert`, `new_samples`, `schedule`");
     check("[[trigger]]\non = \"schedule\"", "[[trigger]] every: on = \"schedule\" needs every");
     check("[[trigger]]\non = \"alert\"\nevery = \"1d\"", "[[trigger]] every: belongs to on = \"schedule\"");
@@ -120,6 +126,12 @@ cooldown = "5s"
 waves = [1, "100%"]
 bake = "2s"
 probation = "3s"
+approval = true
+window = "sat,sun 08:00-18:00"
+on_fail = "pause"
+[rollout.gates]
+accuracy_drop_max = 0.05
+labels_min = 30
 "#;
     let project = parse(&format!("{SMALL}{more}")).unwrap().to_core_project();
     let kinds = [AlertKind::Decay, AlertKind::Drift].into();
@@ -127,4 +139,8 @@ probation = "3s"
     assert_eq!(project.trigger.cooldown_ms, Duration::from_secs(5));
     assert_eq!(project.rollout.waves, [WaveSize::Devices(1), WaveSize::Percent(100)]);
     assert_eq!(project.rollout.probation_ms, Duration::from_secs(3));
+    assert_eq!((project.rollout.approval, project.rollout.on_fail), (Approval::Each, OnFail::Pause));
+    assert_eq!(project.rollout.window.unwrap().to_string(), "sat,sun 08:00-18:00");
+    let gates = Gates { accuracy_drop_max: 0.05, labels_min: 30, ..Gates::default() };
+    assert_eq!(project.rollout.gates, gates);
 }

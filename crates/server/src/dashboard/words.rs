@@ -65,6 +65,11 @@ pub(crate) fn happening(event: &Event) -> Happening {
         Event::RolloutStarted { model, version, cause, .. } => {
             say(Tone::Work, format!("Rollout of {model} v{version} started"), cause.clone())
         }
+        Event::RolloutPaused { reasons, .. } => {
+            say(Tone::Warn, "Rollout paused".to_owned(), reasons.join("; "))
+        }
+        Event::RolloutResumed { cause, .. } => say(Tone::Work, "Rollout resumed".to_owned(), cause.clone()),
+        Event::RolloutApproved { cause, .. } => say(Tone::Good, "Rollout approved".to_owned(), cause.clone()),
         Event::RolloutAdvanced { wave, reasons, .. } => {
             say(Tone::Work, format!("Wave {} opened", wave + 1), reasons.join("; "))
         }

@@ -10,8 +10,8 @@ use edgeward_api::operator::{
 };
 use edgeward_api::{Problem, routes};
 use edgeward_core::event::ModelVersion;
-use edgeward_core::{Event, Manifest, ModelName, Timestamp};
-use edgeward_store::StoreError;
+use edgeward_core::{Digest, Event, Manifest, ModelName, Timestamp};
+use edgeward_store::{StoreError, VersionRow};
 use edgeward_trust::Believer;
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ use crate::deltas;
 use crate::extract::{Asked, Document, Named};
 use crate::failure::Failure;
 use crate::listing;
-use crate::reconcile::rollouts::start;
+use crate::reconcile::rollouts::{Wish, start};
 
 /// Most metrics of one version.
 const METRICS_MAX: usize = 256;
@@ -125,28 +125,47 @@ pub(crate) async fn start_rollout(
     Document(request): Document<RolloutRequest>,
 ) -> Result<Json<Rollout>, Failure> {
     check_text("cause", &request.cause)?;
+    if request.changes.waves.as_ref().is_some_and(Vec::is_empty) {
+        return Err(Failure::invalid("a rollout has at least one wave"));
+    }
     let rollout = app.decide(move |decision| {
-        let version = match request.version {
-            Some(number) => decision.version(&model, number)?,
-            None => decision.versions(&model, 1)?.pop(),
+        let Some(version) = wanted(decision, &model, &request)? else {
+            return Err(no_version(decision, &model, &request)?);
         };
-        let Some(version) = version else {
-            return Err(no_version(decision, &model, request.version)?);
-        };
-        let id = start(decision, &version, &request.cause)?;
+        let wish =
+            Wish { cause: request.cause, start_at_ms: request.start_at_ms, changes: request.changes };
+        let id = start(decision, &version, wish)?;
         let row = decision.rollout(&id)?;
         row.map(listing::rollout).ok_or_else(|| Failure::not_found("the rollout is gone again"))
     });
     Ok(Json(rollout.await?))
 }
 
+/// The version that is asked for: by its number, an alias, its bundle's digest, or the newest.
+fn wanted(
+    decision: &Decision<'_, '_>,
+    model: &ModelName,
+    request: &RolloutRequest,
+) -> Result<Option<VersionRow>, StoreError> {
+    let number = request.version.or_else(|| request.target.as_ref()?.parse().ok());
+    match (number, &request.target) {
+        (Some(number), _) => decision.version(model, number),
+        (None, Some(target)) => match target.parse::<Digest>() {
+            Ok(bundle) => decision.version_of_bundle(model, bundle),
+            Err(_) => decision.aliased(model, target),
+        },
+        (None, None) => Ok(decision.versions(model, 1)?.pop()),
+    }
+}
+
 /// Why there is nothing to roll out, with what there is instead.
 fn no_version(
     decision: &Decision<'_, '_>,
     model: &ModelName,
-    asked: Option<u64>,
+    request: &RolloutRequest,
 ) -> Result<Failure, Failure> {
     let newest = decision.versions(model, 1)?.pop().map(|version| version.version);
+    let asked = request.version.map(|number| number.to_string()).or_else(|| request.target.clone());
     if let (Some(asked), Some(newest)) = (asked, newest) {
         let failure = Failure::not_found(format!("{model} has no version {asked}"));
         return Ok(failure.hint(format!("The newest version is {newest}.")));

@@ -4,7 +4,9 @@
 //! One loop drives all of them, woken by every change and by a timer.
 
 pub(crate) mod checkpoints;
+pub(crate) mod evidence;
 pub(crate) mod fleet;
+pub(crate) mod observe;
 pub(crate) mod rollouts;
 pub(crate) mod runs;
 pub(crate) mod triggers;
@@ -68,6 +70,7 @@ pub(crate) async fn turn(app: &App) {
         ("fleet", fleet::reconcile(app).await),
         ("triggers", triggers::reconcile(app).await),
         ("runs", runs::reconcile(app).await),
+        ("evidence", evidence::reconcile(app).await),
         ("rollouts", rollouts::reconcile(app).await),
         ("checkpoints", checkpoints::reconcile(app).await),
     ];

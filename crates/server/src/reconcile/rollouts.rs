@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edgeward_api::device::Report;
+use edgeward_api::operator::PolicyChanges;
 use edgeward_core::desired::{Assignment, DESIRED_SCHEMA, Wave};
 use edgeward_core::event::{Project, RolloutOutcome, RunOutcome};
-use edgeward_core::rollout::{self, Decision as Planned, DeviceObserved, Observed, Plan, RolloutPolicy};
-use edgeward_core::{Alert, Bucket, Desired, Event, ModelName, RolloutId, Timestamp};
-use edgeward_store::{DeviceRow, ROWS_PAGE_MAX, RolloutRow, StoreError, VersionRow, View};
+use edgeward_core::rollout::{self, Decision as Planned, Plan, RolloutPolicy};
+use edgeward_core::{Desired, Event, ModelName, RolloutId, Timestamp};
+use edgeward_store::{ROWS_PAGE_MAX, RolloutRow, StoreError, VersionRow, View};
 use edgeward_trust::publish::sign_desired;
 
 use super::ReconcileError;
+use super::observe::observed;
 use crate::app::{App, Decision};
 use crate::handlers::{desired, fresh_id};
 use crate::secret::NoRandomness;
@@ -61,7 +62,8 @@ fn is_step_due(view: &View<'_>, now: Timestamp) -> Result<bool, StoreError> {
 fn step(decision: &Decision<'_, '_>) -> Result<(), ReconcileError> {
     for project in decision.projects()? {
         if let Some(version) = due(decision, &project)? {
-            start(decision, &version, &format!("run {} passed every gate", version.run))?;
+            let wish = Wish { cause: format!("run {} passed every gate", version.run), ..Wish::default() };
+            start(decision, &version, wish)?;
         }
     }
     for row in decision.rollouts_under_way()? {
@@ -110,11 +112,22 @@ impl From<StartError> for ReconcileError {
     }
 }
 
+/// What is wished of a new rollout.
+#[derive(Debug, Default)]
+pub(crate) struct Wish {
+    /// Why.
+    pub(crate) cause: String,
+    /// Nothing opens before this time.
+    pub(crate) start_at_ms: Option<Timestamp>,
+    /// What is to be different from the project's policy.
+    pub(crate) changes: PolicyChanges,
+}
+
 /// Starts a rollout of `version`, in place of one that is under way. Asking for the one under way returns it.
 pub(crate) fn start(
     decision: &Decision<'_, '_>,
     version: &VersionRow,
-    cause: &str,
+    wish: Wish,
 ) -> Result<RolloutId, StartError> {
     let model = &version.model;
     for other in decision.rollouts_under_way()?.into_iter().filter(|other| other.model == *model) {
@@ -127,6 +140,7 @@ pub(crate) fn start(
     }
     let rollout = RolloutId::new(fresh_id("rollout", decision.now())?)?;
     let from = decision.aliased(model, CHAMPION)?.map(|champion| champion.bundle);
+    let Wish { cause, start_at_ms, changes } = wish;
     tracing::info!(%rollout, %model, version = version.version, cause, "rollout started");
     decision.append(Event::RolloutStarted {
         rollout: rollout.clone(),
@@ -134,8 +148,9 @@ pub(crate) fn start(
         version: version.version,
         bundle: version.bundle,
         from,
-        policy: policy_of(decision, model)?,
-        cause: cause.to_owned(),
+        policy: changed(policy_of(decision, model)?, changes),
+        cause,
+        start_at_ms,
     })?;
     Ok(rollout)
 }
@@ -145,6 +160,17 @@ fn policy_of(view: &View<'_>, model: &ModelName) -> Result<RolloutPolicy, StoreE
     Ok(project.map(|project| project.rollout).unwrap_or_default())
 }
 
+fn changed(policy: RolloutPolicy, changes: PolicyChanges) -> RolloutPolicy {
+    RolloutPolicy {
+        waves: changes.waves.unwrap_or(policy.waves),
+        bake_ms: changes.bake_ms.map_or(policy.bake_ms, Duration::from_millis),
+        approval: changes.approval.unwrap_or(policy.approval),
+        window: changes.window.or(policy.window),
+        on_fail: changes.on_fail.unwrap_or(policy.on_fail),
+        ..policy
+    }
+}
+
 fn carry_out(decision: &Decision<'_, '_>, row: &RolloutRow, plan: Plan) -> Result<(), StoreError> {
     let (rollout, reasons) = (row.id.clone(), plan.reasons);
     let outcome = match plan.decision {
@@ -152,6 +178,10 @@ fn carry_out(decision: &Decision<'_, '_>, row: &RolloutRow, plan: Plan) -> Resul
         Planned::Advance { index, limit } => {
             tracing::info!(%rollout, wave = index, "{}", reasons.join("; "));
             return decision.append(Event::RolloutAdvanced { rollout, wave: index, limit, reasons });
+        }
+        Planned::Pause => {
+            tracing::warn!(%rollout, "paused: {}", reasons.join("; "));
+            return decision.append(Event::RolloutPaused { rollout, by: None, reasons });
         }
         Planned::Complete => RolloutOutcome::Completed,
         Planned::RollBack => RolloutOutcome::RolledBack,
@@ -166,60 +196,9 @@ fn carry_out(decision: &Decision<'_, '_>, row: &RolloutRow, plan: Plan) -> Resul
     Ok(())
 }
 
-fn plan(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Result<Plan, StoreError> {
-    let alerts = alerts_about(view, row)?;
-    let mut devices = Vec::new();
-    let mut after = None;
-    loop {
-        let page = view.devices(after.as_ref(), ROWS_PAGE_MAX)?;
-        let full = page.len() == ROWS_PAGE_MAX;
-        after = page.last().map(|device| device.id.clone());
-        devices.extend(page.iter().map(|device| observe(row, device, &alerts)));
-        if !full {
-            break;
-        }
-    }
-    let observed = Observed { bundle: row.bundle, wave: row.wave, devices };
-    Ok(rollout::plan(&row.policy, &observed, now))
-}
-
-/// Alerts that speak against the rollout's bundle. Those from an earlier rollout of the same bundle do not count, nor do
-/// verdicts on the fleet; none does against a first model, since there is nothing better to go back to.
-fn alerts_about(view: &View<'_>, row: &RolloutRow) -> Result<Vec<Alert>, StoreError> {
-    if row.from.is_none() {
-        return Ok(Vec::new());
-    }
-    let rollouts = view.rollouts(Some(&row.model), ROWS_PAGE_MAX)?;
-    let is_first = !rollouts.iter().any(|other| other.bundle == row.bundle && other.id != row.id);
-    let mut alerts = view.alerts(Some(&row.model), ROWS_PAGE_MAX)?;
-    let counts = |alert: &Alert| is_first || alert.at_ms >= row.started_at_ms;
-    alerts.retain(|alert| alert.bundle == row.bundle && !alert.kind.is_of_fleet() && counts(alert));
-    Ok(alerts)
-}
-
-fn observe(row: &RolloutRow, device: &DeviceRow, alerts: &[Alert]) -> DeviceObserved {
-    let seen_at_ms = device.report.as_ref().map_or(device.enrolled_at_ms, |report| report.received_at_ms);
-    let report =
-        device.report.as_ref().and_then(|kept| serde_json::from_value::<Report>(kept.document.clone()).ok());
-    let model = report.as_ref().and_then(|report| Some((report, report.models.get(&row.model)?)));
-    let running_since_ms =
-        model.filter(|(_, model)| model.active == Some(row.bundle)).map(|(report, model)| {
-            // The device's clock may be wrong, but not the time between two of its readings.
-            seen_at_ms - report.at_ms.since(model.active_since_ms.unwrap_or(report.at_ms))
-        });
-    let refused =
-        model.and_then(|(_, model)| model.refused.iter().find(|refused| refused.bundle == row.bundle));
-    let alert = || {
-        let alert = alerts.iter().find(|alert| alert.device == device.id)?;
-        Some(format!("{} alert: {}", alert.kind.as_str(), alert.message))
-    };
-    DeviceObserved {
-        device: device.id.clone(),
-        bucket: Bucket::of(&row.id, &device.id),
-        seen_at_ms,
-        running_since_ms,
-        failure: refused.map(|refused| refused.reason.clone()).or_else(alert),
-    }
+/// What the planner says of a rollout now.
+pub(crate) fn plan(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Result<Plan, StoreError> {
+    Ok(rollout::plan(&row.policy, &observed(view, row, now)?, now))
 }
 
 /// Signs what the fleet should run, if it is not what was signed last or that grows old.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeward_api::device::{PERFORMANCE_SCHEMA, ProfileUpload};
+use edgeward_api::device::{PROFILE_SCHEMA, ProfileUpload};
 use edgeward_core::alert::AlertKind;
 use edgeward_core::envelope::Base64;
 use edgeward_core::{Alert, Digest, Timestamp};
@@ -45,7 +45,7 @@ fn upload(bundle: Digest, window: u64, shift: f32) -> ProfileUpload {
     }
     let from = START + 10_000 * i64::try_from(window).unwrap();
     ProfileUpload {
-        schema: PERFORMANCE_SCHEMA.to_owned(),
+        schema: PROFILE_SCHEMA.to_owned(),
         session: Uuid::from_u128(1),
         seq: window,
         model: model(),
@@ -56,6 +56,7 @@ fn upload(bundle: Digest, window: u64, shift: f32) -> ProfileUpload {
         labelled: 10,
         correct: 9,
         performance: Some(Base64(performance().to_bytes())),
+        service: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use edgeward_api::client::Desired;
 use edgeward_api::device::{
-    AlertsUpload, EnrolRequest, PERFORMANCE_SCHEMA, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample,
+    AlertsUpload, EnrolRequest, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample,
     SamplesUpload,
 };
 use edgeward_api::limits::{
@@ -294,12 +294,13 @@ fn a_device_speaks_only_for_itself_and_within_limits() {
         labelled: 0,
         correct: 0,
         performance: None,
+        service: None,
     };
     assert_eq!(refused(client.upload_profile(&profile)).0, 422);
     for (schema, performance, status) in [
-        (PERFORMANCE_SCHEMA, b"no performance".to_vec(), 422),
-        (PROFILE_SCHEMA, edgeward_monitor::SegmentedPerformance::default().to_bytes(), 422),
-        (PERFORMANCE_SCHEMA, vec![0; PERFORMANCE_BYTES_MAX + 1], 413),
+        (PROFILE_SCHEMA, b"no performance".to_vec(), 422),
+        ("edgeward.profile-upload/2", edgeward_monitor::SegmentedPerformance::default().to_bytes(), 422),
+        (PROFILE_SCHEMA, vec![0; PERFORMANCE_BYTES_MAX + 1], 413),
     ] {
         let performance = Some(Base64(performance));
         let profile = ProfileUpload { schema: schema.to_owned(), performance, ..profile.clone() };

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeward_api::device::Report;
 use edgeward_core::alert::AlertKind;
 use edgeward_core::event::{ModelVersion, Project, RolloutOutcome, RunOutcome, Runner};
 use edgeward_core::slot::Refused;
@@ -18,6 +19,7 @@ use edgeward_store::{Checkpoint, NewReport, NewSample, RolloutRow, RunRow, Store
 use uuid::Uuid;
 
 use super::support::{Plant, START, alert, model, project, registration, report};
+use crate::handlers::device::states;
 use crate::reconcile::{ReconcileError, checkpoints, rollouts, runs, triggers};
 
 impl Plant {
@@ -62,12 +64,22 @@ impl Plant {
         let mut said = report(seq, active);
         let refused = refused.map(|bundle| Refused { bundle, reason: "golden test: answers differ".into() });
         said.models.get_mut(&model()).unwrap().refused = refused.into_iter().collect();
-        let document = serde_json::to_value(&said).unwrap();
-        self.change(|writer| {
-            let (session, session_started_at_ms) = (said.session, said.session_started_at_ms);
-            let new = NewReport { device: &device, session, session_started_at_ms, seq, document: &document };
-            writer.put_report(new, self.app.now())
-        });
+        self.hears(&device, &said);
+    }
+
+    /// `device` reports.
+    pub(super) fn hears(&self, device: &DeviceId, said: &Report) {
+        let document = serde_json::to_value(said).unwrap();
+        let models = states(said, self.app.now());
+        let new = NewReport {
+            device,
+            session: said.session,
+            session_started_at_ms: said.session_started_at_ms,
+            seq: said.seq,
+            document: &document,
+            models: &models,
+        };
+        self.change(|writer| writer.put_report(new, self.app.now()));
     }
 
     fn desired(&self) -> Option<Desired> {
@@ -120,12 +132,7 @@ fn devices_follow(plant: &Plant, seq: u64) {
         let device = DeviceId::new(name).unwrap();
         let mut said = report(seq + 1, desired.models[&model()].bundle_for(&device));
         said.at_ms = plant.app.now();
-        let document = serde_json::to_value(&said).unwrap();
-        plant.change(|writer| {
-            let (session, session_started_at_ms, seq) = (said.session, said.session_started_at_ms, said.seq);
-            let new = NewReport { device: &device, session, session_started_at_ms, seq, document: &document };
-            writer.put_report(new, plant.app.now())
-        });
+        plant.hears(&device, &said);
     }
 }
 
