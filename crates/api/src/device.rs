@@ -189,7 +189,10 @@ impl Service {
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let mut latency = self.latency;
-        latency.iter_mut().zip(before.latency).for_each(|(count, before)| *count = count.saturating_sub(before));
+        latency
+            .iter_mut()
+            .zip(before.latency)
+            .for_each(|(count, before)| *count = count.saturating_sub(before));
         Self { failed: self.failed.saturating_sub(before.failed), latency }
     }
 }

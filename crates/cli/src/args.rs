@@ -35,9 +35,7 @@ pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Qu
 #[cfg(feature = "control")]
 pub(crate) use reload::ReloadBenchArgs;
 #[cfg(feature = "control")]
-pub(crate) use rollout::{
-    ApprovalName, OnFailName, RolloutArgs, RolloutCommand, RolloutStartArgs, Start,
-};
+pub(crate) use rollout::{ApprovalName, OnFailName, RolloutArgs, RolloutCommand, RolloutStartArgs, Start};
 #[cfg(feature = "control")]
 pub(crate) use sample::{JudgeArgs, SampleCommand};
 #[cfg(feature = "control")]

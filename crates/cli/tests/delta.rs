@@ -76,11 +76,8 @@ fn publish(operator: &Client, keys: &Path, bundle: &Bundle, number: u64) {
     };
     operator.register_version(&model(), &registration).unwrap();
     operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle: bundle.digest() } }).unwrap();
-    let rollout = RolloutRequest {
-        version: Some(number),
-        cause: "by hand".to_owned(),
-        ..RolloutRequest::default()
-    };
+    let rollout =
+        RolloutRequest { version: Some(number), cause: "by hand".to_owned(), ..RolloutRequest::default() };
     operator.start_rollout(&model(), &rollout).unwrap();
 }
 

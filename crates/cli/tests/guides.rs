@@ -35,7 +35,7 @@ const PORTS: [&str; 3] = ["7700", "8600", "8601"];
 
 #[test]
 fn a_reader_can_follow_the_guides_one_after_the_other() {
-    follow("guides", &["first-model.md", "operate.md", "levels.md", "frameworks.md"]);
+    follow("guides", &["first-model.md", "operate.md", "rollouts.md", "levels.md", "frameworks.md"]);
 }
 
 #[test]
@@ -67,6 +67,7 @@ fn no_guide_is_left_out() {
             "monitoring.md",
             "operate.md",
             "reload.md",
+            "rollouts.md",
             "vendor-toolchains.md"
         ]
     );
@@ -175,7 +176,8 @@ fn only_looks(command: &str) -> bool {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
         ["edgeward", "status" | "events" | "audit" | "inspect" | "profile" | "drift" | "backtest", ..]
-        | ["edgeward", _, "ls", ..] => true,
+        | ["edgeward", _, "ls", ..]
+        | ["edgeward", "rollout", "status", ..] => true,
         ["curl", ..] => !words.contains(&"-d"),
         _ => false,
     }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::rollout::RolloutPolicy;
 use crate::trigger::TriggerPolicy;
 use crate::{
-    Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId, Timestamp,
+    Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId,
+    Timestamp,
 };
 
 /// One decision. Its `type` stands beside the fields of its variant, so no variant may have a field `type`.

@@ -237,7 +237,8 @@ fn advance(policy: &RolloutPolicy, observed: &Observed, index: usize, now: Times
 /// The wave of `index`, or the first later one that reaches somebody new, and how many devices it reaches; none stands
 /// for all of them.
 fn wave_from(policy: &RolloutPolicy, observed: &Observed, index: usize) -> (usize, Option<usize>) {
-    let is_reached = |open: OpenWave| observed.devices.iter().filter(|seen| seen.bucket <= open.limit).count();
+    let is_reached =
+        |open: OpenWave| observed.devices.iter().filter(|seen| seen.bucket <= open.limit).count();
     let reached = observed.wave.map_or(0, is_reached);
     let sizes = policy.waves.iter().map(|size| size.count(observed.devices.len())).enumerate().skip(index);
     match sizes.clone().find(|(_, count)| *count > reached) {

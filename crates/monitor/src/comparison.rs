@@ -230,7 +230,8 @@ fn nearest(
 }
 
 fn one(counts: Counts, rate: f64, null: f64) -> f64 {
-    counts.bad as f64 * (rate / null).ln() + (counts.n - counts.bad) as f64 * ((1.0 - rate) / (1.0 - null)).ln()
+    counts.bad as f64 * (rate / null).ln()
+        + (counts.n - counts.bad) as f64 * ((1.0 - rate) / (1.0 - null)).ln()
 }
 
 /// The mean of the statistics, with the weight that no change has taken yet.
@@ -261,7 +262,13 @@ mod tests {
     }
 
     /// Blocks until the newcomer is found worse; none within `blocks`.
-    fn found(seed: u64, margin: f64, rates: impl Fn(u64) -> (f64, f64), (n, m): (u64, u64), blocks: u64) -> Option<u64> {
+    fn found(
+        seed: u64,
+        margin: f64,
+        rates: impl Fn(u64) -> (f64, f64),
+        (n, m): (u64, u64),
+        blocks: u64,
+    ) -> Option<u64> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut comparison = Comparison::new(margin);
         (0..blocks).find(|block| {
@@ -280,7 +287,8 @@ mod tests {
                 let rate = if block % 20 < 10 { 0.05 } else { 0.3 };
                 (rate + margin, rate)
             };
-            let false_ones = (0..1_000).filter(|seed| found(*seed, margin, day, sizes, 100).is_some()).count();
+            let false_ones =
+                (0..1_000).filter(|seed| found(*seed, margin, day, sizes, 100).is_some()).count();
             assert!(false_ones <= 10, "{false_ones} of 1000 at {ALPHA}, margin {margin}, {sizes:?}");
         }
     }
@@ -288,7 +296,8 @@ mod tests {
     #[test]
     fn a_worse_newcomer_is_found_soon_even_if_it_was_good_at_first() {
         let check = |rates: fn(u64) -> (f64, f64), labels_max: u64| {
-            let delays: Vec<u64> = (0..50).map(|seed| found(seed, 0.02, rates, (5, 45), 2_000).unwrap()).collect();
+            let delays: Vec<u64> =
+                (0..50).map(|seed| found(seed, 0.02, rates, (5, 45), 2_000).unwrap()).collect();
             let mean = delays.iter().sum::<u64>() * 5 / 50;
             assert!(mean <= labels_max, "{mean} labels, at most {labels_max} wanted");
         };

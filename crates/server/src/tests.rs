@@ -1,6 +1,7 @@
 //! The control plane over real loopback HTTP, and its reconcilers across crashes.
 
 mod drift;
+mod gates;
 mod http;
 mod load;
 mod reconcilers;

@@ -74,7 +74,12 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// The database fails.
-    pub fn put_evidence(&self, rollout: &RolloutId, arrival: i64, document: &Value) -> Result<(), StoreError> {
+    pub fn put_evidence(
+        &self,
+        rollout: &RolloutId,
+        arrival: i64,
+        document: &Value,
+    ) -> Result<(), StoreError> {
         self.execute(
             "keeping the evidence",
             "INSERT OR REPLACE INTO rollout_evidence (rollout, arrival, document) VALUES (?1, ?2, ?3)",

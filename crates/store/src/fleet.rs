@@ -235,7 +235,8 @@ impl View<'_> {
     /// # Errors
     /// The database fails.
     pub fn device_states(&self, model: &ModelName) -> Result<Vec<DeviceState>, StoreError> {
-        const SQL: &str = "SELECT devices.id, coalesce(received_at_ms, enrolled_at_ms), bundle, since_ms, starts,
+        const SQL: &str =
+            "SELECT devices.id, coalesce(received_at_ms, enrolled_at_ms), bundle, since_ms, starts,
                 nullif(refused, '[]')
             FROM devices
             LEFT JOIN reports INDEXED BY reports_seen ON reports.device = devices.id

@@ -165,7 +165,12 @@ fn a_loop() -> Vec<Event> {
             cause: "run passed".into(),
             start_at_ms: Some(Timestamp(5)),
         },
-        Event::RolloutApproved { rollout: rollout.clone(), waves: 1, by: "operator".into(), cause: "ok".into() },
+        Event::RolloutApproved {
+            rollout: rollout.clone(),
+            waves: 1,
+            by: "operator".into(),
+            cause: "ok".into(),
+        },
         Event::RolloutPaused { rollout: rollout.clone(), by: None, reasons: vec!["slow".into()] },
         Event::RolloutResumed { rollout: rollout.clone(), by: "operator".into(), cause: "fine".into() },
         Event::RolloutAdvanced {

@@ -17,9 +17,9 @@ use edgeward_core::slot::Refused;
 use edgeward_core::{
     Bucket, DeviceId, Digest, Event, ModelName, PredictionId, ProjectName, RolloutId, RunId, Timestamp,
 };
-use edgeward_store::{NewModelState,
-    Checkpoint, DESIRED_KEPT_MAX, JoinOutcome, NewProfile, NewReport, NewSample, PROFILE_RETENTION,
-    Registered, ReportOutcome, RunDecision, Store, StoreError,
+use edgeward_store::{
+    Checkpoint, DESIRED_KEPT_MAX, JoinOutcome, NewModelState, NewProfile, NewReport, NewSample,
+    PROFILE_RETENTION, Registered, ReportOutcome, RunDecision, Store, StoreError,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -412,7 +412,10 @@ fn profiles_are_kept_once(store: &Store) {
     drop_at(NOW + PROFILE_RETENTION);
     assert_eq!(count(None, 0, 1000), 3);
     let windows = || read(store, |view| view.windows_after(&model(), 0, 100));
-    assert_eq!(windows().iter().map(|window| (window.labelled, window.correct)).collect::<Vec<_>>(), [(4, 3); 3]);
+    assert_eq!(
+        windows().iter().map(|window| (window.labelled, window.correct)).collect::<Vec<_>>(),
+        [(4, 3); 3]
+    );
     assert_eq!(read(store, |view| view.windows_after(&model(), latest, 100)), windows()[2..]);
     drop_at(NOW + PROFILE_RETENTION + Duration::from_millis(1));
     assert_eq!((count(None, 0, 1000), windows().len()), (1, 1));
@@ -423,8 +426,12 @@ fn what_devices_run_is_kept_beside_their_reports(store: &Store) {
     let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
     let put = |session: u128, seq: u64, bundle: Digest, since: i64, refused: &[Refused]| {
         let document = json!({ "seq": seq });
-        let state =
-            NewModelState { model: &model(), bundle: Some(bundle), since_ms: Some(Timestamp(since)), refused };
+        let state = NewModelState {
+            model: &model(),
+            bundle: Some(bundle),
+            since_ms: Some(Timestamp(since)),
+            refused,
+        };
         let report = NewReport {
             device: &device(1),
             session: Uuid::from_u128(session),

@@ -62,7 +62,8 @@ impl Control {
         let Counting { model, bundle, recorder, service } = counting;
         let service = service.clone().unwrap_or_else(|| self.take_service(model));
         // Requests that all failed leave nothing to watch, and are to be heard of all the more.
-        let window = if service.failed > 0 { Some(recorder.take_any_window()) } else { recorder.take_window() };
+        let window =
+            if service.failed > 0 { Some(recorder.take_any_window()) } else { recorder.take_window() };
         let Some(window) = window else { return };
         let service = (service != Service::default()).then_some(service);
         let upload = ProfileUpload { service, ..self.profile(model, *bundle, &window, from_ms, to_ms) };

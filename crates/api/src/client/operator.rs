@@ -8,8 +8,8 @@ use edgeward_core::{Digest, ModelName, ProjectName, RolloutId, RunId};
 use super::{Client, ClientError};
 use crate::operator::{
     Alerts, Checkpoint, Decided, Devices, Drift, Events, GateVerdicts, JoinToken, JoinTokenRequest, Models,
-    Projects, Quarantine, QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
-    RunEnd, RunRequest, Runs, SamplesPage, Version, VersionRegistration,
+    Projects, Quarantine, QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts,
+    Run, RunAnnouncement, RunEnd, RunRequest, Runs, SamplesPage, Version, VersionRegistration,
 };
 use crate::routes;
 

@@ -112,9 +112,9 @@ fn parse_start(text: &str) -> Result<Start, String> {
     if let Some(at) = edgeward_trust::tuf::time::parse(text) {
         return Ok(Start::At(at));
     }
-    parse_span(text)
-        .map(Start::In)
-        .map_err(|_| "a start is a time in UTC such as 2026-11-27T02:00:00Z, or a span from now such as 90m".to_owned())
+    parse_span(text).map(Start::In).map_err(|_| {
+        "a start is a time in UTC such as 2026-11-27T02:00:00Z, or a span from now such as 90m".to_owned()
+    })
 }
 
 #[cfg(test)]

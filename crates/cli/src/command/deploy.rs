@@ -9,11 +9,8 @@ use crate::output::{Failure, Outcome, Output};
 
 pub(crate) fn run(args: &DeployArgs, out: Output) -> Outcome {
     let model = ModelName::new(&args.model).map_err(|error| Failure::usage(error.to_string()))?;
-    let request = RolloutRequest {
-        version: args.version,
-        cause: args.cause.clone(),
-        ..RolloutRequest::default()
-    };
+    let request =
+        RolloutRequest { version: args.version, cause: args.cause.clone(), ..RolloutRequest::default() };
     let rollout =
         args.remote.client()?.start_rollout(&model, &request).map_err(|error| {
             refused(&format!("deploying {model}"), &error).hint("see `edgeward model ls`")

@@ -1,7 +1,9 @@
 //! `edgeward rollout`: start, watch, stop, agree to and take back rollouts.
 
 use edgeward_api::Client;
-use edgeward_api::operator::{PolicyChanges, Rollout, RolloutDevices, RolloutRequest, RolloutStatus, RolloutWish};
+use edgeward_api::operator::{
+    PolicyChanges, Rollout, RolloutDevices, RolloutRequest, RolloutStatus, RolloutWish,
+};
 use edgeward_core::event::RolloutOutcome;
 use edgeward_core::rollout::{Approval, OnFail};
 use edgeward_core::{ModelName, RolloutId};
@@ -19,21 +21,15 @@ pub(crate) fn run(command: &RolloutCommand, out: Output) -> Outcome {
         RolloutCommand::Ls { remote } => list(remote, out),
         RolloutCommand::Start(args) => start(args, out),
         RolloutCommand::Status(args) => status(args, out),
-        RolloutCommand::Pause(args) => {
-            decide(args, out, "pausing", Client::pause_rollout, |rollout| {
-                format!("rollout {} is paused; `edgeward rollout resume` lets it go on", rollout.id)
-            })
-        }
-        RolloutCommand::Resume(args) => {
-            decide(args, out, "resuming", Client::resume_rollout, |rollout| {
-                format!("rollout {} goes on", rollout.id)
-            })
-        }
-        RolloutCommand::Approve(args) => {
-            decide(args, out, "approving", Client::approve_rollout, |rollout| {
-                format!("wave {} of rollout {} is approved", rollout.waves_approved, rollout.id)
-            })
-        }
+        RolloutCommand::Pause(args) => decide(args, out, "pausing", Client::pause_rollout, |rollout| {
+            format!("rollout {} is paused; `edgeward rollout resume` lets it go on", rollout.id)
+        }),
+        RolloutCommand::Resume(args) => decide(args, out, "resuming", Client::resume_rollout, |rollout| {
+            format!("rollout {} goes on", rollout.id)
+        }),
+        RolloutCommand::Approve(args) => decide(args, out, "approving", Client::approve_rollout, |rollout| {
+            format!("wave {} of rollout {} is approved", rollout.waves_approved, rollout.id)
+        }),
         RolloutCommand::Abort(args) => {
             decide(args, out, "taking back", Client::abort_rollout, |rollout| match rollout.outcome {
                 Some(RolloutOutcome::RolledBack) => format!("rollout {} is taken back", rollout.id),
@@ -107,9 +103,8 @@ fn which(args: &RolloutArgs, client: &Client) -> Result<RolloutId, Failure> {
     let mut under_way = all.iter().filter(|rollout| rollout.outcome.is_none());
     match (under_way.next(), under_way.next(), all.first()) {
         (Some(only), None, _) => Ok(only.id.clone()),
-        (Some(_), Some(_), _) => {
-            Err(Failure::usage("several rollouts are under way").hint("name one of those that `edgeward rollout ls` lists"))
-        }
+        (Some(_), Some(_), _) => Err(Failure::usage("several rollouts are under way")
+            .hint("name one of those that `edgeward rollout ls` lists")),
         (None, _, Some(newest)) => Ok(newest.id.clone()),
         (None, _, None) => Err(Failure::new("not_found", "there is no rollout yet")
             .hint("start one with `edgeward rollout start MODEL`")),
@@ -126,8 +121,9 @@ fn decide(
     let client = args.remote.client()?;
     let id = which(args, &client)?;
     let wish = RolloutWish { cause: args.cause.clone() };
-    let rollout = call(&client, &id, &wish)
-        .map_err(|error| refused(&format!("{doing} rollout {id}"), &error).hint("see `edgeward rollout ls`"))?;
+    let rollout = call(&client, &id, &wish).map_err(|error| {
+        refused(&format!("{doing} rollout {id}"), &error).hint("see `edgeward rollout ls`")
+    })?;
     out.document(&rollout, words)
 }
 
@@ -143,7 +139,13 @@ fn status(args: &RolloutArgs, out: Output) -> Outcome {
 fn words(status: &RolloutStatus) -> String {
     let rollout = &status.rollout;
     let mut lines = vec![
-        format!("rollout {} of {} version {} ({})", rollout.id, rollout.model, rollout.version, rollout.bundle.short()),
+        format!(
+            "rollout {} of {} version {} ({})",
+            rollout.id,
+            rollout.model,
+            rollout.version,
+            rollout.bundle.short()
+        ),
         format!("state: {}", state(rollout)),
     ];
     lines.extend(status.now.iter().map(|reason| format!("now: {reason}")));

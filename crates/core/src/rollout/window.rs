@@ -24,7 +24,9 @@ pub struct Window {
 
 /// A text that is no [`Window`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no window: write hours in UTC such as 22:00-04:00, or days before them: sat,sun 08:00-18:00")]
+#[error(
+    "'{text}' is no window: write hours in UTC such as 22:00-04:00, or days before them: sat,sun 08:00-18:00"
+)]
 pub struct ParseWindowError {
     text: String,
 }
@@ -148,7 +150,16 @@ mod tests {
         for text in ["22:00-04:00", "sat,sun 08:00-18:00", "mon,tue,wed 00:30-24:00"] {
             assert_eq!(text.parse::<Window>().unwrap().to_string(), text);
         }
-        for bad in ["", "22-4", "22:00-22:00", "25:00-26:00", "24:00-01:00", "noon", "day 08:00-09:00", "+8:00-09:00"] {
+        for bad in [
+            "",
+            "22-4",
+            "22:00-22:00",
+            "25:00-26:00",
+            "24:00-01:00",
+            "noon",
+            "day 08:00-09:00",
+            "+8:00-09:00",
+        ] {
             assert!(bad.parse::<Window>().is_err(), "{bad}");
         }
     }

@@ -132,8 +132,7 @@ pub(crate) async fn start_rollout(
         let Some(version) = wanted(decision, &model, &request)? else {
             return Err(no_version(decision, &model, &request)?);
         };
-        let wish =
-            Wish { cause: request.cause, start_at_ms: request.start_at_ms, changes: request.changes };
+        let wish = Wish { cause: request.cause, start_at_ms: request.start_at_ms, changes: request.changes };
         let id = start(decision, &version, wish)?;
         let row = decision.rollout(&id)?;
         row.map(listing::rollout).ok_or_else(|| Failure::not_found("the rollout is gone again"))

@@ -71,9 +71,13 @@ fn status_of(row: RolloutRow, seen: &Observed, now: Timestamp) -> RolloutStatus 
 fn counted(row: &RolloutRow, seen: &Observed, now: Timestamp) -> Vec<RolloutDevices> {
     let mut counts = vec![RolloutDevices::default()];
     for device in &seen.devices {
-        let place = counts.iter().position(|count| count.hardware.is_some() && count.hardware == device.hardware);
+        let place =
+            counts.iter().position(|count| count.hardware.is_some() && count.hardware == device.hardware);
         let place = place.or_else(|| {
-            counts.push(RolloutDevices { hardware: Some(device.hardware.clone()?), ..RolloutDevices::default() });
+            counts.push(RolloutDevices {
+                hardware: Some(device.hardware.clone()?),
+                ..RolloutDevices::default()
+            });
             Some(counts.len() - 1)
         });
         let reached = row.wave.is_some_and(|wave| device.bucket <= wave.limit);

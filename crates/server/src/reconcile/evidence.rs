@@ -117,7 +117,8 @@ impl Block {
         for window in windows {
             let wrong = window.labelled.saturating_sub(window.correct);
             block.labels = block.labels.plus(Counts::new(window.labelled, wrong));
-            let service = window.service.clone().and_then(|service| serde_json::from_value::<Service>(service).ok());
+            let service =
+                window.service.clone().and_then(|service| serde_json::from_value::<Service>(service).ok());
             let Some(service) = service else { continue };
             let requests = service.answered().saturating_add(service.failed);
             block.requests = block.requests.plus(Counts::new(requests, service.failed));
@@ -211,7 +212,10 @@ mod tests {
         let mut slower = Latency::default();
         slower[4] = 1000;
         evidence.fold(&Block { latency: slower, ..Block::default() }, &old);
-        assert_eq!((evidence.slow.newcomer(), evidence.slow.incumbent()), (Counts::new(1000, 1000), Counts::new(1000, 5)));
+        assert_eq!(
+            (evidence.slow.newcomer(), evidence.slow.incumbent()),
+            (Counts::new(1000, 1000), Counts::new(1000, 5))
+        );
         assert!(evidence.slow.log10_worse() > 10.0);
     }
 }

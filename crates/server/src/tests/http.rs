@@ -4,8 +4,7 @@ use std::io::Read;
 
 use edgeward_api::client::Desired;
 use edgeward_api::device::{
-    AlertsUpload, EnrolRequest, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample,
-    SamplesUpload,
+    AlertsUpload, EnrolRequest, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample, SamplesUpload,
 };
 use edgeward_api::limits::{
     ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PERFORMANCE_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX,

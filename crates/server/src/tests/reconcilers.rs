@@ -23,11 +23,11 @@ use crate::handlers::device::states;
 use crate::reconcile::{ReconcileError, checkpoints, rollouts, runs, triggers};
 
 impl Plant {
-    fn append(&self, events: &[Event]) {
+    pub(super) fn append(&self, events: &[Event]) {
         self.app.store.append(events, self.app.now()).unwrap();
     }
 
-    fn look<T>(&self, query: impl FnOnce(&View<'_>) -> Result<T, StoreError>) -> T {
+    pub(super) fn look<T>(&self, query: impl FnOnce(&View<'_>) -> Result<T, StoreError>) -> T {
         self.app.store.read(query).unwrap()
     }
 
@@ -39,7 +39,7 @@ impl Plant {
         self.look(|view| Ok(view.head()?.len))
     }
 
-    fn version(&self, version: u64, run: &str) -> [Event; 3] {
+    pub(super) fn version(&self, version: u64, run: &str) -> [Event; 3] {
         let (run, bundle) = (RunId::new(run).unwrap(), bundle(version));
         let release = registration(&self.release_key(), &run, bundle, 10).release;
         let project = project().name;
@@ -82,13 +82,13 @@ impl Plant {
         self.change(|writer| writer.put_report(new, self.app.now()));
     }
 
-    fn desired(&self) -> Option<Desired> {
+    pub(super) fn desired(&self) -> Option<Desired> {
         let latest: Option<Envelope> =
             self.look(|view| Ok(view.latest_desired()?.map(|(_, envelope)| envelope)));
         latest.map(|envelope| serde_json::from_slice(&envelope.payload.0).unwrap())
     }
 
-    fn rollouts(&self) -> Vec<RolloutRow> {
+    pub(super) fn rollouts(&self) -> Vec<RolloutRow> {
         self.look(|view| view.rollouts(None, 100))
     }
 
@@ -105,11 +105,11 @@ fn latest_checkpoint(view: &View<'_>) -> Result<Option<Checkpoint>, StoreError> 
     view.latest_checkpoint()
 }
 
-fn bundle(version: u64) -> Digest {
+pub(super) fn bundle(version: u64) -> Digest {
     Digest::of(&version.to_be_bytes())
 }
 
-fn enrolled(name: &str) -> Event {
+pub(super) fn enrolled(name: &str) -> Event {
     Event::DeviceEnrolled { device: DeviceId::new(name).unwrap() }
 }
 
