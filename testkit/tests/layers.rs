@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 7] = [
     &["edgeward-core"],
     &["edgeward-model", "edgeward-trust", "edgeward-api", "edgeward-store"],
     &["edgeward-convert", "edgeward-train", "edgeward-sdk", "edgeward-pipeline"],
-    &["edgeward-agent", "edgeward-server"],
+    &["edgeward-agent", "edgeward-server", "edgeward-cabi"],
     &["edgeward"],
     &["edgeward-testkit", "edgeward-testkit-python"],
 ];
@@ -22,7 +22,7 @@ const ABSENCES: [(&[&str], &[&str]); 3] = [
         &["tokio", "async-trait", "futures-util", "hyper", "axum", "ureq", "socket2", "mio", "clap"],
     ),
     (
-        &["edgeward-agent", "edgeward-sdk"],
+        &["edgeward-agent", "edgeward-sdk", "edgeward-cabi"],
         &[
             "edgeward-store",
             "edgeward-convert",
@@ -197,10 +197,21 @@ fn licences_are_on_the_list() {
         std::fs::read_to_string(metadata.workspace_root.join("deny.toml")).unwrap().parse().unwrap();
     let allowed: Vec<&str> =
         deny["licenses"]["allow"].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+    let exceptions: Vec<(&str, &str)> = deny["licenses"]["exceptions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|exception| {
+            let of = exception["crate"].as_str().unwrap();
+            let licences = exception["allow"].as_array().unwrap().iter();
+            licences.filter_map(toml::Value::as_str).map(move |licence| (of, licence))
+        })
+        .collect();
     let mut faults = Vec::new();
     for package in &metadata.packages {
         let expression = package.license.as_deref().unwrap_or("no licence");
-        if !tidy::licence_allowed(expression, &allowed) {
+        let is_exception = exceptions.contains(&(package.name.as_str(), expression));
+        if !is_exception && !tidy::licence_allowed(expression, &allowed) {
             faults.push(format!("{} {}: {expression}", package.name, package.version));
         }
     }

@@ -69,6 +69,26 @@ fn the_environment_is_read_in_the_cli_only() {
 }
 
 #[test]
+fn unsafe_code_stands_in_few_places() {
+    let mark = concat!("uns", "afe");
+    let places = ["crates/cabi/src/", "crates/sdk/src/memory.rs"];
+    let faults: Vec<String> = rust_files(root())
+        .iter()
+        .filter_map(|path| {
+            let inside = path.strip_prefix(root()).unwrap_or(path).to_string_lossy().into_owned();
+            let text = fs::read_to_string(path).ok()?;
+            let has = text.lines().any(|line| {
+                let code = line.trim_start();
+                !code.starts_with("//")
+                    && [" {", " fn", " impl"].iter().any(|end| code.contains(&format!("{mark}{end}")))
+            });
+            (has && !places.iter().any(|place| inside.starts_with(place))).then_some(inside)
+        })
+        .collect();
+    assert!(faults.is_empty(), "{mark} code belongs into crates/cabi:\n{}", faults.join("\n"));
+}
+
+#[test]
 fn architecture_names_every_crate_and_fits_three_pages() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
     for entry in fs::read_dir(root().join("crates")).expect("crates is there").filter_map(Result::ok) {

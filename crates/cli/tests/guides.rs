@@ -60,6 +60,7 @@ fn no_guide_is_left_out() {
     assert_eq!(
         pages,
         [
+            "apps-in-c.md",
             "convert.md",
             "first-model.md",
             "frameworks.md",
