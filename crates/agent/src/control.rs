@@ -167,7 +167,7 @@ impl Control {
             served_before: BTreeMap::new(),
             poll: Pace::new(parts.poll),
             tick_due: Instant::now(),
-            upload_due: Instant::now() + parts.upload,
+            upload_due: Instant::now() + spread(parts.upload),
             trouble: None,
             report_due: true,
             outside: Outside::default(),
@@ -242,7 +242,7 @@ impl Control {
             self.report();
         }
         if Instant::now() >= self.upload_due {
-            self.upload_due = Instant::now() + self.parts.upload;
+            self.upload_due = Instant::now() + spread(self.parts.upload);
             self.hand_over();
         }
     }
@@ -277,7 +277,7 @@ impl Control {
     }
 
     fn missed(&mut self, error: &ClientError) {
-        self.poll.missed();
+        self.poll.missed(error.retry_after());
         let why = match error {
             ClientError::Refused { status: 401 | 403, .. } => format!(
                 "{}; the control plane does not accept this device any more: remove the data folder and enrol again",

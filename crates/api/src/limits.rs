@@ -14,6 +14,14 @@ pub const ALERTS_PER_UPLOAD_MAX: usize = 100;
 pub const PROFILE_BYTES_MAX: usize = 1 << 20;
 /// Largest performance in one upload.
 pub const PERFORMANCE_BYTES_MAX: usize = 1 << 20;
+/// Most reports and profiles that wait to be kept; more are turned away with 503 and `Retry-After`.
+pub const UPLOADS_WAITING_MAX: usize = 1024;
+/// Most reports and profiles that are kept in one transaction.
+pub const UPLOADS_PER_TRANSACTION_MAX: usize = 256;
+/// Seconds after which a device that was turned away tries again.
+pub const BUSY_RETRY_S: u64 = 15;
+/// Longest time, in seconds, that a device waits because a server says so.
+pub const RETRY_AFTER_S_MAX: u64 = 3600;
 /// Most entries in one page of a listing.
 pub const PAGE_MAX: usize = 1000;
 /// Seconds a client waits for a connection.

@@ -15,6 +15,8 @@ mod rollout;
 #[cfg(feature = "control")]
 mod sample;
 #[cfg(feature = "control")]
+mod sim;
+#[cfg(feature = "control")]
 mod tuf;
 
 use std::net::SocketAddr;
@@ -38,6 +40,8 @@ pub(crate) use reload::ReloadBenchArgs;
 pub(crate) use rollout::{ApprovalName, OnFailName, RolloutArgs, RolloutCommand, RolloutStartArgs, Start};
 #[cfg(feature = "control")]
 pub(crate) use sample::{JudgeArgs, SampleCommand};
+#[cfg(feature = "control")]
+pub(crate) use sim::SimArgs;
 #[cfg(feature = "control")]
 pub(crate) use tuf::{TufClientArgs, TufClientCommand};
 
@@ -135,6 +139,9 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Sample(SampleCommand),
+    /// Run many simulated devices against a control plane, and measure what it takes
+    #[cfg(feature = "control")]
+    Sim(Box<SimArgs>),
     /// Every decision, from the ledger
     #[cfg(feature = "control")]
     Events(EventsArgs),

@@ -30,7 +30,7 @@ mod model;
 #[cfg(feature = "control")]
 mod profile;
 #[cfg(feature = "control")]
-mod remote;
+pub(crate) mod remote;
 #[cfg(feature = "control")]
 pub(crate) use remote::now;
 #[cfg(feature = "control")]
@@ -92,6 +92,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Rollout(command) => rollout::run(&command, out),
         Command::Alert(command) => alert::run(&command, out),
         Command::Sample(command) => sample::run(&command, out),
+        Command::Sim(args) => crate::sim::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Audit(command) => audit::run(&command, out),
         Command::TufClient(args) => tuf_client::run(&args, out),

@@ -15,6 +15,7 @@ use crate::deltas::Deltas;
 use crate::drift::DriftCache;
 use crate::failure::Failure;
 use crate::handlers::desired::Published;
+use crate::intake::Intake;
 use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::fleet::Watched;
 use crate::reconcile::rollouts::StartError;
@@ -43,6 +44,8 @@ pub(crate) struct App {
     pub(crate) generation: watch::Sender<u64>,
     /// True once the server is to end: open streams end too.
     pub(crate) closing: watch::Sender<bool>,
+    /// Reports and profiles on their way into the database.
+    pub(crate) intake: Intake,
     pub(crate) children: tokio::sync::Mutex<Children>,
     pub(crate) tree: tokio::sync::Mutex<Tree>,
     pub(crate) watched: tokio::sync::Mutex<Watched>,

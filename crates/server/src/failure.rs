@@ -10,6 +10,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgeward_api::Problem;
+use edgeward_api::limits::BUSY_RETRY_S;
 
 /// A refusal.
 #[derive(Debug)]
@@ -31,6 +32,11 @@ impl Failure {
     #[cfg(test)]
     pub(crate) const fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The same, for another caller who waited for the same thing.
+    pub(crate) fn again(&self) -> Self {
+        Self { status: self.status, problem: self.problem.clone() }
     }
 
     /// 404.
@@ -75,6 +81,13 @@ impl Failure {
             .hint("Try again; if it stays, read the control plane's log.")
     }
 
+    /// 503: more is asked of it than it can do now; worth another try a little later.
+    pub(crate) fn busy(error: impl Into<String>) -> Self {
+        let mut failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error);
+        failure.problem.retry_after_s = Some(BUSY_RETRY_S);
+        failure.hint(format!("Try again in {BUSY_RETRY_S} seconds."))
+    }
+
     /// 500: our fault, and trying again will not help.
     pub(crate) fn internal(doing: &str, cause: &dyn Error) -> Self {
         tracing::error!(doing, cause = %chain(cause), "failed");
@@ -85,7 +98,11 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let retry_after_s = self.problem.retry_after_s;
         let mut response = (self.status, Json(self.problem)).into_response();
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -20,6 +20,7 @@ mod drift;
 mod extract;
 mod failure;
 mod handlers;
+mod intake;
 mod listing;
 mod reconcile;
 pub mod report;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::Problem;
 use edgeward_api::connections::{Connection, Gate, Patience};
+use edgeward_api::limits::UPLOADS_WAITING_MAX;
 use edgeward_core::Timestamp;
 use edgeward_store::{BlobError, Blobs, Store, StoreError};
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use crate::app::{App, Clock, Stopped, blocking, closed};
 use crate::deltas::{self, Deltas};
 use crate::drift::DriftCache;
 use crate::failure::chain;
+use crate::intake::{self, Uploads};
 use crate::reconcile::{self, runs};
 use crate::routes::router;
 use crate::setup::{self, Setup, SetupError};
@@ -106,6 +108,7 @@ pub struct Bound {
     address: SocketAddr,
     app: Arc<App>,
     tick: Duration,
+    uploads: Uploads,
     /// Released when the server has ended.
     _lock: std::fs::File,
 }
@@ -139,6 +142,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         false => tracing::info!(token = %home.token().display(), "operators need the token in this file"),
     }
     let len = store.head()?.len;
+    let (intake, uploads) = intake::queue(UPLOADS_WAITING_MAX);
     let app = Arc::new(App {
         store: Arc::new(store),
         blobs,
@@ -152,6 +156,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         ledger_len: watch::Sender::new(len),
         generation: watch::Sender::new(0),
         closing: watch::Sender::new(false),
+        intake,
         children: tokio::sync::Mutex::default(),
         tree: tokio::sync::Mutex::default(),
         watched: tokio::sync::Mutex::default(),
@@ -159,7 +164,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         drift: DriftCache::default(),
         deltas: Deltas::default(),
     });
-    Ok(Bound { listener, address, app, tick: config.tick, _lock: lock })
+    Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
 }
 
 fn open(data_dir: &std::path::Path) -> Result<(Setup, Store, Blobs), ServerError> {
@@ -224,6 +229,7 @@ impl Bound {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
         let app = Arc::clone(&self.app);
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&app), self.tick, app.closing.subscribe()));
+        tokio::spawn(intake::run(Arc::clone(&app), self.uploads));
         tokio::spawn(deltas::catch_up(Arc::clone(&app)));
         let ending = Arc::clone(&app);
         let door = Door(Gate::new(self.listener, CONNECTIONS_MAX, Patience::default()));

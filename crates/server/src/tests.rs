@@ -6,4 +6,4 @@ mod http;
 mod load;
 mod reconcilers;
 mod roles;
-mod support;
+pub(crate) mod support;

@@ -43,9 +43,10 @@ impl Pace {
         self.due = Instant::now() + spread(self.every, random());
     }
 
-    pub(super) fn missed(&mut self) {
+    /// Nobody answered, or somebody who asks to be left alone for a while.
+    pub(super) fn missed(&mut self, retry_after: Option<Duration>) {
         self.misses = self.misses.saturating_add(1);
-        self.due = Instant::now() + spread(backoff(self.every, self.misses), random());
+        self.due = Instant::now() + wait(self.every, self.misses, retry_after, random());
     }
 }
 
@@ -53,6 +54,13 @@ impl Pace {
 fn backoff(every: Duration, misses: u32) -> Duration {
     let factor = 1_u32.checked_shl(misses.saturating_sub(1)).unwrap_or(u32::MAX);
     every.saturating_mul(factor).min(BACKOFF_MAX.max(every))
+}
+
+/// How long to wait after so many misses: never less than the server asks for, and then up to twice that, so that those
+/// who were turned away together do not come back together.
+fn wait(every: Duration, misses: u32, retry_after: Option<Duration>, fraction: f64) -> Duration {
+    let patient = retry_after.map_or(Duration::ZERO, |asked| asked.mul_f64(1.0 + fraction));
+    spread(backoff(every, misses), fraction).max(patient)
 }
 
 /// `span`, spread by up to a fifth either way.
@@ -82,6 +90,15 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(backoff(every, u32::MAX), BACKOFF_MAX);
         assert_eq!(backoff(Duration::from_secs(300), 9), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_server_that_asks_for_time_gets_it() {
+        let s = Duration::from_secs;
+        assert_eq!(wait(s(1), 1, Some(s(15)), 0.0), s(15));
+        assert_eq!(wait(s(1), 1, Some(s(15)), 0.5), Duration::from_millis(22_500));
+        assert_eq!(wait(s(1), 1, None, 0.5), s(1));
+        assert_eq!(wait(s(300), 1, Some(s(15)), 0.5), s(300));
     }
 
     #[test]

@@ -18,7 +18,8 @@ use ureq::{Agent, Body};
 
 use crate::Problem;
 use crate::limits::{
-    ANSWER_TIMEOUT_S, BLOB_BYTES_MAX, BLOB_TIMEOUT_S, CONNECT_TIMEOUT_S, JSON_BYTES_MAX, STREAM_TIMEOUT_S,
+    ANSWER_TIMEOUT_S, BLOB_BYTES_MAX, BLOB_TIMEOUT_S, CONNECT_TIMEOUT_S, JSON_BYTES_MAX, RETRY_AFTER_S_MAX,
+    STREAM_TIMEOUT_S,
 };
 
 pub use device::Desired;
@@ -73,6 +74,15 @@ impl ClientError {
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             Self::Malformed { .. } => false,
         }
+    }
+}
+
+impl ClientError {
+    /// How long the server asks to be left alone, [`RETRY_AFTER_S_MAX`] at most; none if it does not say.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Refused { problem, .. } = self else { return None };
+        problem.retry_after_s.map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_S_MAX)))
     }
 }
 
@@ -218,10 +228,13 @@ const fn is_absent(error: &ClientError) -> bool {
 }
 
 fn read_problem(status: StatusCode, response: Response<Body>) -> Problem {
+    let retry_after_s = response.headers().get(header::RETRY_AFTER);
+    let retry_after_s = retry_after_s.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let text =
         response.into_body().into_with_config().limit(JSON_BYTES_MAX).read_to_string().unwrap_or_default();
-    serde_json::from_str(&text)
-        .unwrap_or_else(|_| Problem::new("http", status.canonical_reason().unwrap_or("refused")))
+    let problem = serde_json::from_str(&text)
+        .unwrap_or_else(|_| Problem::new("http", status.canonical_reason().unwrap_or("refused")));
+    Problem { retry_after_s: retry_after_s.or(problem.retry_after_s), ..problem }
 }
 
 fn read_json<T: DeserializeOwned>(address: &str, response: Response<Body>) -> Result<T, ClientError> {

@@ -6,23 +6,23 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use edgeward_api::device::{
-    AlertsUpload, ModelReport, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample,
-    SamplesUpload,
+    AlertsUpload, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample, SamplesUpload,
 };
 use edgeward_api::limits::{
     ALERTS_PER_UPLOAD_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLE_VALUES_MAX,
     SAMPLES_PER_UPLOAD_MAX,
 };
 use edgeward_api::{Problem, routes};
-use edgeward_core::{Alert, DeviceId, Timestamp};
+use edgeward_core::{Alert, DeviceId};
 use edgeward_monitor::{Profile, SegmentedPerformance};
-use edgeward_store::{NewModelState, NewProfile, NewReport, NewSample, ReportOutcome};
+use edgeward_store::NewSample;
 
 use super::{check_schema, check_text};
 use crate::access::Caller;
 use crate::app::App;
 use crate::extract::Document;
 use crate::failure::Failure;
+use crate::intake::Upload;
 
 /// Most models in one report.
 const MODELS_PER_REPORT_MAX: usize = 256;
@@ -52,40 +52,10 @@ pub(crate) async fn report(
     if report.models.len() > MODELS_PER_REPORT_MAX {
         return Err(Failure::too_large(format!("a report speaks of at most {MODELS_PER_REPORT_MAX} models")));
     }
-    let seen_at_ms = app.now();
     let document = serde_json::to_value(&report);
     let document = document.map_err(|error| Failure::internal("keeping a report", &error))?;
-    let kept = app.decide(move |decision| {
-        let (session, session_started_at_ms, seq) =
-            (report.session, report.session_started_at_ms, report.seq);
-        let models = states(&report, seen_at_ms);
-        let new = NewReport {
-            device: &device,
-            session,
-            session_started_at_ms,
-            seq,
-            document: &document,
-            models: &models,
-        };
-        decision.put_report(new, decision.now()).map_err(Failure::from)
-    });
-    if kept.await? == ReportOutcome::Changed {
-        app.wake.notify_one();
-    }
+    app.intake.put(device, Upload::Report(Box::new(report), document)).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What of a report is asked about all devices at once.
-pub(crate) fn states(report: &Report, seen_at_ms: Timestamp) -> Vec<NewModelState<'_>> {
-    // The device's clock may be wrong, but not the time between two of its readings.
-    let age = |said: &ModelReport| report.at_ms.since(said.active_since_ms.unwrap_or(report.at_ms));
-    let states = report.models.iter().map(|(model, said)| NewModelState {
-        model,
-        bundle: said.active,
-        since_ms: said.active.map(|_| seen_at_ms - age(said)),
-        refused: &said.refused,
-    });
-    states.collect()
 }
 
 /// One window's profile.
@@ -100,25 +70,7 @@ pub(crate) async fn profile(
     check_profile(&upload)?;
     let service = upload.service.as_ref().map(serde_json::to_value).transpose();
     let service = service.map_err(|error| Failure::internal("keeping a profile", &error))?;
-    app.decide(move |decision| {
-        let new = NewProfile {
-            device: &device,
-            session: upload.session,
-            seq: upload.seq,
-            model: &upload.model,
-            bundle: upload.bundle,
-            from_ms: upload.from_ms,
-            to_ms: upload.to_ms,
-            labelled: upload.labelled,
-            correct: upload.correct,
-            profile: &upload.profile.0,
-            performance: upload.performance.as_ref().map(|performance| performance.0.as_slice()),
-            service: service.as_ref(),
-        };
-        decision.put_profile(&new, decision.now())?;
-        decision.drop_old_profiles(decision.now()).map_err(Failure::from)
-    })
-    .await?;
+    app.intake.put(device, Upload::Profile(Box::new(upload), service)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

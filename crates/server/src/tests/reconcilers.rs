@@ -19,7 +19,7 @@ use edgeward_store::{Checkpoint, NewReport, NewSample, RolloutRow, RunRow, Store
 use uuid::Uuid;
 
 use super::support::{Plant, START, alert, model, project, registration, report};
-use crate::handlers::device::states;
+use crate::intake::states;
 use crate::reconcile::{ReconcileError, checkpoints, rollouts, runs, triggers};
 
 impl Plant {
