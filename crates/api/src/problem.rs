@@ -13,16 +13,13 @@ pub struct Problem {
     /// What to do next.
     #[serde(default)]
     pub hints: Vec<String>,
-    /// Seconds after which it is worth another try; the header `Retry-After` says the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
     /// A problem without hints.
     #[must_use]
     pub fn new(kind: &str, error: impl Into<String>) -> Self {
-        Self { kind: kind.to_owned(), error: error.into(), hints: Vec::new(), retry_after_s: None }
+        Self { kind: kind.to_owned(), error: error.into(), hints: Vec::new() }
     }
 
     /// Adds what to do next.

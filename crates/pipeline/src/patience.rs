@@ -36,7 +36,12 @@ mod tests {
     use super::*;
 
     fn refused(status: u16) -> ClientError {
-        ClientError::Refused { address: String::new(), status, problem: Problem::new("x", "x") }
+        ClientError::Refused {
+            address: String::new(),
+            status,
+            retry_after_s: None,
+            problem: Problem::new("x", "x"),
+        }
     }
 
     fn attempts(status: u16) -> (u32, Duration) {

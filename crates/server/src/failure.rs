@@ -17,11 +17,12 @@ use edgeward_api::limits::BUSY_RETRY_S;
 pub(crate) struct Failure {
     status: StatusCode,
     problem: Problem,
+    retry_after_s: Option<u64>,
 }
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, kind: &str, error: impl Into<String>) -> Self {
-        Self { status, problem: Problem::new(kind, error) }
+        Self { status, problem: Problem::new(kind, error), retry_after_s: None }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -36,7 +37,7 @@ impl Failure {
 
     /// The same, for another caller who waited for the same thing.
     pub(crate) fn again(&self) -> Self {
-        Self { status: self.status, problem: self.problem.clone() }
+        Self { status: self.status, problem: self.problem.clone(), retry_after_s: self.retry_after_s }
     }
 
     /// 404.
@@ -84,7 +85,7 @@ impl Failure {
     /// 503: more is asked of it than it can do now; worth another try a little later.
     pub(crate) fn busy(error: impl Into<String>) -> Self {
         let mut failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error);
-        failure.problem.retry_after_s = Some(BUSY_RETRY_S);
+        failure.retry_after_s = Some(BUSY_RETRY_S);
         failure.hint(format!("Try again in {BUSY_RETRY_S} seconds."))
     }
 
@@ -98,7 +99,7 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let retry_after_s = self.problem.retry_after_s;
+        let retry_after_s = self.retry_after_s;
         let mut response = (self.status, Json(self.problem)).into_response();
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -59,6 +59,7 @@ impl Memory {
         let refused = |status| ClientError::Refused {
             address: "memory".to_owned(),
             status,
+            retry_after_s: None,
             problem: Problem::new("refused", "no such bytes"),
         };
         let blob = found.ok_or_else(|| refused(404))?;

@@ -52,6 +52,8 @@ pub enum ClientError {
         address: String,
         /// The HTTP status.
         status: u16,
+        /// Seconds after which it is worth another try, if the server says.
+        retry_after_s: Option<u16>,
         /// What it said.
         problem: Problem,
     },
@@ -81,8 +83,8 @@ impl ClientError {
     /// How long the server asks to be left alone, [`RETRY_AFTER_S_MAX`] at most; none if it does not say.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        let Self::Refused { problem, .. } = self else { return None };
-        problem.retry_after_s.map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_S_MAX)))
+        let Self::Refused { retry_after_s, .. } = self else { return None };
+        retry_after_s.map(|seconds| Duration::from_secs(u64::from(seconds).min(RETRY_AFTER_S_MAX)))
     }
 }
 
@@ -218,8 +220,13 @@ fn checked(
     Err(ClientError::Refused {
         address: address.to_owned(),
         status: status.as_u16(),
+        retry_after_s: retry_after_s(&response),
         problem: read_problem(status, response),
     })
+}
+
+fn retry_after_s(response: &Response<Body>) -> Option<u16> {
+    response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Whether the server says that there is no such file; buckets say it with 403.
@@ -228,13 +235,10 @@ const fn is_absent(error: &ClientError) -> bool {
 }
 
 fn read_problem(status: StatusCode, response: Response<Body>) -> Problem {
-    let retry_after_s = response.headers().get(header::RETRY_AFTER);
-    let retry_after_s = retry_after_s.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let text =
         response.into_body().into_with_config().limit(JSON_BYTES_MAX).read_to_string().unwrap_or_default();
-    let problem = serde_json::from_str(&text)
-        .unwrap_or_else(|_| Problem::new("http", status.canonical_reason().unwrap_or("refused")));
-    Problem { retry_after_s: retry_after_s.or(problem.retry_after_s), ..problem }
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| Problem::new("http", status.canonical_reason().unwrap_or("refused")))
 }
 
 fn read_json<T: DeserializeOwned>(address: &str, response: Response<Body>) -> Result<T, ClientError> {

@@ -144,6 +144,8 @@ impl Device {
                 self.fleet.tally.answered(kind, answer.status, answer.took);
                 match answer.status {
                     200..300 | 304 => Ok(answer),
+                    // Nothing is published yet.
+                    404 if kind == Kind::Poll => Ok(answer),
                     _ => Err(answer.retry_after),
                 }
             }

@@ -68,6 +68,7 @@ impl Tally {
                 304 => counts.unchanged += 1,
                 429 | 503 => counts.busy += 1,
                 200..300 => {}
+                404 if kind == Kind::Poll => {}
                 other => *counts.refused.entry(other).or_default() += 1,
             }
         });
