@@ -22,6 +22,7 @@ use edgeward_trust::Believer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::bandwidth::Bandwidth;
 use crate::brain::{Brain, Snapshot, chain};
 use crate::config::{AgentConfig, AgentError, ServeConfig, Source};
 use crate::control::{Control, Message, Parts};
@@ -116,6 +117,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         poll: config.poll,
         upload: config.upload,
         nudges: config.nudges,
+        bandwidth: config.bandwidth_bytes_per_second.map(|limit| Arc::new(Bandwidth::new(limit))),
         activation: config.activation.clone(),
         data_dir: config.data_dir.clone(),
         clock: now,

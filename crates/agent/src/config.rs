@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct AgentConfig {
     pub upload: Duration,
     /// Whether it holds a stream open on which the control plane tells of news between two polls.
     pub nudges: bool,
+    /// Most bytes per second that bundles may take of the link; none is no limit.
+    pub bandwidth_bytes_per_second: Option<NonZeroU64>,
     /// What makes an activated bundle serve.
     pub activation: ActivationConfig,
     /// How patient it is with new bundles; the desired state overrides the probation.
@@ -63,6 +66,7 @@ impl AgentConfig {
             poll: Duration::from_secs(1),
             upload: Duration::from_secs(2),
             nudges: true,
+            bandwidth_bytes_per_second: None,
             activation: ActivationConfig::default(),
             slots: SlotPolicy::default(),
             engines: Arc::new(Engines::embedded()),

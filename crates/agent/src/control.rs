@@ -29,6 +29,7 @@ use edgeward_sdk::{Loaded, Recorder};
 use uuid::Uuid;
 
 use crate::activation::{ActivationConfig, worker};
+use crate::bandwidth::Bandwidth;
 use crate::brain::{Brain, Effect, Input, Output, chain};
 use crate::durable::{DurableError, TwoCopies};
 use crate::endpoint::{About, Link};
@@ -69,6 +70,8 @@ pub struct Parts {
     pub upload: Duration,
     /// Whether to listen for nudges between two polls.
     pub nudges: bool,
+    /// What bundles may take of the link; none is no limit.
+    pub bandwidth: Option<Arc<Bandwidth>>,
     /// What makes an activated bundle serve.
     pub activation: ActivationConfig,
     /// Everything the agent keeps.

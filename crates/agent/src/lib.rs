@@ -15,6 +15,7 @@
 
 pub mod activation;
 pub mod agent;
+pub mod bandwidth;
 pub mod brain;
 pub mod config;
 pub mod control;

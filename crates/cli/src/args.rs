@@ -251,6 +251,9 @@ pub(crate) struct AgentArgs {
     /// Do not listen for nudges: news waits for the next poll
     #[arg(long)]
     pub(crate) no_nudges: bool,
+    /// Most bytes per second that models may take of the link; no limit if not given
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bandwidth_limit_bytes_per_second: Option<std::num::NonZeroU64>,
     #[command(flatten)]
     pub(crate) activation: ActivationArgs,
     #[command(flatten)]

@@ -11,6 +11,7 @@ use edgeward_sdk::Loaded;
 
 use super::{Control, Counting, Message, Parts};
 use crate::activation::Method;
+use crate::bandwidth::Paced;
 use crate::brain::{Input, chain};
 use crate::fetch::{FetchError, Staging, open_verified};
 use crate::pick::Picker;
@@ -25,12 +26,13 @@ pub(super) fn spawn_staging(
     release: Release,
 ) -> JoinHandle<()> {
     let (client, slots) = (parts.client.clone(), parts.slots.clone());
-    let platform = Arc::clone(&parts.platform);
+    let (platform, bandwidth) = (Arc::clone(&parts.platform), parts.bandwidth.clone());
     let served = parts.registry.get_or_add(&model);
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
+        let paced = Paced { source: &client, bandwidth: bandwidth.as_deref() };
         let staging = Staging {
-            source: &client,
+            source: &paced,
             slots: &slots,
             platform: &platform,
             cancelled: &cancelled,

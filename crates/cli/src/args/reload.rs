@@ -22,6 +22,15 @@ pub(crate) struct ReloadBenchArgs {
     /// Measure only ways whose name contains this, such as `watch` or `push`
     #[arg(long, value_name = "WORD")]
     pub(crate) only: Option<String>,
+    /// Measure this many swaps one right after the other, by watch only, and the app's memory
+    #[arg(long, value_name = "N", conflicts_with_all = ["repeats", "kills"], value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub(crate) swaps: Option<u32>,
+    /// Instead, kill the agent (signal 9) this many times amid updates, and check every answer it gives
+    #[arg(long, value_name = "N", conflicts_with_all = ["repeats", "rate", "only"], value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) kills: Option<u32>,
+    /// Where the random times of kills start from
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "kills")]
+    pub(crate) seed: u64,
     /// A new or empty folder to keep everything in; a temporary one if not given
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,

@@ -31,6 +31,7 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     config.poll = Duration::from_millis(args.poll_ms);
     config.upload = Duration::from_millis(args.upload_ms);
     config.nudges = !args.no_nudges;
+    config.bandwidth_bytes_per_second = args.bandwidth_limit_bytes_per_second;
     config.activation = activation(args.activation);
     if let Some(problem) = config.activation.problem() {
         return Err(Failure::usage(problem));

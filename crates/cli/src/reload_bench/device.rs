@@ -27,6 +27,8 @@ pub(super) enum Way {
     Restart,
     RebootHook,
     Watch,
+    /// The agent answers by itself.
+    Serve,
 }
 
 impl Way {
@@ -35,6 +37,7 @@ impl Way {
             Self::Restart => "restart",
             Self::RebootHook => "reboot-hook",
             Self::Watch => "watch",
+            Self::Serve => "serve",
         }
     }
 }
@@ -70,7 +73,8 @@ impl Device {
         fs::create_dir_all(&data).explain("folder", format_args!("making {}", data.display()))?;
         let port = free_port()?;
         let app_address = format!("http://127.0.0.1:{port}");
-        let mut args = agent_args(plane, dir, &data, poll)?;
+        let own_port = if way == Way::Serve { port } else { 0 };
+        let mut args = agent_args(plane, dir, &data, poll, own_port)?;
         args.extend(way_args(way, &plane.program, &data, port));
         if !nudges {
             args.push("--no-nudges".to_owned());
@@ -114,6 +118,19 @@ impl Device {
         }
     }
 
+    /// Ends every process of the device without warning and starts the agent again.
+    pub(super) fn cut(&self) -> Outcome {
+        self.shared.kill_all();
+        self.shared.boot().explain("reload", "starting the agent")
+    }
+
+    /// Memory that the app has in use, and the agent, in bytes; the largest process of each group.
+    pub(super) fn resident_bytes(&self) -> (Option<u64>, Option<u64>) {
+        let agent = self.shared.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        let agent = agent.as_ref().and_then(|child| i32::try_from(child.id()).ok());
+        (self.shared.app_group().and_then(resident_bytes), agent.and_then(resident_bytes))
+    }
+
     /// Ends its processes.
     pub(super) fn end(mut self) {
         self.stop();
@@ -151,17 +168,21 @@ impl Shared {
         Ok(())
     }
 
+    /// The app's process group.
+    fn app_group(&self) -> Option<i32> {
+        let app = fs::read(self.data.join("app.json")).ok()?;
+        let app: Value = serde_json::from_slice(&app).ok()?;
+        app["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
+    }
+
     /// A loss of power for every process of the device.
     fn kill_all(&self) {
-        let app: Option<Value> =
-            fs::read(self.data.join("app.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mut child) = agent.take() {
             let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
             let _ = child.wait();
         }
-        let pid = app.and_then(|app| app["pid"].as_i64()).and_then(|pid| i32::try_from(pid).ok());
-        if let Some(pid) = pid.and_then(Pid::from_raw) {
+        if let Some(pid) = self.app_group().and_then(Pid::from_raw) {
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
@@ -179,12 +200,19 @@ impl Shared {
     }
 }
 
-fn agent_args(plane: &Plane, dir: &Path, data: &Path, poll: Duration) -> Result<Vec<String>, Failure> {
+fn agent_args(
+    plane: &Plane,
+    dir: &Path,
+    data: &Path,
+    poll: Duration,
+    port: u16,
+) -> Result<Vec<String>, Failure> {
     let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let parent = std::process::id().to_string();
     let poll = poll.as_millis().to_string();
     let token = plane.join_token()?;
     let data = data.display().to_string();
+    let listen = format!("127.0.0.1:{port}");
     let words = [
         "--parent",
         &parent,
@@ -198,7 +226,7 @@ fn agent_args(plane: &Plane, dir: &Path, data: &Path, poll: Duration) -> Result<
         "--data",
         &data,
         "--listen",
-        "127.0.0.1:0",
+        &listen,
         "--poll-ms",
         &poll,
         "--join-token",
@@ -226,10 +254,24 @@ fn way_args(way: Way, program: &Path, data: &Path, port: u16) -> Vec<String> {
             let words = ["reboot", "--app", &slot, "--reboot-command", &hook, "--boot-id", &boot_id];
             words.map(str::to_owned).to_vec()
         }
+        Way::Serve => return Vec::new(),
         Way::Watch => vec!["watch".to_owned(), "--app".to_owned(), serve(format!("--watch '{data}'"))],
     };
     let ready = ["--ready-url".to_owned(), ready, "--activation".to_owned()];
     ready.into_iter().chain(words).collect()
+}
+
+/// Memory in use by the largest process of a group; none where the system does not tell.
+fn resident_bytes(group: i32) -> Option<u64> {
+    let of = |entry: fs::DirEntry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name, in brackets, may hold anything; state, parent and group follow it.
+        let found: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?;
+        let status = fs::read_to_string(entry.path().join("status")).ok().filter(|_| found == group)?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(resident.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    fs::read_dir("/proc").ok()?.flatten().filter_map(of).max()
 }
 
 /// A port that nobody uses now.

@@ -36,6 +36,8 @@ struct Log {
     seen: Vec<Seen>,
     first: BTreeMap<Arc<str>, Instant>,
     last_failure: String,
+    /// The version that answered last.
+    now: Option<Arc<str>>,
 }
 
 /// The running load.
@@ -72,6 +74,11 @@ impl Load {
         lock(&self.log).first.get(version).copied()
     }
 
+    /// The version that answered last.
+    pub(super) fn serving(&self) -> Option<Arc<str>> {
+        lock(&self.log).now.clone()
+    }
+
     /// Why the latest failed request failed.
     pub(super) fn last_failure(&self) -> String {
         lock(&self.log).last_failure.clone()
@@ -101,7 +108,10 @@ impl Log {
     fn push(&mut self, due: Instant, answer: Result<String, String>) {
         let done = Instant::now();
         let version = match answer {
-            Ok(version) => Some(self.version(&version, done)),
+            Ok(version) => {
+                self.now = Some(self.version(&version, done));
+                self.now.clone()
+            }
             Err(why) => {
                 self.last_failure = why;
                 None
@@ -123,14 +133,33 @@ impl Log {
     }
 }
 
-struct Sender {
+/// Why there is no answer.
+pub(super) enum Unanswered {
+    /// Nobody is there, or went away before the answer was whole.
+    Unreachable(String),
+    /// Something other than an answer came.
+    Refused(String),
+}
+
+impl Unanswered {
+    /// In words.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Unreachable(words) | Self::Refused(words) => words,
+        }
+    }
+}
+
+/// Sends the same request again and again.
+pub(super) struct Sender {
     agent: ureq::Agent,
     address: String,
     body: String,
 }
 
 impl Sender {
-    fn new(address: &str) -> Self {
+    /// A sender to the endpoint at `address`.
+    pub(super) fn new(address: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
@@ -149,16 +178,23 @@ impl Sender {
 
     /// The version that answers.
     fn ask(&self) -> Result<String, String> {
+        let answer = self.answer().map_err(Unanswered::words)?;
+        answer["model_version"].as_str().map(str::to_owned).ok_or_else(|| "no model_version".to_owned())
+    }
+
+    /// The whole answer.
+    pub(super) fn answer(&self) -> Result<Value, Unanswered> {
+        let unreachable = |error: ureq::Error| Unanswered::Unreachable(error.to_string());
         let request = self.agent.post(&self.address).header("content-type", "application/json");
-        let mut answer = request.send(&self.body).map_err(|error| error.to_string())?;
+        let mut answer = request.send(&self.body).map_err(unreachable)?;
         let status = answer.status();
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-        let text = text.map_err(|error| error.to_string())?;
+        let text = text.map_err(unreachable)?;
         if !status.is_success() {
-            return Err(format!("HTTP {status}: {}", text.chars().take(200).collect::<String>()));
+            let words = format!("HTTP {status}: {}", text.chars().take(200).collect::<String>());
+            return Err(Unanswered::Refused(words));
         }
-        let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        answer["model_version"].as_str().map(str::to_owned).ok_or_else(|| "no model_version".to_owned())
+        serde_json::from_str(&text).map_err(|error| Unanswered::Refused(error.to_string()))
     }
 }
 

@@ -6,11 +6,16 @@
 //!
 //! The reboot hook ends every process of the device at once and starts the agent again, as a boot would; the time that
 //! firmware and kernel take comes on top of it.
+//!
+//! [`swaps`] measures swaps one right after the other and what they leave in memory; [`kills`] ends the agent without
+//! warning amid updates and checks every answer.
 
 mod device;
+mod kills;
 mod load;
 mod model;
 mod plane;
+mod swaps;
 
 use std::path::PathBuf;
 use std::thread;
@@ -57,16 +62,20 @@ struct Row {
     failed_requests: u64,
     p99_before_ms: f64,
     p99_during_ms: f64,
-    repeats: u32,
 }
 
 pub(crate) fn run(args: &ReloadBenchArgs, out: Output) -> Outcome {
     let (dir, _temporary) = folder(args.data.as_deref())?;
     let mut supervisor = Supervisor::new(|text| note(&text)).explain("system", "starting the supervisor")?;
     let plane = Plane::start(&dir, &supervisor, args.model_mb)?;
-    let outcome = ways(args.only.as_deref())
-        .into_iter()
-        .try_for_each(|(arrival, way)| out.document(&measure(args, &dir, &plane, arrival, way)?, words));
+    let ways = ways(args.only.as_deref());
+    let outcome = match (args.swaps, args.kills) {
+        (Some(swaps), _) => swaps::run(args, swaps, &dir, &plane, &ways, out),
+        (None, Some(kills)) => kills::run(args, kills, &dir, &plane, out),
+        (None, None) => ways
+            .into_iter()
+            .try_for_each(|(arrival, way)| out.document(&measure(args, &dir, &plane, arrival, way)?, words)),
+    };
     supervisor.end();
     outcome
 }
@@ -167,7 +176,6 @@ fn row(arrival: Arrival, way: Way, seen: &[Seen], samples: &[(Instant, Instant)]
         failed_requests: seen.iter().filter(|seen| seen.version.is_none()).count() as u64,
         p99_before_ms: p99(seen.iter().filter(is_before)),
         p99_during_ms: p99(seen.iter().filter(is_during)),
-        repeats: u32::try_from(samples.len()).unwrap_or(u32::MAX),
     }
 }
 

@@ -18,6 +18,8 @@ use crate::output::{Explain, Failure};
 pub(super) const MODEL: &str = "reload";
 /// Its input's name.
 pub(super) const INPUT: &str = "x";
+/// Its output's name.
+pub(super) const OUTPUT: &str = "probabilities";
 /// Values in one row.
 pub(super) const WIDTH: usize = 64;
 const CLASSES: usize = 10;
@@ -30,8 +32,7 @@ pub(super) fn write(dir: &Path, number: u32, megabytes: u32) -> Result<Bundle, F
     let engine = RtenEngine::new();
     let options = LoadOptions::with_threads(1);
     let session = Session::from_onnx(&onnx, &engine, &options).explain("model", doing)?;
-    let row = Tensor::from_rows(1, WIDTH, (0..WIDTH).map(|n| n as f32 / WIDTH as f32).collect::<Vec<_>>());
-    let calls = [vec![row.explain("model", doing)?]];
+    let calls = [vec![row()?]];
     let golden = Golden::record(session.runnable(), &calls, Tolerance::default()).explain("model", doing)?;
     let name = ModelName::new(MODEL).explain("model", doing)?;
     let mut writer = BundleWriter::new(name);
@@ -42,6 +43,21 @@ pub(super) fn write(dir: &Path, number: u32, megabytes: u32) -> Result<Bundle, F
         .and_then(|writer| writer.golden(&golden))
         .explain("bundle", doing)?;
     writer.write(dir).explain("bundle", doing)
+}
+
+/// What a version answers to the request that is always sent.
+pub(super) fn answer(bundle: &Bundle) -> Result<Vec<f32>, Failure> {
+    let doing = "asking the model that is reloaded";
+    let session = Session::load(bundle, &RtenEngine::new(), &LoadOptions::with_threads(1));
+    let outputs = session.explain("model", doing)?.infer_ordered(&[row()?]).explain("model", doing)?;
+    let answer = outputs.get(OUTPUT).and_then(Tensor::as_f32).map(<[f32]>::to_vec);
+    answer.ok_or_else(|| Failure::new("model", "the model gives no probabilities"))
+}
+
+/// The row that is always sent.
+fn row() -> Result<Tensor, Failure> {
+    let row = (0..WIDTH).map(|n| n as f32 / WIDTH as f32).collect::<Vec<_>>();
+    Tensor::from_rows(1, WIDTH, row).explain("model", "making a row")
 }
 
 /// Two layers whose weights take the given size; versions differ in every weight, as after training anew.
@@ -61,12 +77,10 @@ fn network(number: u32, megabytes: u32) -> Result<ModelProto, Failure> {
         NodeProto::new("MatMul", "hidden", &[INPUT, "first"], &["sums"]),
         NodeProto::new("Relu", "relu", &["sums"], &["active"]),
         NodeProto::new("MatMul", "output", &["active", "second"], &["scores"]),
-        NodeProto::new("Softmax", "softmax", &["scores"], &["probabilities"])
-            .with(AttributeProto::int("axis", -1)),
+        NodeProto::new("Softmax", "softmax", &["scores"], &[OUTPUT]).with(AttributeProto::int("axis", -1)),
     ];
     let rows = Dim::Symbolic("rows".to_owned());
     graph.input = vec![ValueInfoProto::tensor(INPUT, DataType::Fp32, &[rows.clone(), Dim::Fixed(WIDTH)])];
-    graph.output =
-        vec![ValueInfoProto::tensor("probabilities", DataType::Fp32, &[rows, Dim::Fixed(CLASSES)])];
+    graph.output = vec![ValueInfoProto::tensor(OUTPUT, DataType::Fp32, &[rows, Dim::Fixed(CLASSES)])];
     Ok(ModelProto::new(graph))
 }

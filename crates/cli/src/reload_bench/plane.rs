@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use edgeward_api::Client;
-use edgeward_api::operator::{JoinTokenRequest, RolloutRequest};
+use edgeward_api::operator::{JoinTokenRequest, Rollout, RolloutRequest};
 use edgeward_core::event::{Project, RunOutcome};
 use edgeward_core::rollout::{RolloutPolicy, WaveSize};
 use edgeward_core::trigger::TriggerPolicy;
-use edgeward_core::{ModelName, ProjectName, RunId};
+use edgeward_core::{ModelName, ProjectName, RolloutId, RunId};
 use edgeward_pipeline::project::{PROJECT_FILE, ProjectFile};
 use edgeward_pipeline::register::Registry;
 use edgeward_trust::SigningKey;
@@ -41,7 +42,11 @@ pub(super) struct Plane {
     key: SigningKey,
     megabytes: u32,
     next: Cell<u32>,
+    expected: Expected,
 }
+
+/// What each version that was made answers, by the version's name in answers.
+pub(super) type Expected = Arc<Mutex<BTreeMap<String, Vec<f32>>>>;
 
 impl Plane {
     /// Starts one below `dir` and registers the project.
@@ -57,7 +62,16 @@ impl Plane {
         let key_file = data.join("keys/releases.json");
         let key = fs::read(&key_file).explain("key", format_args!("reading {}", key_file.display()))?;
         let key = SigningKey::from_json(&key).explain("key", "reading the release key")?;
-        Ok(Self { program, dir: dir.to_owned(), client, project, key, megabytes, next: Cell::new(0) })
+        Ok(Self {
+            program,
+            dir: dir.to_owned(),
+            client,
+            project,
+            key,
+            megabytes,
+            next: Cell::new(0),
+            expected: Expected::default(),
+        })
     }
 
     /// Its address.
@@ -87,6 +101,35 @@ impl Plane {
         Ok(rollout.bundle.hex())
     }
 
+    /// Rolls out a version that was registered before, by its number from 1.
+    pub(super) fn publish(&self, version: u64) -> Result<Rollout, Failure> {
+        let cause = "reload-bench".to_owned();
+        let request = RolloutRequest { version: Some(version), cause, ..RolloutRequest::default() };
+        self.client.start_rollout(&self.model()?, &request).explain("reload", "starting the rollout")
+    }
+
+    /// What `version` answers to the request that is always sent.
+    pub(super) fn expected(&self) -> Expected {
+        Arc::clone(&self.expected)
+    }
+
+    /// Waits until one rollout is over.
+    pub(super) fn settle_rollout(&self, id: &RolloutId, patience: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let rollouts = self.client.rollouts().explain("reload", "asking for the rollouts")?.rollouts;
+            let this = rollouts.iter().find(|rollout| rollout.id == *id);
+            if this.is_some_and(|rollout| rollout.outcome.is_some()) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let error = format!("the rollout {id} did not end within {} s", patience.as_secs());
+                return Err(Failure::new("reload", error));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     /// Waits until the version has reached the device for good, and registers the next one.
     pub(super) fn settle(&self, version: &str, patience: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + patience;
@@ -105,9 +148,12 @@ impl Plane {
         self.register(self.next.get())
     }
 
-    fn register(&self, number: u32) -> Result<(), Failure> {
+    /// Makes and registers a version.
+    pub(super) fn register(&self, number: u32) -> Result<(), Failure> {
         let made = self.dir.join("versions");
         let bundle = model::write(&made, number, self.megabytes)?;
+        let answer = model::answer(&bundle)?;
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(bundle.digest().hex(), answer);
         let run = RunId::new(format!("reload-{number}")).explain("reload", "naming a run")?;
         let registry = Registry { client: &self.client, project: &self.project, run: &run };
         let doing = "registering a version";
