@@ -9,7 +9,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-mod native;
+pub(crate) mod native;
 #[cfg(feature = "onnxruntime")]
 pub mod onnxruntime;
 mod outline;

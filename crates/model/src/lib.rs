@@ -8,6 +8,7 @@
 //! - [`golden`]: does it still give the answers it gave where it was made?
 //! - [`bundle`]: a model and all that belongs to it, on disk.
 //! - [`delta`](mod@delta): what of a file must travel to a device that has an older one.
+//! - [`explain`]: why it answered so: attributions, maps, importance, counterfactuals.
 //! - [`session`]: a loaded model with its signature, ready to answer.
 //!
 //! Deliberately missing: async, clocks, the environment, the network. Files are reached only by path arguments.
@@ -16,6 +17,7 @@ pub mod bundle;
 pub mod choose;
 pub mod delta;
 pub mod engine;
+pub mod explain;
 pub mod golden;
 pub mod onnx;
 pub mod session;

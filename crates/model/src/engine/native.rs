@@ -13,6 +13,9 @@ mod labels;
 mod scores;
 mod trees;
 
+pub(crate) use forest::{Branch, Mode};
+pub(crate) use trees::{Ensemble, read as read_ensemble};
+
 use crate::onnx::NodeProto;
 use crate::tensor::{DataType, Tensor};
 
@@ -23,9 +26,9 @@ pub(super) const DOMAIN: &str = "ai.onnx.ml";
 
 /// Why a node is refused, or does not run.
 #[derive(Debug)]
-pub(super) struct KernelError {
+pub(crate) struct KernelError {
     pub(super) kind: EngineErrorKind,
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 impl KernelError {

@@ -40,7 +40,7 @@ const UNPLACED: u32 = u32::MAX;
 /// How a value is compared with a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Leq,
     Lt,
     Gte,
@@ -91,31 +91,31 @@ number!(f64, F64);
 
 /// A branch whose children are indices of a [`Draft`]'s nodes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Branch {
-    pub(super) feature: i64,
-    pub(super) mode: Mode,
-    pub(super) missing_true: bool,
-    pub(super) threshold: f64,
-    pub(super) on_true: usize,
-    pub(super) on_false: usize,
+pub(crate) struct Branch {
+    pub(crate) feature: i64,
+    pub(crate) mode: Mode,
+    pub(crate) missing_true: bool,
+    pub(crate) threshold: f64,
+    pub(crate) on_true: usize,
+    pub(crate) on_false: usize,
 }
 
 /// What a leaf adds to an output.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Weight {
-    pub(super) node: usize,
-    pub(super) output: i64,
-    pub(super) value: f64,
+pub(crate) struct Weight {
+    pub(crate) node: usize,
+    pub(crate) output: i64,
+    pub(crate) value: f64,
 }
 
 /// An ensemble as its attributes say it. A node without a branch is a leaf.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
-    pub(super) nodes: Vec<Option<Branch>>,
+pub(crate) struct Draft {
+    pub(crate) nodes: Vec<Option<Branch>>,
     /// The node each tree starts at.
-    pub(super) roots: Vec<usize>,
-    pub(super) weights: Vec<Weight>,
-    pub(super) outputs: usize,
+    pub(crate) roots: Vec<usize>,
+    pub(crate) weights: Vec<Weight>,
+    pub(crate) outputs: usize,
 }
 
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! `TreeEnsembleClassifier` and `TreeEnsembleRegressor` (`ai.onnx.ml` 1 to 3) and `TreeEnsemble` (5) as kernels.
 //!
 //! Thresholds and sums are 32-bit floats, or 64-bit where the input or an `..._as_tensor` attribute is. The root of a
-//! tree is its first node. `nodes_hitrates` say nothing about the result and are not read.
+//! tree is its first node. `nodes_hitrates` say nothing about the result; only explanations read them.
 //!
 //! Deliberately missing: `BRANCH_MEMBER` of `TreeEnsemble`, and 16-bit floats.
 
@@ -16,16 +16,57 @@ use crate::tensor::{DataType, Tensor, TensorData, element_count};
 
 /// The kernel of a tree node whose input has this type, where it is known.
 pub(super) fn kernel(node: &NodeProto, input: Option<DataType>) -> Result<Box<dyn Kernel>, KernelError> {
-    let attributes = Attributes(node);
-    let (draft, wide, finish) = match node.op_type.as_str() {
-        "TreeEnsembleClassifier" => classifier(&attributes)?,
-        "TreeEnsembleRegressor" => regressor(&attributes)?,
-        _ => ensemble(&attributes)?,
-    };
+    let (draft, wide, finish) = parse(node, &Attributes(node))?;
     if wide || input == Some(DataType::Fp64) {
         Ok(Box::new(Trees { forest: Forest::<f64>::new(&draft)?, finish }))
     } else {
         Ok(Box::new(Trees { forest: Forest::<f32>::new(&draft)?, finish }))
+    }
+}
+
+/// An ensemble as data: what its leaves add up to before any transform.
+pub(crate) struct Ensemble {
+    /// Nodes, roots and leaves.
+    pub(crate) draft: Draft,
+    /// Whether thresholds and inputs are compared as 64-bit floats.
+    pub(crate) wide: bool,
+    /// What is added to each output's sum.
+    pub(crate) base_values: Vec<f64>,
+    /// Whether the sum is divided by the number of trees.
+    pub(crate) average: bool,
+    /// The one class that leaves speak for where they speak for one of two.
+    pub(crate) single_class: bool,
+    /// How often each node was reached in training, where the file says so.
+    pub(crate) hit_rates: Option<Vec<f64>>,
+}
+
+/// The ensemble of a tree node; an aggregate that is no sum is refused.
+pub(crate) fn read(node: &NodeProto) -> Result<Ensemble, KernelError> {
+    let attributes = Attributes(node);
+    let (draft, wide, finish) = parse(node, &attributes)?;
+    let (rates, _) = attributes.numbers("nodes_hitrates").unwrap_or_default();
+    let said = rates.len() == draft.nodes.len() && rates.iter().any(|rate| *rate != rates[0]);
+    let whole = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
+    let (base_values, average, single_class) = match &finish {
+        Finish::Classes { classes, .. } => (whole(&classes.base_values), false, classes.single_weight),
+        Finish::Values { aggregate: Aggregate::Sum, base_values, .. } => (whole(base_values), false, false),
+        Finish::Values { aggregate: Aggregate::Average, base_values, .. } => {
+            (whole(base_values), true, false)
+        }
+        Finish::Values { .. } => {
+            return Err(KernelError::unsupported(
+                "takes the least or the greatest of its trees, not their sum",
+            ));
+        }
+    };
+    Ok(Ensemble { draft, wide, base_values, average, single_class, hit_rates: said.then_some(rates) })
+}
+
+fn parse(node: &NodeProto, attributes: &Attributes<'_>) -> Result<Read, KernelError> {
+    match node.op_type.as_str() {
+        "TreeEnsembleClassifier" => classifier(attributes),
+        "TreeEnsembleRegressor" => regressor(attributes),
+        _ => ensemble(attributes),
     }
 }
 
