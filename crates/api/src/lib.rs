@@ -7,6 +7,7 @@
 //! Deliberately missing: the server's handlers, retry policies (the caller's loop decides), and anything that verifies
 //! signatures: an [`edgeward_core::Envelope`] is passed on as it came.
 
+pub mod access;
 pub mod client;
 #[cfg(feature = "connections")]
 pub mod connections;

@@ -25,6 +25,10 @@ pub struct JoinTokenRequest {
     pub uses: u32,
     /// How long it is valid.
     pub ttl_ms: u64,
+    /// The one device that it lets in again, revoked or lost; any new device if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub device: Option<DeviceId>,
 }
 
 /// A join token: a secret.
@@ -48,6 +52,10 @@ pub struct Device {
     /// When it joined.
     #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub enrolled_at_ms: Timestamp,
+    /// Since when it is shut out; none if it is not.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+    pub revoked_at_ms: Option<Timestamp>,
     /// When the control plane last heard of it.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
     pub seen_at_ms: Option<Timestamp>,

@@ -1,6 +1,6 @@
 //! The control plane's paths, each written once. Names in braces are path parameters.
 
-use edgeward_core::{Digest, ModelName, ProjectName, RolloutId, RunId};
+use edgeward_core::{DeviceId, Digest, ModelName, ProjectName, RolloutId, RunId, TokenId};
 
 /// Whether the control plane is up. Public.
 pub const HEALTH: &str = "/health";
@@ -30,6 +30,12 @@ pub const NO_SOURCE: &str = "full";
 
 /// Makes join tokens. Operator.
 pub const JOIN_TOKENS: &str = "/v1/join-tokens";
+/// Operator tokens: list and make. Admin.
+pub const TOKENS: &str = "/v1/tokens";
+/// Revokes an operator token. Admin.
+pub const TOKEN_REVOKE: &str = "/v1/tokens/{token}/revoke";
+/// Shuts a device out. Operator.
+pub const DEVICE_REVOKE: &str = "/v1/devices/{device}/revoke";
 /// The enrolled devices. Operator.
 pub const DEVICES: &str = "/v1/devices";
 /// Projects: list and register. Operator.
@@ -86,6 +92,18 @@ pub fn blob(digest: &Digest) -> String {
 pub fn delta(result: &Digest, source: Option<&Digest>) -> String {
     let source = source.map_or_else(|| NO_SOURCE.to_owned(), Digest::hex);
     DELTA.replace("{result}", &result.hex()).replace("{source}", &source)
+}
+
+/// [`TOKEN_REVOKE`] of one token.
+#[must_use]
+pub fn token_revoke(token: &TokenId) -> String {
+    TOKEN_REVOKE.replace("{token}", token.as_str())
+}
+
+/// [`DEVICE_REVOKE`] of one device.
+#[must_use]
+pub fn device_revoke(device: &DeviceId) -> String {
+    DEVICE_REVOKE.replace("{device}", device.as_str())
 }
 
 /// [`PROJECT_RUNS`] of one project.

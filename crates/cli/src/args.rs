@@ -1,5 +1,7 @@
 //! Every flag, once: the parser, the help and the completions all come from here.
 
+#[cfg(feature = "control")]
+mod access;
 #[cfg(feature = "agent")]
 mod activation;
 #[cfg(feature = "agent")]
@@ -26,6 +28,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "control")]
+pub(crate) use access::{DeviceCommand, TokenCommand};
 #[cfg(feature = "agent")]
 pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "agent")]
@@ -111,14 +115,14 @@ pub(crate) enum Command {
     /// Roll a model's version out to the devices
     #[cfg(feature = "control")]
     Deploy(DeployArgs),
-    /// Join tokens, with which devices enrol
+    /// Operator tokens: who may do what
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Enrolled devices
+    /// Devices: let in, listed, shut out
     #[cfg(feature = "control")]
     #[command(subcommand)]
-    Device(ListCommand),
+    Device(DeviceCommand),
     /// Registered models
     #[cfg(feature = "control")]
     #[command(subcommand)]
@@ -335,23 +339,6 @@ pub(crate) struct DeployArgs {
     pub(crate) cause: String,
     #[command(flatten)]
     pub(crate) remote: Remote,
-}
-
-/// `token`.
-#[cfg(feature = "control")]
-#[derive(Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Make a join token; it is shown once
-    Create {
-        /// How many devices may use it
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-        uses: u32,
-        /// How long it is valid, such as `90s`, `30m`, `1h`, `7d`
-        #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = parse_span)]
-        ttl: Duration,
-        #[command(flatten)]
-        remote: Remote,
-    },
 }
 
 /// A listing.

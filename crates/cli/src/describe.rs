@@ -33,6 +33,7 @@ pub(crate) fn event(event: &Event) -> String {
         Event::AlertRaised(alert) => {
             format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
         }
+        Event::AccessChanged(change) => change.to_string(),
         Event::SamplesJudged { model, samples, verdict, cause } => {
             format!(
                 "{} samples of {model} that were held back are {}: {cause}",

@@ -129,7 +129,8 @@ fn a_new_last_layer_ships_a_last_layer() {
     runtime.spawn(server.serve(std::future::pending()));
     let operator = Client::new(&server_url, None);
     operator.register_project(&project()).unwrap();
-    let token = operator.make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000 }).unwrap();
+    let token =
+        operator.make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000, device: None }).unwrap();
     let name = DeviceId::new("camera-1").unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
     let mut config = AgentConfig::new(&server_url, folder.path().join("device"), name, listen);

@@ -35,7 +35,10 @@ const PORTS: [&str; 3] = ["7700", "8600", "8601"];
 
 #[test]
 fn a_reader_can_follow_the_guides_one_after_the_other() {
-    follow("guides", &["first-model.md", "operate.md", "rollouts.md", "levels.md", "frameworks.md"]);
+    follow(
+        "guides",
+        &["first-model.md", "operate.md", "security.md", "rollouts.md", "levels.md", "frameworks.md"],
+    );
 }
 
 #[test]
@@ -69,6 +72,7 @@ fn no_guide_is_left_out() {
             "operate.md",
             "reload.md",
             "rollouts.md",
+            "security.md",
             "vendor-toolchains.md"
         ]
     );

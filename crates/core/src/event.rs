@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::rollout::RolloutPolicy;
 use crate::trigger::TriggerPolicy;
 use crate::{
-    Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId, RunId,
-    Timestamp,
+    AccessChange, Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId,
+    RunId, Timestamp,
 };
 
 /// One decision. Its `type` stands beside the fields of its variant, so no variant may have a field `type`.
@@ -138,6 +138,8 @@ pub enum Event {
     },
     /// A device raised an alert.
     AlertRaised(Alert),
+    /// Who may do what was changed.
+    AccessChanged(AccessChange),
     /// A person decided about samples that were held back from training.
     SamplesJudged {
         /// The model they were captured for.
@@ -280,6 +282,7 @@ impl Event {
             Self::RolloutAdvanced { .. } => "rollout_advanced",
             Self::RolloutFinished { .. } => "rollout_finished",
             Self::AlertRaised(_) => "alert_raised",
+            Self::AccessChanged(_) => "access_changed",
             Self::SamplesJudged { .. } => "samples_judged",
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! Deliberately missing: async, clocks, the environment, the network, files. `now` is always an argument.
 
+pub mod access;
 pub mod alert;
 pub mod bucket;
 pub mod canonical;
@@ -25,6 +26,7 @@ pub mod time;
 pub mod trigger;
 pub mod variant;
 
+pub use access::{AccessChange, Role};
 pub use alert::Alert;
 pub use bucket::Bucket;
 pub use dataset::Dataset;
@@ -33,7 +35,7 @@ pub use digest::Digest;
 pub use envelope::Envelope;
 pub use event::Event;
 pub use manifest::{Manifest, Release};
-pub use name::{DeviceId, ModelName, PredictionId, ProjectName, RolloutId, RunId};
+pub use name::{DeviceId, ModelName, PredictionId, ProjectName, RolloutId, RunId, TokenId};
 pub use target::Capabilities;
 pub use time::Timestamp;
 pub use variant::Variant;

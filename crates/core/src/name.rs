@@ -94,6 +94,8 @@ names! {
     ProjectName = "project name";
     /// One run of a pipeline.
     RunId = "run id";
+    /// An operator token, by its id; the secret is never part of it.
+    TokenId = "token id";
     /// One rollout of one release.
     RolloutId = "rollout id";
 }

@@ -1,11 +1,11 @@
 //! Who may call what.
 //!
-//! Each route belongs to one [`Role`]; the router asks [`guard`] before a handler runs, and writes the same role into
+//! Each route belongs to one [`Need`]; the router asks [`guard`] before a handler runs, and writes the same need into
 //! the OpenAPI document. A caller is known by a bearer credential, by the dashboard's cookie, or, on a control plane
 //! that listens on loopback without `require_auth`, by being local. The last two are what a browser sends on anyone's
 //! behalf, so they count only when `Host` names this machine and `Origin` names this server.
 //!
-//! Deliberately missing: several operators, scopes, and transport security.
+//! Deliberately missing: permissions finer than a role, such as one project only, and transport security.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use edgeward_core::{DeviceId, Digest};
+use edgeward_core::{DeviceId, Digest, Role};
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -23,17 +23,22 @@ use crate::secret::{self, SECRET_LEN_MAX};
 /// The dashboard's cookie.
 pub(crate) const COOKIE: &str = "edgeward_operator";
 
+/// What the token in `operator.token` is called where a token's name stands.
+const FIRST_TOKEN: &str = "operator.token";
+/// Whom the ledger names for a local caller without a token.
+const LOCAL: &str = "local";
+
 /// Who a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum Need {
     /// Anyone.
-    Public,
+    Nothing,
     /// An enrolled device.
     Device,
-    /// An operator.
-    Operator,
+    /// A person or program of this role at least.
+    Role(Role),
     /// Either.
-    DeviceOrOperator,
+    DeviceOr(Role),
 }
 
 /// Who calls.
@@ -41,21 +46,38 @@ pub(crate) enum Role {
 pub(crate) enum Caller {
     /// No credential.
     Nobody,
-    /// No credential, but on this machine, where that suffices.
+    /// No credential, but on this machine, where that suffices for everything.
     Local,
-    /// The operator's token.
-    Operator,
-    /// A device's credential.
+    /// Whoever holds an operator token.
+    Person(Person),
+    /// An enrolled device.
     Device(DeviceId),
 }
 
+/// The holder of an operator token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Person {
+    /// The token's name and id.
+    pub(crate) name: String,
+    pub(crate) role: Role,
+}
+
 impl Caller {
-    /// Who that is, for the ledger.
+    /// What the caller may do; none for devices and nobody.
+    const fn role(&self) -> Option<Role> {
+        match self {
+            Self::Local => Some(Role::Admin),
+            Self::Person(person) => Some(person.role),
+            Self::Nobody | Self::Device(_) => None,
+        }
+    }
+
+    /// How the ledger names the caller.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Nobody => "nobody".to_owned(),
-            Self::Local => "local operator".to_owned(),
-            Self::Operator => "operator".to_owned(),
+            Self::Local => LOCAL.to_owned(),
+            Self::Person(person) => person.name.clone(),
             Self::Device(device) => device.to_string(),
         }
     }
@@ -64,24 +86,39 @@ impl Caller {
 /// What the server accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
-    operator: Digest,
-    /// Local callers without a token are operators.
+    /// Digest of the token in `operator.token`.
+    first_token: Digest,
+    /// Local callers without a token are admins.
     local_trust: bool,
 }
 
 impl Access {
     pub(crate) fn new(operator_token: &str, listening: SocketAddr, require_auth: bool) -> Self {
         let local_trust = listening.ip().is_loopback() && !require_auth;
-        Self { operator: secret::digest(operator_token), local_trust }
+        Self { first_token: secret::digest(operator_token), local_trust }
     }
 
     pub(crate) const fn local_trust(&self) -> bool {
         self.local_trust
     }
 
-    pub(crate) fn is_operator(&self, token: &str) -> bool {
-        token.len() <= SECRET_LEN_MAX && secret::digest(token) == self.operator
+    fn is_first_token(&self, digest: &Digest) -> bool {
+        secret::is_same(digest, &self.first_token)
     }
+}
+
+/// The person who holds `token`; none if it is unknown, revoked or past its time.
+pub(crate) async fn person(app: &App, token: &str) -> Result<Option<Person>, Failure> {
+    if token.len() > SECRET_LEN_MAX {
+        return Ok(None);
+    }
+    let digest = secret::digest(token);
+    if app.access.is_first_token(&digest) {
+        return Ok(Some(Person { name: FIRST_TOKEN.to_owned(), role: Role::Admin }));
+    }
+    let row = app.read(move |view| view.operator_token(digest).map_err(Failure::from)).await?;
+    let row = row.filter(|row| row.is_valid(app.now()));
+    Ok(row.map(|row| Person { name: format!("{} ({})", row.name, row.id), role: row.role }))
 }
 
 /// What a request carries to show who sends it.
@@ -102,15 +139,15 @@ fn presented(headers: &HeaderMap) -> Presented<'_> {
     token.map_or(Presented::Garbage, Presented::Bearer)
 }
 
-/// Lets a request through to the routes of `role`, with its [`Caller`] as an extension.
+/// Lets a request through to the routes of `need`, with its [`Caller`] as an extension.
 pub(crate) async fn guard(
-    State((app, role)): State<(Arc<App>, Role)>,
+    State((app, need)): State<(Arc<App>, Need)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    if role != Role::Public {
+    if need != Need::Nothing {
         let caller = identify(&app, request.method(), request.headers()).await?;
-        admit(role, &caller)?;
+        admit(need, &caller)?;
         request.extensions_mut().insert(caller);
     }
     Ok(next.run(request).await)
@@ -118,52 +155,77 @@ pub(crate) async fn guard(
 
 async fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, Failure> {
     match presented(headers) {
-        Presented::Bearer(token) if app.access.is_operator(token) => Ok(Caller::Operator),
-        Presented::Bearer(token) => {
-            app.device_of(secret::digest(token)).await?.map(Caller::Device).ok_or_else(unknown_credential)
-        }
+        Presented::Bearer(token) => match person(app, token).await? {
+            Some(person) => Ok(Caller::Person(person)),
+            None => {
+                let device = app.device_of(secret::digest(token)).await?;
+                device.map(Caller::Device).ok_or_else(unknown_credential)
+            }
+        },
         Presented::Garbage => Err(unknown_credential()),
-        Presented::Nothing => identify_browser(&app.access, method, headers),
+        Presented::Nothing => {
+            let known = match cookie(headers) {
+                Some(token) => person(app, token).await?,
+                None => None,
+            };
+            identify_browser(&app.access, known, method, headers)
+        }
     }
 }
 
-/// A caller that shows no bearer credential.
-fn identify_browser(access: &Access, method: &Method, headers: &HeaderMap) -> Result<Caller, Failure> {
-    let caller = if cookie(headers).is_some_and(|token| access.is_operator(token)) {
-        Caller::Operator
-    } else if access.local_trust && !is_forwarded(headers) {
-        check_host(headers)?;
-        Caller::Local
-    } else {
-        return Ok(Caller::Nobody);
+/// A caller that shows no bearer credential; `known` is whom its cookie names.
+fn identify_browser(
+    access: &Access,
+    known: Option<Person>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Caller, Failure> {
+    let caller = match known {
+        Some(person) => Caller::Person(person),
+        None if access.local_trust && !is_forwarded(headers) => {
+            check_host(headers)?;
+            Caller::Local
+        }
+        None => return Ok(Caller::Nobody),
     };
     check_same_site(method, headers)?;
     Ok(caller)
 }
 
-fn admit(role: Role, caller: &Caller) -> Result<(), Failure> {
-    match (role, caller) {
-        (Role::Public, _)
-        | (Role::Device | Role::DeviceOrOperator, Caller::Device(_))
-        | (Role::Operator | Role::DeviceOrOperator, Caller::Operator | Caller::Local) => Ok(()),
-        (Role::Operator, Caller::Device(_)) => {
-            Err(Failure::forbidden("a device may not do this")
-                .hint("Use the operator token from operator.token in the control plane's data folder."))
+fn admit(need: Need, caller: &Caller) -> Result<(), Failure> {
+    let least = match (need, caller) {
+        (Need::Nothing, _) | (Need::Device | Need::DeviceOr(_), Caller::Device(_)) => return Ok(()),
+        (Need::Device, Caller::Person(_)) => {
+            return Err(
+                Failure::forbidden("only a device may do this").hint("Enrol with a join token first.")
+            );
         }
-        (Role::Device, Caller::Operator) => {
-            Err(Failure::forbidden("only a device may do this").hint("Enrol with a join token first."))
+        (Need::Device, Caller::Nobody | Caller::Local) => {
+            return Err(Failure::unauthorized("this needs a device's credential")
+                .hint("Enrol with a join token, and send Authorization: Bearer <credential>."));
         }
-        (Role::Device, _) => Err(Failure::unauthorized("this needs a device's credential")
-            .hint("Enrol with a join token and send Authorization: Bearer <credential>.")),
-        (_, Caller::Nobody) => Err(Failure::unauthorized("this needs a credential").hint(
-            "Send Authorization: Bearer <token>; the token is in operator.token in the control plane's data folder.",
+        (Need::Role(least) | Need::DeviceOr(least), _) => least,
+    };
+    match caller.role() {
+        Some(role) if role >= least => Ok(()),
+        Some(role) => Err(Failure::forbidden(format!(
+            "this needs the role {least}, and {} has the role {role}",
+            caller.name()
+        ))
+        .hint(format!(
+            "Ask an admin for a token of that role: edgeward token create --name NAME --role {least}"
+        ))),
+        None if matches!(caller, Caller::Device(_)) => Err(Failure::forbidden("a device may not do this")
+            .hint("Use an operator token; the first is in operator.token in the control plane's data folder.")),
+        None => Err(Failure::unauthorized("this needs a credential").hint(
+            "Send Authorization: Bearer <token>; the first token is in operator.token in the control plane's data folder.",
         )),
     }
 }
 
 fn unknown_credential() -> Failure {
-    Failure::unauthorized("the credential is not known here")
-        .hint("Operators: use the token in operator.token. Devices: enrol again.")
+    Failure::unauthorized("the credential is not known here, or not valid any more")
+        .hint("Operators: use the token in operator.token, or ask an admin for one. Devices: enrol again.")
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
@@ -200,7 +262,7 @@ fn check_host(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// Refuses what another site's page asks for.
-fn check_same_site(method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
+pub(crate) fn check_same_site(method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
     let host = text(headers, "host").unwrap_or_default();
     let own = |origin: &str| {
         let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
@@ -231,13 +293,20 @@ mod tests {
         Access::new(TOKEN, listening.parse().unwrap(), require_auth)
     }
 
+    fn person(role: Role) -> Person {
+        Person { name: "ann".to_owned(), role }
+    }
+
     fn check(access: &Access, method: &Method, pairs: &[(&'static str, &str)], expect: Option<&Caller>) {
-        let found = identify_browser(access, method, &headers(pairs)).ok();
+        let headers = headers(pairs);
+        let known = cookie(&headers).filter(|token| access.is_first_token(&secret::digest(token)));
+        let known = known.map(|_| person(Role::Viewer));
+        let found = identify_browser(access, known, method, &headers).ok();
         assert_eq!(found.as_ref(), expect, "{method} {pairs:?}");
     }
 
     #[test]
-    fn local_callers_are_operators_on_loopback_only() {
+    fn local_callers_are_admins_on_loopback_only() {
         let host = ("host", "127.0.0.1:7700");
         check(&access("127.0.0.1:7700", false), &Method::GET, &[host], Some(&Caller::Local));
         check(&access("[::1]:7700", false), &Method::GET, &[("host", "[::1]:7700")], Some(&Caller::Local));
@@ -276,22 +345,30 @@ mod tests {
     fn the_cookie_counts_as_the_token_and_is_bound_to_the_site() {
         let remote = access("0.0.0.0:7700", false);
         let (host, good) = (("host", "plant:7700"), ("cookie", "a=b; edgeward_operator=ewo_test"));
-        check(&remote, &Method::GET, &[host, good], Some(&Caller::Operator));
+        check(&remote, &Method::GET, &[host, good], Some(&Caller::Person(person(Role::Viewer))));
         check(&remote, &Method::POST, &[host, good, ("origin", "http://evil.example")], None);
         check(&remote, &Method::GET, &[host, ("cookie", "edgeward_operator=guess")], Some(&Caller::Nobody));
     }
 
     #[test]
-    fn roles_admit_whom_they_say() {
-        let device = Caller::Device(DeviceId::new("d1").unwrap());
+    fn needs_admit_whom_they_say() {
         let status =
-            |role, caller: &Caller| admit(role, caller).err().map(|failure| failure.status().as_u16());
-        assert_eq!(status(Role::Device, &device), None);
-        assert_eq!(status(Role::Device, &Caller::Local), Some(401));
-        assert_eq!(status(Role::Device, &Caller::Operator), Some(403));
-        assert_eq!(status(Role::Operator, &device), Some(403));
-        assert_eq!(status(Role::Operator, &Caller::Nobody), Some(401));
-        assert_eq!(status(Role::DeviceOrOperator, &Caller::Nobody), Some(401));
-        assert_eq!(status(Role::Public, &Caller::Nobody), None);
+            |need, caller: &Caller| admit(need, caller).err().map(|failure| failure.status().as_u16());
+        let device = Caller::Device(DeviceId::new("d1").unwrap());
+        assert_eq!(status(Need::Device, &device), None);
+        assert_eq!(status(Need::Device, &Caller::Local), Some(401));
+        assert_eq!(status(Need::Device, &Caller::Person(person(Role::Admin))), Some(403));
+        for least in Role::ALL {
+            for role in Role::ALL {
+                let refused = (role < least).then_some(403);
+                assert_eq!(status(Need::Role(least), &Caller::Person(person(role))), refused);
+                assert_eq!(status(Need::DeviceOr(least), &Caller::Person(person(role))), refused);
+            }
+            assert_eq!(status(Need::Role(least), &device), Some(403));
+            assert_eq!(status(Need::DeviceOr(least), &device), None);
+            assert_eq!(status(Need::Role(least), &Caller::Local), None);
+            assert_eq!(status(Need::DeviceOr(least), &Caller::Nobody), Some(401));
+        }
+        assert_eq!(status(Need::Nothing, &Caller::Nobody), None);
     }
 }

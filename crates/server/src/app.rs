@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgeward_core::{DeviceId, Digest, Event, Timestamp};
 use edgeward_store::{Blobs, Store, StoreError, View, Writer};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::access::Access;
 use crate::deltas::Deltas;
@@ -42,6 +42,8 @@ pub(crate) struct App {
     pub(crate) ledger_len: watch::Sender<u64>,
     /// Generation of the latest desired state: devices that listen are told when it changes.
     pub(crate) generation: watch::Sender<u64>,
+    /// Devices that are shut out, as it happens: their open streams end.
+    pub(crate) shut_out: broadcast::Sender<DeviceId>,
     /// True once the server is to end: open streams end too.
     pub(crate) closing: watch::Sender<bool>,
     /// Reports and profiles on their way into the database.

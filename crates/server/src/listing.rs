@@ -28,7 +28,13 @@ pub(crate) fn devices(view: &View<'_>) -> Result<Vec<Device>, StoreError> {
 fn device(row: DeviceRow) -> Device {
     let seen_at_ms = row.report.as_ref().map(|report| report.received_at_ms);
     let report = row.report.and_then(|report| serde_json::from_value::<Report>(report.document).ok());
-    Device { id: row.id, enrolled_at_ms: row.enrolled_at_ms, seen_at_ms, report }
+    Device {
+        id: row.id,
+        enrolled_at_ms: row.enrolled_at_ms,
+        revoked_at_ms: row.revoked_at_ms,
+        seen_at_ms,
+        report,
+    }
 }
 
 /// The newest runs first.

@@ -1,6 +1,6 @@
-//! Every route, once: its handler, its role, and its place in the OpenAPI document.
+//! Every route, once: its handler, what it needs, and its place in the OpenAPI document.
 //!
-//! The routes of a role are gathered in one router. The same value puts the guard in front of them and writes the
+//! The routes of one need are gathered in one router. The same value puts the guard in front of them and writes the
 //! security requirement beside them, so that the document cannot say anything else than what is enforced.
 
 use std::sync::{Arc, OnceLock};
@@ -12,19 +12,20 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use edgeward_api::limits::JSON_BYTES_MAX;
 use edgeward_api::{Problem, device, operator};
+use edgeward_core::Role;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Role, guard};
+use crate::access::{Need, guard};
 use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
-    audit, blobs, deltas, desired, device as devices, fleet, models, nudges, projects, public, quarantine,
-    rollouts,
+    access, audit, blobs, deltas, desired, device as devices, fleet, models, nudges, projects, public,
+    quarantine, rollouts,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -40,6 +41,19 @@ struct Description;
 
 fn described() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Description::openapi())
+}
+
+/// Every route, under what it needs.
+fn by_need() -> [(Need, OpenApiRouter<Arc<App>>); 7] {
+    [
+        (Need::Nothing, public_routes()),
+        (Need::Device, device_routes()),
+        (Need::DeviceOr(Role::Viewer), shared_routes()),
+        (Need::Role(Role::Viewer), viewer_routes()),
+        (Need::Role(Role::Operator), operator_routes()),
+        (Need::Role(Role::Approver), approver_routes()),
+        (Need::Role(Role::Admin), admin_routes()),
+    ]
 }
 
 fn public_routes() -> OpenApiRouter<Arc<App>> {
@@ -63,60 +77,80 @@ fn shared_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(blobs::download)).routes(routes!(deltas::download))
 }
 
-fn operator_routes() -> OpenApiRouter<Arc<App>> {
+fn viewer_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
-        .routes(routes!(blobs::upload))
-        .routes(routes!(fleet::make_join_token))
         .routes(routes!(fleet::devices))
         .routes(routes!(fleet::alerts))
-        .routes(routes!(projects::projects, projects::register_project))
-        .routes(routes!(projects::request_run))
-        .routes(routes!(projects::runs, projects::announce_run))
-        .routes(routes!(projects::record_gates))
-        .routes(routes!(projects::finish_run))
+        .routes(routes!(projects::projects))
+        .routes(routes!(projects::runs))
         .routes(routes!(models::models))
-        .routes(routes!(models::versions, models::register_version))
-        .routes(routes!(models::start_rollout))
+        .routes(routes!(models::versions))
         .routes(routes!(models::drift))
-        .routes(routes!(models::samples))
-        .routes(routes!(quarantine::held, quarantine::decide))
         .routes(routes!(rollouts::rollouts))
         .routes(routes!(rollouts::status))
-        .routes(routes!(rollouts::pause))
-        .routes(routes!(rollouts::resume))
-        .routes(routes!(rollouts::approve))
-        .routes(routes!(rollouts::abort))
         .routes(routes!(audit::events))
         .routes(routes!(audit::stream))
         .routes(routes!(audit::checkpoint))
 }
 
-fn by_role() -> [(Role, OpenApiRouter<Arc<App>>); 4] {
-    [
-        (Role::Public, public_routes()),
-        (Role::Device, device_routes()),
-        (Role::DeviceOrOperator, shared_routes()),
-        (Role::Operator, operator_routes()),
-    ]
+fn operator_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(access::make_join_token))
+        .routes(routes!(access::revoke_device))
+        .routes(routes!(blobs::upload))
+        .routes(routes!(projects::register_project))
+        .routes(routes!(projects::request_run))
+        .routes(routes!(projects::announce_run))
+        .routes(routes!(projects::record_gates))
+        .routes(routes!(projects::finish_run))
+        .routes(routes!(models::register_version))
+        .routes(routes!(models::start_rollout))
+        .routes(routes!(models::samples))
+        .routes(routes!(quarantine::held, quarantine::decide))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::abort))
 }
 
-/// The security schemes that admit a caller to the routes of `role`.
-const fn schemes(role: Role) -> &'static [&'static str] {
-    match role {
-        Role::Public => &[],
-        Role::Device => &["device"],
-        Role::Operator => &["operator"],
-        Role::DeviceOrOperator => &["device", "operator"],
+/// What one person asks for and another approves.
+fn approver_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(rollouts::approve))
+}
+
+fn admin_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(access::tokens, access::make_token))
+        .routes(routes!(access::revoke_token))
+}
+
+/// The security requirements of which a caller must meet one. Beside a scheme that is not OAuth stand the roles that it
+/// asks for, as OpenAPI 3.1 has it.
+fn requirements(need: Need) -> Vec<SecurityRequirement> {
+    let device = || SecurityRequirement::new("device", Vec::<String>::new());
+    let role = |role: Role| SecurityRequirement::new("operator", [role.as_str()]);
+    match need {
+        Need::Nothing => Vec::new(),
+        Need::Device => vec![device()],
+        Need::Role(least) => vec![role(least)],
+        Need::DeviceOr(least) => vec![device(), role(least)],
     }
 }
 
-fn declare(role: Role, routes: &mut OpenApiRouter<Arc<App>>) {
-    let requirements: Vec<SecurityRequirement> =
-        schemes(role).iter().map(|scheme| SecurityRequirement::new(*scheme, Vec::<String>::new())).collect();
+/// Writes beside each operation what it needs.
+fn declare(need: Need, routes: &mut OpenApiRouter<Arc<App>>) {
     for item in routes.get_openapi_mut().paths.paths.values_mut() {
-        let operations: [&mut Option<Operation>; 3] = [&mut item.get, &mut item.post, &mut item.put];
+        let operations: [&mut Option<Operation>; 8] = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.options,
+            &mut item.head,
+            &mut item.patch,
+            &mut item.trace,
+        ];
         for operation in operations.into_iter().flatten() {
-            operation.security = Some(requirements.clone());
+            operation.security = Some(requirements(need));
         }
     }
 }
@@ -125,8 +159,8 @@ fn declare(role: Role, routes: &mut OpenApiRouter<Arc<App>>) {
 pub(crate) fn openapi_json() -> String {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let whole = by_role().into_iter().fold(OpenApiRouter::new(), |whole, (role, mut routes)| {
-            declare(role, &mut routes);
+        let whole = by_need().into_iter().fold(OpenApiRouter::new(), |whole, (need, mut routes)| {
+            declare(need, &mut routes);
             whole.merge(routes)
         });
         let mut document = Description::openapi();
@@ -137,7 +171,7 @@ pub(crate) fn openapi_json() -> String {
         };
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("device", bearer("The credential a device was given when it joined."));
-        components.add_security_scheme("operator", bearer("The token in operator.token in the data folder."));
+        components.add_security_scheme("operator", bearer("An operator token. The roles, each including those before it: viewer, operator, approver, admin."));
         document.to_json().unwrap_or_default()
     })
     .clone()
@@ -145,9 +179,9 @@ pub(crate) fn openapi_json() -> String {
 
 /// The whole service.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let api = by_role().into_iter().fold(Router::new(), |whole, (role, routes)| {
+    let api = by_need().into_iter().fold(Router::new(), |whole, (need, routes)| {
         let (routes, _) = routes.split_for_parts();
-        let guarded = routes.route_layer(middleware::from_fn_with_state((Arc::clone(app), role), guard));
+        let guarded = routes.route_layer(middleware::from_fn_with_state((Arc::clone(app), need), guard));
         whole.merge(guarded)
     });
     api.merge(dashboard::router(app))

@@ -13,7 +13,7 @@ use edgeward_api::limits::UPLOADS_WAITING_MAX;
 use edgeward_core::Timestamp;
 use edgeward_store::{BlobError, Blobs, Store, StoreError};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::access::Access;
 use crate::app::{App, Clock, Stopped, blocking, closed};
@@ -30,6 +30,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Most connections at once; further ones wait for a place. Devices keep one each between two polls.
 const CONNECTIONS_MAX: usize = 4096;
+
+/// Most devices shut out at once of which a stream hears one by one; beyond, every stream ends and is opened again.
+const SHUT_OUT_WAITING_MAX: usize = 64;
 
 /// How to run a control plane.
 #[derive(Clone, Debug)]
@@ -155,6 +158,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         wake: Notify::new(),
         ledger_len: watch::Sender::new(len),
         generation: watch::Sender::new(0),
+        shut_out: broadcast::Sender::new(SHUT_OUT_WAITING_MAX),
         closing: watch::Sender::new(false),
         intake,
         children: tokio::sync::Mutex::default(),

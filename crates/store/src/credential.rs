@@ -8,10 +8,10 @@ use crate::database::{View, Writer};
 use crate::error::StoreError;
 
 /// What a join token was good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinOutcome {
-    /// One use was taken.
-    Accepted,
+    /// One use was taken; the token may name the one device that it lets in again.
+    Accepted(Option<DeviceId>),
     /// Its time is over.
     Expired,
     /// Every use was taken.
@@ -32,15 +32,22 @@ impl View<'_> {
 }
 
 impl Writer<'_> {
-    /// Keeps a join token that `uses` devices may use until `expires_at`; putting the same one again renews it.
+    /// Keeps a join token that `uses` devices may use until `expires_at`, or that lets `device` in again; putting the
+    /// same one again renews it.
     ///
     /// # Errors
     /// The database fails.
-    pub fn put_join_token(&self, hash: Digest, expires_at: Timestamp, uses: u32) -> Result<(), StoreError> {
+    pub fn put_join_token(
+        &self,
+        hash: Digest,
+        expires_at: Timestamp,
+        uses: u32,
+        device: Option<&DeviceId>,
+    ) -> Result<(), StoreError> {
         self.execute(
             "keeping a join token",
-            "INSERT OR REPLACE INTO join_tokens (hash, expires_at_ms, uses_left) VALUES (?1, ?2, ?3)",
-            params![Text(hash), expires_at.0, uses],
+            "INSERT OR REPLACE INTO join_tokens (hash, expires_at_ms, uses_left, device) VALUES (?1, ?2, ?3, ?4)",
+            params![Text(hash), expires_at.0, uses, device.map(Text)],
         )?;
         Ok(())
     }
@@ -50,17 +57,19 @@ impl Writer<'_> {
     /// # Errors
     /// The database fails.
     pub fn consume_join_token(&self, hash: Digest, now: Timestamp) -> Result<JoinOutcome, StoreError> {
-        const SQL: &str = "SELECT expires_at_ms, uses_left FROM join_tokens WHERE hash = ?1";
-        let token: Option<(i64, u32)> =
-            self.row("looking for a join token", SQL, [Text(hash)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        const SQL: &str = "SELECT expires_at_ms, uses_left, device FROM join_tokens WHERE hash = ?1";
+        let token: Option<(i64, u32, Option<Text<DeviceId>>)> =
+            self.row("looking for a join token", SQL, [Text(hash)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
         match token {
             None => Ok(JoinOutcome::Unknown),
-            Some((expires_at, _)) if now.0 >= expires_at => Ok(JoinOutcome::Expired),
-            Some((_, 0)) => Ok(JoinOutcome::UsedUp),
-            Some(_) => {
+            Some((expires_at, _, _)) if now.0 >= expires_at => Ok(JoinOutcome::Expired),
+            Some((_, 0, _)) => Ok(JoinOutcome::UsedUp),
+            Some((_, _, device)) => {
                 let sql = "UPDATE join_tokens SET uses_left = uses_left - 1 WHERE hash = ?1";
                 self.execute("using a join token", sql, [Text(hash)])?;
-                Ok(JoinOutcome::Accepted)
+                Ok(JoinOutcome::Accepted(device.map(|device| device.0)))
             }
         }
     }

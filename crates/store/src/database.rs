@@ -13,11 +13,12 @@ use crate::error::StoreError;
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Step `n` leads from version `n` to version `n + 1`. A published step never changes.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_quarantine.sql"),
     include_str!("../migrations/0003_performance.sql"),
     include_str!("../migrations/0004_rollouts.sql"),
+    include_str!("../migrations/0005_access.sql"),
 ];
 
 /// How long to wait for a lock held by another process.

@@ -25,6 +25,8 @@ pub struct DeviceRow {
     pub id: DeviceId,
     /// When it last joined.
     pub enrolled_at_ms: Timestamp,
+    /// Since when it is shut out; none if it is not.
+    pub revoked_at_ms: Option<Timestamp>,
     /// Its latest report; none before the first.
     pub report: Option<ReportRow>,
 }
@@ -163,7 +165,7 @@ mod wave {
     }
 }
 
-const DEVICE: &str = "SELECT id, enrolled_at_ms, received_at_ms, document
+const DEVICE: &str = "SELECT id, enrolled_at_ms, received_at_ms, document, revoked_at_ms
     FROM devices LEFT JOIN reports ON reports.device = devices.id";
 const ROLLOUT: &str = "SELECT id, model, version, bundle, from_bundle, policy, cause, started_at_ms,
     wave, wave_limit, wave_since_ms, outcome, finished_at_ms, reasons, start_at_ms, waves_approved, paused,
@@ -177,7 +179,12 @@ impl DeviceRow {
             received_at_ms: Timestamp(received_at),
             document: document.0,
         });
-        Ok(Self { id: row.get::<_, Text<_>>(0)?.0, enrolled_at_ms: Timestamp(row.get(1)?), report })
+        Ok(Self {
+            id: row.get::<_, Text<_>>(0)?.0,
+            enrolled_at_ms: Timestamp(row.get(1)?),
+            revoked_at_ms: row.get::<_, Option<i64>>(4)?.map(Timestamp),
+            report,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use edgeward_core::event::{ModelVersion, Project};
 use edgeward_core::ledger::{Chain, Entry};
-use edgeward_core::{Alert, Envelope, Event};
+use edgeward_core::{AccessChange, Alert, Envelope, Event};
 use rusqlite::{Params, params};
 
 use crate::column::{Json, Text};
@@ -54,7 +54,7 @@ impl Writer<'_> {
             Event::ProjectRegistered(project) => self.project_registered(project, at),
             Event::DeviceEnrolled { device } => self.change(
                 "INSERT INTO devices (id, enrolled_at_ms) VALUES (?1, ?2)
-                 ON CONFLICT (id) DO UPDATE SET enrolled_at_ms = excluded.enrolled_at_ms",
+                 ON CONFLICT (id) DO UPDATE SET enrolled_at_ms = excluded.enrolled_at_ms, revoked_at_ms = NULL",
                 params![Text(device), at],
             ),
             Event::RunRequested { run, project, cause, runner } => self.change(
@@ -107,6 +107,12 @@ impl Writer<'_> {
                 params![Text(rollout), at, Json(outcome), Json(reasons)],
             ),
             Event::AlertRaised(alert) => self.alert_raised(alert, seq),
+            Event::AccessChanged(AccessChange::DeviceRevoked { device, .. }) => self.change(
+                "UPDATE devices SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL",
+                params![Text(device), at],
+            ),
+            // Who holds which secret or certificate is kept beside the ledger, not made from it.
+            Event::AccessChanged(_) => Ok(None),
             Event::SamplesJudged { samples, verdict, .. } => {
                 self.judge_samples(samples, *verdict, entry.at_ms).map(|()| None)
             }

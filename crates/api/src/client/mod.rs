@@ -4,6 +4,7 @@
 //! go through the same few calls here, which bound every answer and turn every failure into a [`ClientError`] that
 //! says whether trying again can help.
 
+mod access;
 mod device;
 mod files;
 mod operator;

@@ -1,25 +1,59 @@
-//! `edgeward device ls`: the enrolled devices and what they last said.
+//! `edgeward device ls|token|revoke`: the enrolled devices and what they last said, who may join, who is shut out.
 
-use edgeward_api::operator::Device;
+use edgeward_api::access::DeviceRevocation;
+use edgeward_api::operator::{Device, JoinTokenRequest};
+use edgeward_core::DeviceId;
 
 use super::remote::{ago, now, refused};
-use crate::args::ListCommand;
-use crate::output::{Outcome, Output, table};
+use crate::args::{DeviceCommand, Remote};
+use crate::output::{Failure, Outcome, Output, table};
 
 const HEADER: [&str; 8] = ["device", "seen", "model", "bundle", "phase", "requests", "failed", "accuracy"];
 
-pub(crate) fn run(command: &ListCommand, out: Output) -> Outcome {
-    let ListCommand::Ls { remote } = command;
+pub(crate) fn run(command: &DeviceCommand, out: Output) -> Outcome {
+    match command {
+        DeviceCommand::Ls { remote } => list(remote, out),
+        DeviceCommand::Token { uses, ttl, device, remote } => {
+            let device = device.as_deref().map(device_id).transpose()?;
+            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+            let request = JoinTokenRequest { uses: *uses, ttl_ms, device };
+            let token = remote.client()?.make_join_token(&request);
+            let token = token.map_err(|error| refused("making a join token", &error))?;
+            out.document(&token, |token| token.join_token.clone())
+        }
+        DeviceCommand::Revoke { device, cause, remote } => {
+            let device = device_id(device)?;
+            let revocation = DeviceRevocation { cause: cause.clone() };
+            let revoked = remote.client()?.revoke_device(&device, &revocation);
+            let revoked = revoked.map_err(|error| refused("revoking a device", &error))?;
+            out.document(&revoked, |revoked| {
+                format!(
+                    "{0} is shut out; `edgeward device token --for {0}` makes a token with which it joins again",
+                    revoked.device
+                )
+            })
+        }
+    }
+}
+
+fn device_id(text: &str) -> Result<DeviceId, Failure> {
+    DeviceId::new(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn list(remote: &Remote, out: Output) -> Outcome {
     let devices = remote.client()?.devices().map_err(|error| refused("listing devices", &error))?;
     out.document(&devices, |devices| {
         let rows: Vec<Vec<String>> = devices.devices.iter().flat_map(rows_of).collect();
-        table(&HEADER, &rows, "no device has joined yet; make a token with `edgeward token create`")
+        table(&HEADER, &rows, "no device has joined yet; make a token with `edgeward device token`")
     })
 }
 
 /// One row per model, or one that says there is none.
 fn rows_of(device: &Device) -> Vec<Vec<String>> {
-    let seen = device.seen_at_ms.map_or_else(|| "never".to_owned(), |seen| ago(seen, now()));
+    let seen = match device.revoked_at_ms {
+        Some(_) => "shut out".to_owned(),
+        None => seen(device),
+    };
     let start = vec![device.id.to_string(), seen];
     let models = device.report.iter().flat_map(|report| &report.models);
     let rows: Vec<Vec<String>> = models
@@ -41,4 +75,8 @@ fn rows_of(device: &Device) -> Vec<Vec<String>> {
         true => vec![start.into_iter().chain(std::iter::repeat_n("-".to_owned(), 6)).collect()],
         false => rows,
     }
+}
+
+fn seen(device: &Device) -> String {
+    device.seen_at_ms.map_or_else(|| "never".to_owned(), |seen| ago(seen, now()))
 }

@@ -61,7 +61,7 @@ impl Fleet<'_> {
     pub(crate) fn join(&self, client: &Client) -> Result<(), Failure> {
         let uses = u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
         let token = client
-            .make_join_token(&JoinTokenRequest { uses, ttl_ms: TOKEN_TTL_MS })
+            .make_join_token(&JoinTokenRequest { uses, ttl_ms: TOKEN_TTL_MS, device: None })
             .explain("demo", "making a join token")?;
         self.layout.keep_join_token(&token.join_token)?;
         for device in self.devices {

@@ -77,6 +77,7 @@ impl Heard {
                 });
             }
             Event::ProjectRegistered(_)
+            | Event::AccessChanged(_)
             | Event::GateJudged { .. }
             | Event::ModelRegistered(_)
             | Event::AliasMoved { .. }

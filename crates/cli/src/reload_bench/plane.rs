@@ -81,7 +81,7 @@ impl Plane {
 
     /// A token for one device.
     pub(super) fn join_token(&self) -> Result<String, Failure> {
-        let request = JoinTokenRequest { uses: 1, ttl_ms: TOKEN_TTL_MS };
+        let request = JoinTokenRequest { uses: 1, ttl_ms: TOKEN_TTL_MS, device: None };
         let token = self.client.make_join_token(&request).explain("reload", "making a join token")?;
         Ok(token.join_token)
     }

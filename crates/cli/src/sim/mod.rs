@@ -100,7 +100,7 @@ fn join_token(args: &SimArgs) -> Result<String, Failure> {
     if let Some(token) = &args.join_token {
         return Ok(token.trim().to_owned());
     }
-    let request = JoinTokenRequest { uses: args.devices, ttl_ms: JOIN_TTL_MS };
+    let request = JoinTokenRequest { uses: args.devices, ttl_ms: JOIN_TTL_MS, device: None };
     let token = args.remote.client()?.make_join_token(&request);
     Ok(token.map_err(|error| refused("making a join token", &error))?.join_token)
 }

@@ -18,15 +18,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use edgeward_api::limits::PAGE_MAX;
+use edgeward_core::Role;
 use maud::Markup;
 use serde::Deserialize;
 
-use crate::access::{COOKIE, Role, guard};
+use crate::access::{COOKIE, Need, check_same_site, guard, person};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::handlers::audit;
@@ -42,12 +43,14 @@ const COOKIE_LIFE_S: u32 = 30 * 24 * 3600;
 
 /// The dashboard's routes, with their guards.
 pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
-    let guarded = |role| middleware::from_fn_with_state((Arc::clone(app), role), guard);
+    let guarded = |need| middleware::from_fn_with_state((Arc::clone(app), need), guard);
     let pages = Router::new()
         .route("/", get(overview))
-        .route_layer(guarded(Role::Operator))
+        .route_layer(guarded(Need::Role(Role::Viewer)))
         .route_layer(middleware::from_fn_with_state(Arc::clone(app), door));
-    let parts = Router::new().route("/fragments/{part}", get(fragment)).route_layer(guarded(Role::Operator));
+    let parts = Router::new()
+        .route("/fragments/{part}", get(fragment))
+        .route_layer(guarded(Need::Role(Role::Viewer)));
     let open = Router::new().route("/assets/{name}", get(asset)).route("/sign-in", post(sign_in));
     pages.merge(parts).merge(open)
 }
@@ -65,7 +68,7 @@ async fn door(
     next: Next,
 ) -> Response {
     if let Some(token) = asked.token {
-        return admit(&app, &token);
+        return admit(&app, &token).await;
     }
     let response = next.run(request).await;
     match response.status() {
@@ -74,15 +77,27 @@ async fn door(
     }
 }
 
-async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<Token>) -> Response {
-    admit(&app, form.token.unwrap_or_default().trim())
+async fn sign_in(
+    State(app): State<Arc<App>>,
+    method: Method,
+    headers: HeaderMap,
+    Form(form): Form<Token>,
+) -> Response {
+    match check_same_site(&method, &headers) {
+        Ok(()) => admit(&app, form.token.unwrap_or_default().trim()).await,
+        Err(failure) => failure.into_response(),
+    }
 }
 
-fn admit(app: &App, token: &str) -> Response {
-    if !app.access.is_operator(token) {
-        return (StatusCode::UNAUTHORIZED, html(&page::sign_in(true))).into_response();
+async fn admit(app: &App, token: &str) -> Response {
+    match person(app, token).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return (StatusCode::UNAUTHORIZED, html(&page::sign_in(true))).into_response(),
+        Err(failure) => return failure.into_response(),
     }
-    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={COOKIE_LIFE_S}");
+    let secure = if app.address.starts_with("https:") { "; Secure" } else { "" };
+    let cookie =
+        format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={COOKIE_LIFE_S}{secure}");
     ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
 }
 

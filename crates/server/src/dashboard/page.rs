@@ -97,7 +97,7 @@ pub(crate) fn sign_in(refused: bool) -> Markup {
             (wordmark())
             h1 { "Operator token" }
             @if refused { p.refused role="alert" { "That is not this control plane's token." } }
-            p { "It is in the file " code { "operator.token" } " in the control plane's data folder." }
+            p { "Any operator token will do. The first is in the file " code { "operator.token" } " in the control plane's data folder." }
             form method="post" action="/sign-in" {
                 label for="token" { "Token" }
                 input id="token" name="token" type="password" autocomplete="current-password" required autofocus;

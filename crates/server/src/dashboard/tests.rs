@@ -48,6 +48,7 @@ fn device(name: &str, accuracy: f64, seen_ago_ms: i64) -> Device {
     Device {
         id: DeviceId::new(name).unwrap(),
         enrolled_at_ms: Timestamp(NOW),
+        revoked_at_ms: None,
         seen_at_ms: Some(Timestamp(NOW - seen_ago_ms)),
         report: Some(report),
     }

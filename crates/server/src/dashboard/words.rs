@@ -75,6 +75,7 @@ pub(crate) fn happening(event: &Event) -> Happening {
         }
         Event::RolloutFinished { outcome, reasons, .. } => rollout_finished(*outcome, reasons),
         Event::AlertRaised(alert) => say(Tone::Bad, alert_title(alert), alert.message.clone()),
+        Event::AccessChanged(change) => say(Tone::Plain, change.to_string(), String::new()),
         Event::SamplesJudged { model, samples, verdict, cause } => say(
             Tone::Plain,
             format!("{} held samples of {model} {}", samples.len(), verdict.as_str()),

@@ -1,6 +1,7 @@
 //! What answers each route. A handler checks what came in, takes one decision or reads one snapshot, and answers with
 //! a document of `edgeward_api`; it never waits for a reconciler.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod deltas;

@@ -7,14 +7,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use edgeward_api::limits::STREAM_TIMEOUT_S;
 use edgeward_api::routes;
+use edgeward_core::DeviceId;
 use futures_util::Stream;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
+use crate::access::Caller;
 use crate::app::{App, closed};
 
 /// An idle stream sends a comment this often, so that what lies between keeps it open.
@@ -27,9 +30,12 @@ const LIFE: Duration = Duration::from_secs(STREAM_TIMEOUT_S * 4 / 5);
     responses((status = 200, content_type = "text/event-stream", description = "Events named `desired`; the data is its generation")))]
 pub(crate) async fn nudges(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let listener = Listener {
         generations: app.generation.subscribe(),
+        shut_out: app.shut_out.subscribe(),
+        caller,
         closing: app.closing.subscribe(),
         until: Instant::now() + LIFE,
     };
@@ -43,6 +49,8 @@ pub(crate) async fn nudges(
 
 struct Listener {
     generations: watch::Receiver<u64>,
+    shut_out: broadcast::Receiver<DeviceId>,
+    caller: Caller,
     closing: watch::Receiver<bool>,
     until: Instant,
 }
@@ -53,8 +61,18 @@ impl Listener {
         tokio::select! {
             changed = self.generations.changed() => changed.ok()?,
             () = closed(&mut self.closing) => return None,
+            () = is_shut_out(&mut self.shut_out, &self.caller) => return None,
             () = tokio::time::sleep_until(self.until) => return None,
         }
         Some(*self.generations.borrow_and_update())
+    }
+}
+
+/// Waits until the caller is shut out, or until so many were that this cannot be told.
+async fn is_shut_out(shut_out: &mut broadcast::Receiver<DeviceId>, caller: &Caller) {
+    while let Ok(device) = shut_out.recv().await {
+        if *caller == Caller::Device(device) {
+            return;
+        }
     }
 }

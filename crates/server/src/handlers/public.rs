@@ -67,7 +67,8 @@ fn join(
 ) -> Result<DeviceId, Failure> {
     let hint = "Ask the operator for a new join token.";
     match decision.consume_join_token(secret::digest(&request.join_token), decision.now())? {
-        JoinOutcome::Accepted => {}
+        JoinOutcome::Accepted(Some(device)) => return join_again(decision, device, credential),
+        JoinOutcome::Accepted(None) => {}
         JoinOutcome::Expired => return Err(Failure::unauthorized("the join token has expired").hint(hint)),
         JoinOutcome::UsedUp => return Err(Failure::unauthorized("the join token is used up").hint(hint)),
         JoinOutcome::Unknown => {
@@ -75,6 +76,18 @@ fn join(
         }
     }
     let device = free_name(&request.name, |name| Ok(decision.device(name)?.is_some()))?;
+    decision.put_credential(credential, &device, decision.now())?;
+    decision.append(Event::DeviceEnrolled { device: device.clone() })?;
+    Ok(device)
+}
+
+/// A device that is known joins again: nothing it was given before counts any more.
+fn join_again(
+    decision: &Decision<'_, '_>,
+    device: DeviceId,
+    credential: Digest,
+) -> Result<DeviceId, Failure> {
+    decision.revoke_credentials(&device)?;
     decision.put_credential(credential, &device, decision.now())?;
     decision.append(Event::DeviceEnrolled { device: device.clone() })?;
     Ok(device)

@@ -111,7 +111,8 @@ fn a_body_over_the_limit_is_refused_and_one_at_it_is_read() {
 #[test]
 fn joining_takes_a_use_of_the_token_and_a_free_name() {
     let plant = Plant::serving(|_| {});
-    let token = plant.operator().make_join_token(&JoinTokenRequest { uses: 2, ttl_ms: 1000 }).unwrap();
+    let token =
+        plant.operator().make_join_token(&JoinTokenRequest { uses: 2, ttl_ms: 1000, device: None }).unwrap();
     let anyone = Client::new(&plant.url, None);
     let request = EnrolRequest { join_token: token.join_token, name: DeviceId::new("robot").unwrap() };
     let (first, second) = (anyone.enrol(&request).unwrap(), anyone.enrol(&request).unwrap());
@@ -119,7 +120,8 @@ fn joining_takes_a_use_of_the_token_and_a_free_name() {
     assert_ne!(first.credential, second.credential);
     Root::parse(first.root.to_string().as_bytes()).unwrap();
     assert!(refused(anyone.enrol(&request)).1.error.contains("used up"));
-    let late = plant.operator().make_join_token(&JoinTokenRequest { uses: 2, ttl_ms: 1000 }).unwrap();
+    let late =
+        plant.operator().make_join_token(&JoinTokenRequest { uses: 2, ttl_ms: 1000, device: None }).unwrap();
     plant.pass(std::time::Duration::from_secs(1));
     let late = EnrolRequest { join_token: late.join_token, ..request };
     assert!(refused(anyone.enrol(&late)).1.error.contains("expired"));
@@ -348,7 +350,7 @@ fn the_checkpoint_covers_every_entry() {
     let root = Root::parse(&std::fs::read(plant.dir.path().join("keys/root.json")).unwrap()).unwrap();
     let (origin, authority) = (crate::ledger_origin(&root), root.authority(Role::Ledger));
     let checkpoint = operator.checkpoint().unwrap();
-    assert_eq!(checkpoint.size, 2);
+    assert_eq!(checkpoint.size, 3);
     let verified = Checkpoint::verify(&checkpoint.note, &origin, &authority).unwrap();
     let leaves = operator.events(0, 10).unwrap().entries;
     let leaves: Vec<Digest> =

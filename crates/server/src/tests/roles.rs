@@ -1,23 +1,55 @@
 //! No way in without a credential: every operation of the OpenAPI document, with every kind of caller.
 
+use std::time::Duration;
+
+use edgeward_api::access::{DeviceRevocation, TokenRequest};
+use edgeward_core::Role;
 use serde_json::Value;
 
 use super::support::Plant;
 
 const HEX: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const SHORT_MS: u64 = 60_000;
 
+/// Whoever may knock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Who {
     Nobody,
-    Device,
-    Operator,
     Garbage,
+    ExpiredToken,
+    RevokedToken,
+    RevokedDevice,
+    Device,
+    Person(Role),
 }
 
+/// What the document says an operation needs.
+#[derive(Debug, PartialEq)]
 struct Operation {
     method: String,
     path: String,
-    schemes: Vec<String>,
+    device: bool,
+    role: Option<Role>,
+}
+
+impl Operation {
+    const fn is_open(&self) -> bool {
+        !self.device && self.role.is_none()
+    }
+
+    /// The status with which `who` is turned away; none if it is let in.
+    fn refusal(&self, who: Who) -> Option<u16> {
+        let admitted = match who {
+            Who::Device => self.device,
+            Who::Person(role) => self.role.is_some_and(|least| role >= least),
+            _ => false,
+        };
+        match who {
+            _ if admitted || self.is_open() => None,
+            Who::Device | Who::Person(_) => Some(403),
+            _ => Some(401),
+        }
+    }
 }
 
 fn operations() -> Vec<Operation> {
@@ -25,18 +57,32 @@ fn operations() -> Vec<Operation> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let schemes = operation["security"].as_array().unwrap().iter();
-            let schemes = schemes.flat_map(|scheme| scheme.as_object().unwrap().keys().cloned()).collect();
-            operations.push(Operation { method: method.to_uppercase(), path: path.clone(), schemes });
+            let found =
+                Operation { method: method.to_uppercase(), path: path.clone(), device: false, role: None };
+            let security = operation["security"].as_array();
+            let schemes =
+                security.unwrap_or_else(|| panic!("{method} {path} says nothing of who may call it"));
+            operations.push(schemes.iter().fold(found, read_scheme));
         }
     }
     operations
 }
 
+fn read_scheme(mut operation: Operation, scheme: &Value) -> Operation {
+    for (name, roles) in scheme.as_object().unwrap() {
+        match (name.as_str(), roles.as_array().unwrap().as_slice()) {
+            ("device", []) => operation.device = true,
+            ("operator", [role]) => operation.role = Some(role.as_str().unwrap().parse().unwrap()),
+            other => panic!("{} {}: {other:?}", operation.method, operation.path),
+        }
+    }
+    operation
+}
+
 fn call(url: &str, operation: &Operation, credential: Option<&str>) -> u16 {
     let mut path = operation.path.replace("{digest}", HEX).replace("{result}", HEX).replace("{source}", HEX);
-    for name in ["{project}", "{run}", "{model}", "{rollout}"] {
-        path = path.replace(name, "absent");
+    while let Some((before, rest)) = path.split_once('{') {
+        path = format!("{before}absent{}", rest.split_once('}').unwrap().1);
     }
     let mut request =
         ureq::http::Request::builder().method(operation.method.as_str()).uri(format!("{url}{path}"));
@@ -51,48 +97,70 @@ fn call(url: &str, operation: &Operation, credential: Option<&str>) -> u16 {
     }
 }
 
-fn is_declared(operation: &Operation, who: Who) -> bool {
-    let scheme = match who {
-        Who::Device => "device",
-        Who::Operator => "operator",
-        Who::Nobody | Who::Garbage => return operation.schemes.is_empty(),
-    };
-    operation.schemes.is_empty() || operation.schemes.iter().any(|declared| declared == scheme)
+fn token(plant: &Plant, role: Role, ttl_ms: Option<u64>) -> (edgeward_core::TokenId, String) {
+    let request = TokenRequest { name: format!("a {role}"), role, ttl_ms };
+    let made = plant.operator().make_token(&request).unwrap();
+    (made.token.id, made.secret)
 }
 
-fn device_credential(plant: &Plant) -> String {
+fn device_credential(plant: &Plant, name: &str) -> String {
     use edgeward_api::device::EnrolRequest;
     use edgeward_api::operator::JoinTokenRequest;
-    let token = plant.operator().make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000 }).unwrap();
-    let name = edgeward_core::DeviceId::new("d1").unwrap();
+    let request = JoinTokenRequest { uses: 1, ttl_ms: SHORT_MS, device: None };
+    let token = plant.operator().make_join_token(&request).unwrap();
+    let name = edgeward_core::DeviceId::new(name).unwrap();
     let request = EnrolRequest { join_token: token.join_token, name };
     edgeward_api::Client::new(&plant.url, None).enrol(&request).unwrap().credential
+}
+
+/// Everyone, with what they show.
+fn everyone(plant: &Plant) -> Vec<(Who, Option<String>)> {
+    let expired = token(plant, Role::Admin, Some(SHORT_MS)).1;
+    let (id, revoked) = token(plant, Role::Admin, None);
+    plant.operator().revoke_token(&id).unwrap();
+    let lost = device_credential(plant, "lost");
+    let revocation = DeviceRevocation { cause: "lost".to_owned() };
+    plant.operator().revoke_device(&edgeward_core::DeviceId::new("lost").unwrap(), &revocation).unwrap();
+    let device = device_credential(plant, "d1");
+    plant.pass(Duration::from_millis(SHORT_MS));
+    let mut all = vec![
+        (Who::Nobody, None),
+        (Who::Garbage, Some("ewo_0000".to_owned())),
+        (Who::ExpiredToken, Some(expired)),
+        (Who::RevokedToken, Some(revoked)),
+        (Who::RevokedDevice, Some(lost)),
+        (Who::Device, Some(device)),
+        (Who::Person(Role::Admin), Some(plant.token())),
+    ];
+    all.extend(Role::ALL.map(|role| (Who::Person(role), Some(token(plant, role, None).1))));
+    all
 }
 
 #[test]
 fn every_route_admits_whom_it_declares_and_nobody_else() {
     let plant = Plant::serving(|_| {});
-    let (device, operator) = (device_credential(&plant), plant.token());
-    let operations = operations();
-    assert!(operations.len() >= 28, "{}", operations.len());
+    let (operations, everyone) = (operations(), everyone(&plant));
+    assert!(operations.len() >= 35, "{}", operations.len());
     for operation in &operations {
-        for (who, credential) in [
-            (Who::Nobody, None),
-            (Who::Device, Some(device.as_str())),
-            (Who::Operator, Some(operator.as_str())),
-            (Who::Garbage, Some("ewo_0000")),
-        ] {
-            let status = call(&plant.url, operation, credential);
-            let refused = if who == Who::Nobody || who == Who::Garbage { 401 } else { 403 };
+        for (who, credential) in &everyone {
+            let status = call(&plant.url, operation, credential.as_deref());
             let about = format!("{} {} by {who:?}: {status}", operation.method, operation.path);
-            // Enrolment is open to all and refuses the empty document, not the caller.
-            match is_declared(operation, who) {
-                true => assert!(status != 401 && status != 403, "{about}"),
-                false => assert_eq!(status, refused, "{about}"),
+            match operation.refusal(*who) {
+                Some(refusal) => assert_eq!(status, refusal, "{about}"),
+                // What is let in finds nothing, or its empty document refused; a handler never says who may call.
+                None => assert!(status != 401 && status != 403, "{about}"),
             }
         }
     }
     plant.stop();
+}
+
+#[test]
+fn what_changes_anything_is_not_for_viewers() {
+    for operation in operations() {
+        let is_view = operation.method == "GET" || operation.is_open() || operation.role.is_none();
+        assert!(is_view || operation.role > Some(Role::Viewer), "{operation:?}");
+    }
 }
 
 #[test]
@@ -111,6 +179,9 @@ fn every_route_constant_is_documented() {
         r::BLOB,
         r::DELTA,
         r::JOIN_TOKENS,
+        r::TOKENS,
+        r::TOKEN_REVOKE,
+        r::DEVICE_REVOKE,
         r::DEVICES,
         r::PROJECTS,
         r::PROJECT_RUNS,
@@ -134,13 +205,13 @@ fn every_route_constant_is_documented() {
 }
 
 #[test]
-fn local_callers_are_operators_unless_auth_is_required() {
+fn local_callers_are_admins_unless_auth_is_required() {
     let plant = Plant::serving(|config| config.require_auth = false);
     for operation in operations() {
         let status = call(&plant.url, &operation, None);
-        let device_only = operation.schemes == ["device"];
+        let device_only = operation.device && operation.role.is_none();
         assert_eq!(status == 401, device_only, "{} {}: {status}", operation.method, operation.path);
-        assert_eq!(call(&plant.url, &operation, Some("garbage")) == 401, !operation.schemes.is_empty());
+        assert_eq!(call(&plant.url, &operation, Some("garbage")) == 401, !operation.is_open());
     }
     plant.stop();
 }
@@ -178,5 +249,30 @@ fn the_dashboard_is_for_operators() {
     assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
     let tag = asset.headers()["etag"].to_str().unwrap().to_owned();
     assert_eq!(get("/assets/style.css", &[("if-none-match", &tag)]).status(), 304);
+    plant.stop();
+}
+
+#[test]
+fn the_dashboard_is_for_whoever_holds_a_token_that_still_works() {
+    let plant = Plant::serving(|_| {});
+    let (id, secret) = token(&plant, Role::Viewer, Some(SHORT_MS));
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let sign_in = |secret: &str, site: &str| {
+        let request = agent.post(format!("{}/sign-in", plant.url)).header("sec-fetch-site", site);
+        request.send_form([("token", secret)]).unwrap()
+    };
+    assert_eq!(sign_in(&secret, "cross-site").status(), 403);
+    assert_eq!(sign_in("guess", "same-origin").status(), 401);
+    let admitted = sign_in(&secret, "same-origin");
+    assert_eq!(admitted.status(), 303);
+    let cookie = admitted.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let open = || agent.get(&plant.url).header("cookie", &cookie).call().unwrap().status();
+    assert_eq!(open(), 200);
+    // The cookie is the token: a viewer's stays a viewer's, and ends with it.
+    let tokens = agent.get(format!("{}/v1/tokens", plant.url)).header("cookie", &cookie).call().unwrap();
+    assert_eq!(tokens.status(), 403);
+    plant.operator().revoke_token(&id).unwrap();
+    assert_eq!(open(), 401);
     plant.stop();
 }

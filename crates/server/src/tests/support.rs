@@ -117,7 +117,10 @@ impl Plant {
     }
 
     pub(crate) fn enrol(&self, name: &str) -> (DeviceId, Client) {
-        let token = self.operator().make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000 }).unwrap();
+        let token = self
+            .operator()
+            .make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000, device: None })
+            .unwrap();
         let request = EnrolRequest { join_token: token.join_token, name: DeviceId::new(name).unwrap() };
         let answer = Client::new(&self.url, None).enrol(&request).unwrap();
         (answer.device, Client::new(&self.url, Some(answer.credential)))

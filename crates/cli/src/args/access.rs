@@ -1,0 +1,73 @@
+//! Flags of `token` and `device`: who may do what, and which devices are in.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use edgeward_core::Role;
+
+use super::{Remote, parse_span};
+
+/// `token`.
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make an operator token; it is shown once
+    Create {
+        /// What it allows; each role includes the ones before it: viewer, operator, approver, admin
+        #[arg(long)]
+        role: Role,
+        /// Whose it is, for people
+        #[arg(long, default_value = "operator")]
+        name: String,
+        /// How long it is valid, such as `12h` or `90d`; for ever if not given
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+        expires: Option<Duration>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List them, without their secrets
+    Ls {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Revoke one, at once
+    Revoke {
+        /// Which, by its id
+        token: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `device`.
+#[derive(Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// List them
+    Ls {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Make a join token, with which devices enrol; it is shown once
+    Token {
+        /// How many devices may use it
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+        /// How long it is valid, such as `90s`, `30m`, `1h`, `7d`
+        #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = parse_span)]
+        ttl: Duration,
+        /// The one device that it lets in again with a new key, revoked or lost
+        #[arg(long = "for", value_name = "DEVICE", conflicts_with = "uses")]
+        device: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Shut one out, at once: what it was given when it joined is refused from now on
+    Revoke {
+        /// Which
+        device: String,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "by hand")]
+        cause: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
