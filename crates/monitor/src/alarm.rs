@@ -2,10 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::category::MAX_CATEGORY_BYTES;
 use crate::detector::Detection;
 use crate::outlier::Outlier;
 use crate::performance::DecayDetection;
 use crate::reference::Stream;
+use crate::sample::UNSEEN_VALUE;
+
+/// Categories that an alarm names.
+const NAMED_MAX: usize = 8;
 
 /// Why an alarm was raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,9 +78,15 @@ pub(crate) fn drift_alarm(stream: &Stream, detection: &Detection) -> Alarm {
 }
 
 pub(crate) fn outlier_alarm(stream: &Stream, outlier: Outlier, sample: u64, arl: f64) -> Alarm {
-    let (low, high) = stream.numeric().map_or((f32::NAN, f32::NAN), |n| n.bins.support());
-    let what =
-        if outlier.value.is_nan() { "no value".to_owned() } else { format!("the value {}", outlier.value) };
+    let what = match (stream.categories(), outlier.value) {
+        (Some(categories), value)
+            if value.to_bits() == UNSEEN_VALUE.to_bits() || categories.are_texts() && !value.is_nan() =>
+        {
+            "another category".to_owned()
+        }
+        (_, value) if value.is_nan() => "no value".to_owned(),
+        (_, value) => format!("the value {value}"),
+    };
     let log10_threshold = arl.log10();
     Alarm {
         kind: AlarmKind::Outlier,
@@ -94,8 +105,33 @@ pub(crate) fn outlier_alarm(stream: &Stream, outlier: Outlier, sample: u64, arl:
                 "'{}' has {what}, {surprise:.1} deviations from what its past let expect",
                 stream.name
             ),
-            None => format!("'{}' has {what}; the reference holds {low} to {high}", stream.name),
+            None => format!("'{}' has {what}; {}", stream.name, held(stream)),
         },
+    }
+}
+
+/// What the reference holds of a stream, in words.
+fn held(stream: &Stream) -> String {
+    match stream.numeric().map(|numeric| numeric.bins.support()) {
+        Some((low, high)) => format!("the reference holds {low} to {high}"),
+        None => {
+            let names = stream.names().unwrap_or_default();
+            let shown = names.iter().take(NAMED_MAX).map(|name| format!("'{name}'"));
+            let shown: Vec<String> =
+                shown.chain((names.len() > NAMED_MAX).then(|| "...".to_owned())).collect();
+            format!("the reference holds {} categories: {}", names.len(), shown.join(", "))
+        }
+    }
+}
+
+/// Names the category that nobody knew, in the alarms that it raised.
+pub(crate) fn name_category(alarms: &mut [Alarm], stream: &Stream, text: &str) {
+    let raised = |alarm: &&mut Alarm| {
+        alarm.kind == AlarmKind::Outlier && alarm.stream.as_deref() == Some(stream.name())
+    };
+    let short = &text[..text.floor_char_boundary(MAX_CATEGORY_BYTES)];
+    for alarm in alarms.iter_mut().filter(raised) {
+        alarm.message = format!("'{}' has '{short}'; {}", stream.name, held(stream));
     }
 }
 

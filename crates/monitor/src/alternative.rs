@@ -11,7 +11,7 @@
 //!
 //! Sources: J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022), for e-values under composite nulls.
 
-use crate::bins::{BELOW, FIRST_BIN, FIRST_CLASS, MISSING, NEGATIVE_INFINITY};
+use crate::bins::{BELOW, FIRST_BIN, FIRST_CLASS, MISSING, NEGATIVE_INFINITY, UNSEEN_CLASS};
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::confidence::{bernoulli_lower, bernoulli_upper, largest_mean};
 use crate::normal;
@@ -37,6 +37,14 @@ pub(crate) const RUN_CELLS: usize = 2;
 const CLASS_ODDS: f64 = 2.5;
 /// Classes with alternatives of their own: the most frequent ones.
 const CLASSES_TILTED: usize = 32;
+/// Categories of a feature with alternatives of their own, and groups of the others.
+const CATEGORIES_ALONE: usize = 8;
+const CATEGORY_GROUPS: usize = 4;
+/// Categories of a group that are named in a message.
+const NAMED_MAX: usize = 3;
+/// A numeric stream of so few bins is watched bin by bin, too: it may be codes, and codes may trade places without a
+/// shift or a spread. More would not fit into the bytes that a stream may touch.
+const FEW_BINS: std::ops::RangeInclusive<usize> = 3..=7;
 const MIN_GROWTH: f64 = 1e-4;
 const MAX_EXPONENT: f64 = 20.0;
 /// Probability that the truth of some stream lies beyond its confidence region, over the whole device.
@@ -66,10 +74,16 @@ pub enum Alternative {
     Below,
     /// More values are above anything in the reference.
     Above,
-    /// A class is predicted more often.
+    /// A class is predicted more often, or a category comes more often.
     MoreOften(usize),
-    /// A class is predicted less often.
+    /// A class is predicted less often, or a category comes less often.
     LessOften(usize),
+    /// A group of rarer categories comes more often.
+    RarerMoreOften(usize),
+    /// Categories that the reference does not name come more often.
+    UnseenMoreOften,
+    /// A bin of a numeric stream with few bins holds more values.
+    BinMoreOften(usize),
 }
 
 impl Alternative {
@@ -85,9 +99,9 @@ impl Alternative {
     /// The change in words.
     #[must_use]
     pub fn describe(self, stream: &Stream) -> String {
-        let class = |index: usize| match &stream.kind {
-            StreamKind::Categorical { classes } => classes.get(index).map_or("?", String::as_str),
-            StreamKind::Numeric(_) => "?",
+        let class = |index: usize| {
+            let name = stream.names().and_then(|names| names.get(index)).map_or("?", String::as_str);
+            format!("{} '{name}'", if stream.categories().is_some() { "category" } else { "class" })
         };
         match self {
             Self::Higher => "higher values".to_owned(),
@@ -97,8 +111,11 @@ impl Alternative {
             Self::Missing => "more missing values".to_owned(),
             Self::Below => "values below the reference's smallest".to_owned(),
             Self::Above => "values above the reference's largest".to_owned(),
-            Self::MoreOften(index) => format!("class '{}' more often", class(index)),
-            Self::LessOften(index) => format!("class '{}' less often", class(index)),
+            Self::MoreOften(index) => format!("{} more often", class(index)),
+            Self::LessOften(index) => format!("{} less often", class(index)),
+            Self::RarerMoreOften(group) => format!("{} more often", rarer(stream, group)),
+            Self::UnseenMoreOften => "categories that the reference does not name more often".to_owned(),
+            Self::BinMoreOften(bin) => format!("{} more often", values_of(stream, bin)),
         }
     }
 }
@@ -164,6 +181,7 @@ pub(crate) fn table(stream: &Stream, worth: Worth, streams: usize) -> Option<Tab
             numeric_columns(&null, &Null::new(p, worth.spread, streams), numeric, (n, streams))
         }
         StreamKind::Categorical { .. } => class_columns(&null),
+        StreamKind::Categories(_) => category_columns(&null, &stream.counts),
     };
     let rows = columns.first().map_or(0, |(_, ratios)| ratios.len());
     (!columns.is_empty()).then(|| transpose(&columns, rows))
@@ -287,6 +305,11 @@ fn numeric_columns(
     columns.push((Alternative::Missing, missing_column(null, numeric.runs, n, streams)));
     columns.push((Alternative::Below, spreading.rise(&[NEGATIVE_INFINITY, BELOW], CELL_ODDS, CELL_MIN)));
     columns.push((Alternative::Above, spreading.rise(&[above, above + 1], CELL_ODDS, CELL_MIN)));
+    let bins = above - FIRST_BIN;
+    if FEW_BINS.contains(&bins) {
+        let rise = |bin| null.rise(&[FIRST_BIN + bin], CLASS_ODDS, CELL_MIN);
+        columns.extend((0..bins).map(|bin| (Alternative::BinMoreOften(bin), rise(bin))));
+    }
     let mut columns: Vec<Column> =
         columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect();
     if numeric.runs.is_some() {
@@ -349,6 +372,59 @@ fn class_columns(null: &Null) -> Vec<Column> {
         columns.push((Alternative::LessOften(class), null.fall(&[cell], CLASS_ODDS)));
     }
     columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect()
+}
+
+/// The most frequent categories one by one, the others in groups of about equal frequency, and those without a cell.
+fn category_columns(null: &Null, counts: &[u32]) -> Vec<Column> {
+    let ranked = ranked(counts);
+    let mut columns = vec![
+        (Alternative::Missing, null.rise(&[MISSING], CELL_ODDS, CELL_MIN)),
+        (Alternative::UnseenMoreOften, null.rise(&[UNSEEN_CLASS], CELL_ODDS, CELL_MIN)),
+    ];
+    for &cell in ranked.iter().take(CATEGORIES_ALONE) {
+        let category = cell - FIRST_CLASS;
+        columns.push((Alternative::MoreOften(category), null.rise(&[cell], CLASS_ODDS, CELL_MIN)));
+        columns.push((Alternative::LessOften(category), null.fall(&[cell], CLASS_ODDS)));
+    }
+    for (group, cells) in groups(&ranked).enumerate() {
+        columns.push((Alternative::RarerMoreOften(group), null.rise(cells, CLASS_ODDS, CELL_MIN)));
+    }
+    columns.into_iter().filter_map(|(alternative, column)| Some((alternative, column?))).collect()
+}
+
+/// Cells of categories, the most frequent first.
+fn ranked(counts: &[u32]) -> Vec<usize> {
+    let mut cells: Vec<usize> = (FIRST_CLASS..counts.len()).collect();
+    cells.sort_by(|a, b| counts[*b].cmp(&counts[*a]).then(a.cmp(b)));
+    cells
+}
+
+/// Those that have no alternative of their own, in groups.
+fn groups(ranked: &[usize]) -> impl Iterator<Item = &[usize]> {
+    let rarer = ranked.get(CATEGORIES_ALONE..).unwrap_or_default();
+    rarer.chunks(rarer.len().div_ceil(CATEGORY_GROUPS).max(1))
+}
+
+/// A group of rarer categories in words.
+fn rarer(stream: &Stream, group: usize) -> String {
+    let (ranked, names) = (ranked(&stream.counts), stream.names().unwrap_or_default());
+    let cells = groups(&ranked).nth(group).unwrap_or_default();
+    let named: Vec<String> =
+        cells.iter().take(NAMED_MAX).map(|cell| format!("'{}'", names[cell - FIRST_CLASS])).collect();
+    let more = if cells.len() > NAMED_MAX { ", ..." } else { "" };
+    format!("one of {} rarer categories ({}{more})", cells.len(), named.join(", "))
+}
+
+/// The values of one bin in words.
+fn values_of(stream: &Stream, bin: usize) -> String {
+    let Some(bins) = stream.numeric().map(|numeric| &numeric.bins) else { return "?".to_owned() };
+    let (edges, (min, max)) = (bins.edges(), bins.support());
+    match (bin.checked_sub(1).and_then(|before| edges.get(before)), edges.get(bin)) {
+        (Some(low), Some(high)) => format!("values between {low} and {high}"),
+        (Some(low), None) => format!("values between {low} and {max}"),
+        (None, Some(high)) => format!("values between {min} and {high}"),
+        (None, None) => format!("values between {min} and {max}"),
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,13 @@ impl Monitor {
                 reference.values(rows, start, stream, values);
                 numeric.bins.cells_of(values, cells);
             }
+            StreamKind::Categories(categories) => {
+                reference.values(rows, start, stream, values);
+                cells
+                    .iter_mut()
+                    .zip(&*values)
+                    .for_each(|(cell, value)| *cell = categories.cell(*value) as u32);
+            }
             StreamKind::Categorical { classes } => {
                 for (row, cell) in cells.iter_mut().enumerate() {
                     *cell = class_cell(rows.sample(start + row).predicted, classes.len()) as u32;

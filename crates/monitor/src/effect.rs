@@ -146,7 +146,7 @@ fn effect(reference: &[u64], current: &[u64]) -> f64 {
 fn reasons(drift: &StreamDrift, stream: &Stream, current: &[u64]) -> Vec<String> {
     let mut reasons = match stream.kind() {
         StreamKind::Numeric(numeric) => numeric_reasons(drift, numeric),
-        StreamKind::Categorical { classes } => class_reasons(&stream.counts(), current, classes),
+        _ => class_reasons(&stream.counts(), current, stream),
     };
     let missing = |counts: &[u64]| share(counts[MISSING], counts);
     let (past, now) = (missing(&stream.counts()), missing(current));
@@ -175,18 +175,19 @@ fn numeric_reasons(drift: &StreamDrift, numeric: &Numeric) -> Vec<String> {
 }
 
 /// The class whose share moved most, and classes that the reference does not know.
-fn class_reasons(reference: &[u64], current: &[u64], classes: &[String]) -> Vec<String> {
+fn class_reasons(reference: &[u64], current: &[u64], stream: &Stream) -> Vec<String> {
     let shares = |cell: usize| (share(reference[cell], reference), share(current[cell], current));
     let moved = |cell: usize| (shares(cell).0 - shares(cell).1).abs();
     let widest = (FIRST_CLASS..reference.len()).max_by(|a, b| moved(*a).total_cmp(&moved(*b)));
     let mut reasons = Vec::new();
     if let Some(cell) = widest.filter(|cell| moved(*cell) >= SHARE_WORTH_WORDS) {
-        let ((past, now), name) = (shares(cell), &classes[cell - FIRST_CLASS]);
+        let ((past, now), name) = (shares(cell), &stream.names().unwrap_or_default()[cell - FIRST_CLASS]);
         reasons.push(format!("'{name}' {}, {} in the reference", percent(now), percent(past)));
     }
-    let unseen = share(current[UNSEEN_CLASS], current);
-    if unseen >= SHARE_WORTH_WORDS {
-        reasons.push(format!("{} of a class that the reference does not know", percent(unseen)));
+    let (expected, unseen) = shares(UNSEEN_CLASS);
+    if unseen - expected >= SHARE_WORTH_WORDS {
+        let what = if stream.categories().is_some() { "category" } else { "class" };
+        reasons.push(format!("{} of a {what} that the reference does not know", percent(unseen)));
     }
     reasons
 }

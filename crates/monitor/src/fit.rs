@@ -5,6 +5,7 @@
 
 use crate::alternative::Worth;
 use crate::bins::{Bins, FIRST_CLASS};
+use crate::feature::{self, FeatureKind};
 use crate::reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 use crate::reference::{Reference, Stream, StreamKind};
 use crate::runs::Runs;
@@ -69,7 +70,25 @@ impl Reference {
         rows: impl IntoIterator<Item = Sample<'a>>,
     ) -> Result<Self, FitError> {
         let columns = Columns::of(feature_names, classes, rows)?;
-        Ok(columns.assemble(feature_names, classes, |_, _| (None, None)))
+        Ok(columns.assemble(feature_names, classes, |_, name, column| numeric_stream(name, column, None)))
+    }
+
+    /// The same of features that may be categories.
+    ///
+    /// # Errors
+    /// As [`Reference::fit`].
+    pub fn fit_features<'a>(
+        features: &[Feature],
+        classes: &[String],
+        rows: impl IntoIterator<Item = Sample<'a>>,
+    ) -> Result<Self, FitError> {
+        let names: Vec<String> = features.iter().map(|feature| feature.name.clone()).collect();
+        let kinds: Vec<&FeatureKind> = features.iter().map(|feature| &feature.kind).collect();
+        let columns = Columns::of(&names, classes, rows)?;
+        Ok(columns.assemble(&names, classes, |at, name, column| match kinds.get(at) {
+            Some(kind) if **kind != FeatureKind::Number => category_stream(name, kind, &column),
+            _ => numeric_stream(name, column, None),
+        }))
     }
 
     /// The same of rows in the order in which they came, one after the other at an even pace, so that numeric
@@ -85,9 +104,20 @@ impl Reference {
         seasons: &Seasons,
     ) -> Result<Self, FitError> {
         let columns = Columns::of(feature_names, classes, rows)?;
-        let order = |name: &str, column: &[f32]| (whiten(name, column, seasons), Runs::of(column));
-        Ok(columns.assemble(feature_names, classes, order))
+        Ok(columns.assemble(feature_names, classes, |_, name, column| {
+            let (whitening, runs) = (whiten(name, &column, seasons), Runs::of(&column));
+            Stream { whitening, ..numeric_stream(name, column, runs) }
+        }))
     }
+}
+
+/// One feature of a fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name.
+    pub name: String,
+    /// How it is watched.
+    pub kind: FeatureKind,
 }
 
 /// Cycles of an ordered reference, in samples.
@@ -154,16 +184,12 @@ impl Columns {
         self,
         feature_names: &[String],
         classes: &[String],
-        order: impl Fn(&str, &[f32]) -> (Option<Box<Whitening>>, Option<Runs>),
+        stream: impl Fn(usize, &str, Vec<f32>) -> Stream,
     ) -> Reference {
         let Self { features, confidence, predicted } = self;
         let n = confidence.len() as u64;
-        let numeric = |name: &str, column: Vec<f32>| {
-            let (whitening, runs) = order(name, &column);
-            Stream { whitening, ..numeric_stream(name, column, runs) }
-        };
-        let named = feature_names.iter().zip(features);
-        let mut streams: Vec<Stream> = named.map(|(name, column)| numeric(name, column)).collect();
+        let named = feature_names.iter().zip(features).enumerate();
+        let mut streams: Vec<Stream> = named.map(|(at, (name, column))| stream(at, name, column)).collect();
         if !classes.is_empty() {
             let kind = StreamKind::Categorical { classes: classes.to_vec() };
             streams.push(Stream {
@@ -173,7 +199,7 @@ impl Columns {
                 whitening: None,
             });
         }
-        streams.push(numeric(CONFIDENCE, confidence));
+        streams.push(stream(feature_names.len(), CONFIDENCE, confidence));
         Reference::assemble(feature_names.len(), n, streams)
     }
 }
@@ -221,6 +247,11 @@ pub(crate) fn numeric_stream(name: &str, column: Vec<f32>, runs: Option<Runs>) -
     let tails = Some(Box::new(Tails::of_sorted(&finite)));
     let kind = StreamKind::Numeric(Numeric { bins, mean, sd, tail_low, tail_high, tails, runs });
     Stream { name: name.to_owned(), kind, counts: counts.into(), whitening: None }
+}
+
+fn category_stream(name: &str, kind: &FeatureKind, column: &[f32]) -> Stream {
+    let (categories, counts) = feature::fit(kind, column);
+    Stream { name: name.to_owned(), kind: StreamKind::Categories(categories), counts, whitening: None }
 }
 
 fn moments(values: &[f32]) -> (f64, f64) {

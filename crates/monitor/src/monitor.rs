@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::{Alarm, StreamEvidence, decay_alarm, drift_alarm, error_alarm};
+use crate::alarm::{Alarm, StreamEvidence, decay_alarm, drift_alarm, error_alarm, name_category};
 use crate::budget::{Budget, BudgetError};
 use crate::calibration::Calibration;
 use crate::codec::{DecodeError, Reader, Writer, ensure};
@@ -204,6 +204,20 @@ impl Monitor {
         self.place(sample, &mut alarms);
         if let Some(detection) = self.detector.observe_cells(&self.cells) {
             self.raise_drift(&detection, self.samples, &mut alarms);
+        }
+        alarms
+    }
+
+    /// The same of a sample some of whose values are texts that stand for no number and no category of the reference:
+    /// `texts` are their streams and what they were. Their values are [`crate::UNSEEN_VALUE`] or
+    /// [`crate::WRONG_TYPE_VALUE`].
+    pub fn observe_with_texts(&mut self, sample: &Sample<'_>, texts: &[(usize, &str)]) -> Vec<Alarm> {
+        let mut alarms = self.observe(sample);
+        for (stream, text) in texts {
+            self.profile.observe_text(*stream, text);
+            if let Some(stream) = self.reference.streams.get(*stream) {
+                name_category(&mut alarms, stream, text);
+            }
         }
         alarms
     }

@@ -1,7 +1,8 @@
 //! The first impossible value, on the same sample.
 //!
 //! A finite value is impossible if it lies beyond the reference's support by more than `margin` ranges *and* is
-//! rarer than the budget allows in the heaviest tail that the reference makes plausible (`tail.rs`). A
+//! rarer than the budget allows in the heaviest tail that the reference makes plausible (`tail.rs`). A category that
+//! the reference never saw is impossible if, by how its rarest ones thin out, there is no other (`feature.rs`). A
 //! non-finite or missing value is impossible if the reference never had one. A feature that was constant has no
 //! scale; for it only non-finite values count, and the detector watches for the rest.
 //!
@@ -14,7 +15,8 @@
 //! the surprise needs to be rare only in an exponential tail.
 
 use crate::alarm::{Alarm, outlier_alarm};
-use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY};
+use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY, UNSEEN_CLASS};
+use crate::feature::is_closed;
 use crate::limiter::Limiter;
 use crate::reference::{Numeric, Reference, Stream};
 use crate::whitening::{Surprise, Whitening};
@@ -40,7 +42,7 @@ pub struct Outlier {
     pub log10_evidence: f64,
 }
 
-/// Checks one value of numeric stream `stream`, whatever was alarmed before.
+/// Checks one value of stream `stream`, which is none of classes, whatever was alarmed before.
 ///
 /// `arl_samples` is the mean number of samples between false outliers of the whole device.
 #[must_use]
@@ -52,6 +54,14 @@ pub fn check(
     arl_samples: f64,
 ) -> Option<Outlier> {
     let described = reference.streams.get(stream)?;
+    if let Some(categories) = described.categories() {
+        let cell = categories.cell(value);
+        let impossible = described.counts[cell] == 0
+            && !described.is_silent()
+            && (cell == MISSING || cell == UNSEEN_CLASS && is_closed(&described.counts));
+        let outlier = Outlier { stream, value, surprise: None, log10_evidence: f64::INFINITY };
+        return impossible.then_some(outlier);
+    }
     let numeric = described.numeric()?;
     let rare = || {
         let alone = described.whitening.is_none() && beyond(numeric, f64::from(value)) > margin;
@@ -93,10 +103,11 @@ fn check_surprise(
     })
 }
 
-/// Conformal p-value of a value of numeric stream `stream`: at most `p` of independent values are as extreme.
+/// Conformal p-value of a value of a feature: at most `p` of independent values are as extreme.
 ///
 /// Two-sided, from the reference's cells at least as far out as the value's; at least `2 / (n + 1)` however far
-/// out a value lies. None for a value that is not finite. Source: V. Vovk, A. Gammerman, G. Shafer, Algorithmic
+/// out a value lies. None for a value that is not finite. Of a category, from those that are at most as frequent;
+/// at least `1 / (n + 1)`, and none for a missing one. Source: V. Vovk, A. Gammerman, G. Shafer, Algorithmic
 /// Learning in a Random World (2005).
 #[must_use]
 pub fn conformal(reference: &Reference, stream: usize, value: f32) -> Option<f64> {
@@ -110,6 +121,13 @@ pub fn conformal_surprise(reference: &Reference, stream: usize, surprise: f32) -
 }
 
 fn rank_p(stream: &Stream, value: f32) -> Option<f64> {
+    if let Some(categories) = stream.categories() {
+        let cell = categories.cell(value);
+        let rarer = stream.counts[1..].iter().filter(|count| **count <= stream.counts[cell]);
+        let rarer: u64 = rarer.map(|count| u64::from(*count)).sum();
+        let given = rows(&stream.counts[1..]);
+        return (cell != MISSING).then(|| ((rarer + 1) as f64 / (given + 1) as f64).min(1.0));
+    }
     let bins = &stream.numeric()?.bins;
     if !value.is_finite() {
         return None;

@@ -4,7 +4,7 @@
 //! 2^11 ranges around its centre, so that moments merge exactly too. An approximate sketch would not: its
 //! merge is noise. Deliberately missing: wall-clock windows (the caller swaps profiles) and p-values.
 
-use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY};
+use crate::bins::{BELOW, MISSING, NEGATIVE_INFINITY, UNSEEN_CLASS};
 use crate::category::CategorySketch;
 use crate::codec::{DecodeError, Reader, Writer, ensure};
 use crate::reference::{MAX_CLASSES, MAX_STREAMS, Numeric, Reference, Stream};
@@ -208,7 +208,7 @@ impl StreamProfile {
         if *fresh == 0 {
             self.carry(cell);
         }
-        if !value.is_finite() {
+        if !value.is_finite() || !self.numeric {
             return self.observe_special(cell, value);
         }
         if value.total_cmp(&self.min).is_lt() {
@@ -238,6 +238,9 @@ impl StreamProfile {
 
     #[cold]
     fn observe_special(&mut self, cell: usize, value: f32) {
+        if !self.numeric && cell == UNSEEN_CLASS && value.is_finite() {
+            self.rare().categories.get_or_insert_default().observe(&value.to_string());
+        }
         if !self.numeric || cell != MISSING {
             return;
         }

@@ -11,6 +11,7 @@ use crate::alternative::Worth;
 use crate::bins::{BELOW, Bins, FIRST_CLASS, MISSING, UNSEEN_CLASS};
 use crate::codec::{DecodeError, Reader, Writer, ensure, fingerprint};
 use crate::detector::Tables;
+use crate::feature::Categories;
 use crate::runs::Runs;
 use crate::sample::{MISSING_VALUE, Rows, Sample};
 use crate::tail::Tails;
@@ -35,8 +36,11 @@ const VERSION: u8 = 1;
 const VERSION_ORDERED: u8 = 2;
 /// Version of references whose tails have a shape.
 const VERSION_TAILS: u8 = 3;
+/// Version of references with features that are categories.
+const VERSION_CATEGORIES: u8 = 4;
 const KIND_NUMERIC: u8 = 0;
 const KIND_CATEGORICAL: u8 = 1;
+const KIND_CATEGORIES: u8 = 2;
 
 /// One stream of the reference.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +63,8 @@ pub enum StreamKind {
         /// Names of the classes.
         classes: Vec<String>,
     },
+    /// A feature that is one of a set: missing, unseen, then one cell per category.
+    Categories(Categories),
 }
 
 /// Shape of a numeric stream.
@@ -104,7 +110,26 @@ impl Stream {
     pub const fn numeric(&self) -> Option<&Numeric> {
         match &self.kind {
             StreamKind::Numeric(numeric) => Some(numeric),
-            StreamKind::Categorical { .. } => None,
+            StreamKind::Categorical { .. } | StreamKind::Categories(_) => None,
+        }
+    }
+
+    /// Names of what has a cell of its own; none of numbers.
+    #[must_use]
+    pub fn names(&self) -> Option<&[String]> {
+        match &self.kind {
+            StreamKind::Numeric(_) => None,
+            StreamKind::Categorical { classes } => Some(classes),
+            StreamKind::Categories(categories) => Some(categories.names()),
+        }
+    }
+
+    /// The categories of a feature that is one of a set.
+    #[must_use]
+    pub const fn categories(&self) -> Option<&Categories> {
+        match &self.kind {
+            StreamKind::Categories(categories) => Some(categories),
+            _ => None,
         }
     }
 
@@ -242,6 +267,10 @@ impl Reference {
                     let value = self.value(sample, i);
                     put(i, numeric.bins.cell(value), value);
                 }
+                StreamKind::Categories(categories) => {
+                    let value = self.value(sample, i);
+                    put(i, categories.cell(value), value);
+                }
                 StreamKind::Categorical { classes } => {
                     put(i, class_cell(sample.predicted, classes.len()), f32::NAN);
                 }
@@ -249,13 +278,13 @@ impl Reference {
         }
     }
 
-    /// Value of numeric stream `i`; NaN if missing.
+    /// Value of stream `i`, which is none of classes; NaN if missing.
     pub(crate) fn value(&self, sample: &Sample<'_>, i: usize) -> f32 {
         let value = if i < self.features { sample.features.get(i).copied() } else { sample.confidence };
         value.unwrap_or(MISSING_VALUE)
     }
 
-    /// Values of numeric stream `i` from row `start` on; NaN if missing.
+    /// Values of stream `i`, which is none of classes, from row `start` on; NaN if missing.
     pub(crate) fn values(&self, rows: &Rows<'_>, start: usize, i: usize, values: &mut [f32]) {
         let (column, first, stride) = if i >= self.features {
             (rows.confidence, start, 1)
@@ -272,9 +301,12 @@ impl Reference {
         }
     }
 
-    /// Version 3, or that of the bytes it was read from: a reference keeps its fingerprint.
+    /// Version 3, or 4 if a feature is one of categories, or that of the bytes it was read from: a reference keeps its
+    /// fingerprint.
     fn version(&self) -> u8 {
-        if self.streams.iter().filter_map(Stream::numeric).any(|numeric| numeric.tails.is_some()) {
+        if self.streams.iter().any(|stream| stream.categories().is_some()) {
+            VERSION_CATEGORIES
+        } else if self.streams.iter().filter_map(Stream::numeric).any(|numeric| numeric.tails.is_some()) {
             VERSION_TAILS
         } else if self.streams.iter().any(|stream| stream.whitening.is_some()) {
             VERSION_ORDERED
@@ -305,8 +337,9 @@ impl Reference {
     /// # Errors
     /// The bytes are not a reference of a known version, or hold values that no fit produces.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let found = bytes.get(MAGIC.len()).copied().unwrap_or(VERSION_TAILS);
-        let version = if (VERSION..=VERSION_TAILS).contains(&found) { found } else { VERSION_TAILS };
+        let found = bytes.get(MAGIC.len()).copied().unwrap_or(VERSION_CATEGORIES);
+        let version =
+            if (VERSION..=VERSION_CATEGORIES).contains(&found) { found } else { VERSION_CATEGORIES };
         let mut r = Reader::new(bytes, DOCUMENT, MAGIC, version)?;
         let n = r.u64("rows")?;
         ensure(n > 0 && n <= crate::MAX_REFERENCE_ROWS as u64, "rows")?;
@@ -339,13 +372,15 @@ pub(crate) fn class_cell(predicted: Option<u32>, classes: usize) -> usize {
     }
 }
 
-/// Features are numeric, then perhaps one categorical stream, then one numeric.
+/// Features are numbers or categories, then perhaps one categorical stream, then one numeric.
 fn layout_is_right(features: usize, streams: &[Stream]) -> bool {
     let numeric = |s: &Stream| s.numeric().is_some();
+    let feature = |s: &Stream| numeric(s) || s.categories().is_some();
+    let classes = |s: &Stream| matches!(s.kind, StreamKind::Categorical { .. });
     match streams.get(features..) {
-        Some([confidence]) => streams[..features].iter().all(numeric) && numeric(confidence),
+        Some([confidence]) => streams[..features].iter().all(feature) && numeric(confidence),
         Some([prediction, confidence]) => {
-            streams[..features].iter().all(numeric) && !numeric(prediction) && numeric(confidence)
+            streams[..features].iter().all(feature) && classes(prediction) && numeric(confidence)
         }
         _ => false,
     }
@@ -356,6 +391,10 @@ fn write_stream(w: &mut Writer, stream: &Stream) {
     match &stream.kind {
         StreamKind::Numeric(numeric) => write_numeric(w, numeric),
         StreamKind::Categorical { classes } => write_classes(w, classes),
+        StreamKind::Categories(categories) => {
+            w.u8(KIND_CATEGORIES);
+            categories.write(w);
+        }
     }
     stream.counts.iter().for_each(|count| w.varint(u64::from(*count)));
 }
@@ -427,6 +466,11 @@ fn read_stream(r: &mut Reader<'_>, n: u64, version: u8) -> Result<Stream, Decode
             let classes = read_classes(r)?;
             let cells = FIRST_CLASS + classes.len();
             (StreamKind::Categorical { classes }, cells)
+        }
+        KIND_CATEGORIES if version >= VERSION_CATEGORIES => {
+            let categories = Categories::read(r)?;
+            let cells = FIRST_CLASS + categories.names().len();
+            (StreamKind::Categories(categories), cells)
         }
         _ => return Err(DecodeError::Invalid { what: "kind of a stream" }),
     };

@@ -6,6 +6,9 @@ pub const MISSING_VALUE: f32 = f32::from_bits(0x7fc0_0001);
 /// A value of another type than the feature has, as a text where a number is due; it counts as missing, too.
 pub const WRONG_TYPE_VALUE: f32 = f32::from_bits(0x7fc0_0002);
 
+/// A category that a feature's reference does not name; unlike other NaN it is not missing.
+pub const UNSEEN_VALUE: f32 = f32::from_bits(0x7fc0_0003);
+
 /// What is known about one prediction at the time it is made.
 ///
 /// `features` holds one value per reference feature; NaN is a missing value. A shorter slice counts the rest

@@ -6,11 +6,9 @@
 //! Deliberately missing: decoding of files, resampling, and any judgement of what a picture shows.
 
 mod audio;
-mod embedding;
 mod image;
 
 pub use audio::{AUDIO_FEATURES, AUDIO_FRAME, AUDIO_FRAMES_MAX, audio};
-pub use embedding::{EMBEDDING_FEATURES, EMBEDDING_PROJECTIONS, embedding};
 pub use image::{IMAGE_FEATURES, IMAGE_PIXELS_MAX, ImageLayout, image};
 
 /// An input whose size is not what it says.

@@ -1,8 +1,9 @@
 //! Algebra of merging, and bytes: stable, round-tripping, and harmless when hostile.
 
 use edgeward_monitor::{
-    DecodeError, Detector, ErrorBaseline, FitError, LossDetector, MISSING_VALUE, Monitor, MonitorConfig,
-    Neighbours, Profile, ProfileError, Reference, Sample, Seasons, StreamProfile, WRONG_TYPE_VALUE,
+    DecodeError, Detector, ErrorBaseline, Feature, FeatureKind, FitError, LossDetector, MISSING_VALUE,
+    Monitor, MonitorConfig, Neighbours, Profile, ProfileError, Reference, Sample, Seasons, StreamProfile,
+    WRONG_TYPE_VALUE,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ const REFERENCE_V1: &[u8] = include_bytes!("golden/reference-v1.bin");
 const REFERENCE_V2: &[u8] = include_bytes!("golden/reference-v2.bin");
 const REFERENCE_V3: &[u8] = include_bytes!("golden/reference-v3.bin");
 /// State of a monitor of [`REFERENCE_V2`] after 300 rows.
+const REFERENCE_V4: &[u8] = include_bytes!("golden/reference-v4.bin");
 const MONITOR_V1: &[u8] = include_bytes!("golden/monitor-v1.bin");
 /// State of a monitor of [`REFERENCE_V3`] with [`errors`] after 40 rows and labels.
 const MONITOR_V2: &[u8] = include_bytes!("golden/monitor-v2.bin");
@@ -197,6 +199,34 @@ fn why_a_value_is_missing_is_counted() {
     assert_eq!(full.streams()[2].categories().unwrap().total(), full.n(), "no more texts than observations");
 }
 
+/// A reference of a number, codes and texts.
+fn categorical() -> Reference {
+    let feature = |name: &str, kind| Feature { name: name.to_owned(), kind };
+    let features = [
+        feature("x", FeatureKind::Number),
+        feature("code", FeatureKind::Codes),
+        feature("colour", FeatureKind::Texts(["red", "blue", "rare"].map(str::to_owned).to_vec())),
+    ];
+    let row = |i: u8| {
+        [
+            f32::from(i % 50),
+            [3.0, 1.5, f32::NAN][usize::from(i % 3)],
+            if i == 77 { 2.0 } else { f32::from(i % 2) },
+        ]
+    };
+    let rows: Vec<[f32; 3]> = (0..200).map(row).collect();
+    let samples = rows.iter().map(|features| Sample { features, predicted: None, confidence: None });
+    Reference::fit_features(&features, &[], samples).unwrap()
+}
+
+#[test]
+fn a_reference_with_categories_has_version_4() {
+    let stored = Reference::from_bytes(REFERENCE_V4).unwrap();
+    assert_eq!((stored.to_bytes(), categorical().to_bytes()), (REFERENCE_V4.to_vec(), REFERENCE_V4.to_vec()));
+    assert_eq!(stored.streams()[1].counts(), [66, 0, 67, 67]);
+    assert_eq!(stored.streams()[2].counts(), [0, 1, 99, 100]);
+}
+
 #[test]
 fn later_versions_of_a_reference_are_read_and_written_back() {
     for golden in [REFERENCE_V2, REFERENCE_V3] {
@@ -277,7 +307,7 @@ fn ordered() -> Reference {
 
 #[test]
 fn every_truncation_and_surplus_is_refused() {
-    for golden in [REFERENCE_V1, REFERENCE_V2, REFERENCE_V3] {
+    for golden in [REFERENCE_V1, REFERENCE_V2, REFERENCE_V3, REFERENCE_V4] {
         for len in 0..golden.len() {
             assert!(Reference::from_bytes(&golden[..len]).is_err(), "{len}");
         }

@@ -191,7 +191,7 @@ impl<'a> Columns<'a> {
         let mut names: Vec<&str> = header.iter().collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(refuse(format!("the column '{}' is there twice", pair[0])));
+            return Err(refuse(format!("the column '{}' is there twice; rename one of the two", pair[0])));
         }
         let place = |name: &str| header.iter().position(|column| column == name);
         let at = place(label).ok_or_else(|| {

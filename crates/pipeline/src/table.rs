@@ -55,7 +55,9 @@ pub enum TableError {
         reason: String,
     },
     /// A line has another number of cells than the header.
-    #[error("{file}:{line}: {found} cells, but the header names {expected} columns")]
+    #[error(
+        "{file}:{line}: {found} cells, but the header names {expected} columns; a cell that holds the separator needs quotes"
+    )]
     Ragged {
         /// The file.
         file: String,
@@ -164,7 +166,7 @@ pub(crate) fn is_parquet(path: &Path) -> bool {
 /// Why a file that begins so is no CSV.
 fn strange(magic: &[u8]) -> Option<&'static str> {
     match magic {
-        [] => Some("the file is empty"),
+        [] => Some("the file is empty; it needs a header line and rows"),
         [0x1f, 0x8b, ..] => Some("the file is compressed; unpack it first"),
         [0x28, 0xb5, 0x2f, 0xfd] => Some("the file is compressed; unpack it first"),
         [b'P', b'K', 3, 4] => {
@@ -186,7 +188,7 @@ fn kept(file: &str, names: &[String], selection: Selection<'_>) -> Result<Vec<bo
     let mut sorted: Vec<&String> = names.iter().collect();
     sorted.sort_unstable();
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format(format!("the column '{}' is there twice", pair[0])));
+        return Err(format(format!("the column '{}' is there twice; rename one of the two", pair[0])));
     }
     let Selection::Named(wanted) = selection else { return Ok(vec![true; names.len()]) };
     if let Some(name) = wanted.iter().find(|name| !names.contains(name)) {

@@ -6,8 +6,8 @@
 use edgeward_core::Dataset;
 use edgeward_model::{Dim, Engine, Signature};
 use edgeward_monitor::{
-    Calibration, ErrorBaseline, FitError, ImageLayout, InputView, MAX_EMBEDDINGS, MAX_REFERENCE_ROWS,
-    MonitorConfig, Neighbours, NeighboursError, Reference, Sample, View,
+    Calibration, ErrorBaseline, Feature, FeatureKind, FitError, ImageLayout, InputView, MAX_EMBEDDINGS,
+    MAX_REFERENCE_ROWS, MonitorConfig, Neighbours, NeighboursError, Reference, Sample, View,
 };
 
 use crate::assemble::{Parts, running, some_rows};
@@ -16,6 +16,9 @@ use crate::project::{ImageTable, TaskKind};
 
 /// Part of the largest label that an error must exceed to count: sixteen steps of single precision.
 const PRECISION: f64 = 16.0 * f32::EPSILON as f64;
+
+/// Features that an error names.
+const NAMED_MAX: usize = 12;
 
 /// What nothing can be held against.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +75,8 @@ impl Yardstick {
             predicted: said.class,
             confidence: said.confidence,
         });
-        let reference = Reference::fit(&view.names(&holdout.feature_names), signature.classes(), samples)?;
+        let features = features(view.names(&holdout.feature_names), &parts.project.monitor.categories)?;
+        let reference = Reference::fit_features(&features, signature.classes(), samples)?;
         config.calibration = calibration(parts, &reference);
         config.baseline_error = error_baseline(parts);
         let labels = match parts.project.task() {
@@ -81,6 +85,20 @@ impl Yardstick {
         };
         Ok(Self { reference, labels, neighbours, config })
     }
+}
+
+/// The features by name, those that are codes told apart.
+fn features(names: Vec<String>, codes: &[String]) -> Result<Vec<Feature>, YardstickError> {
+    if let Some(unknown) = codes.iter().find(|code| !names.contains(code)) {
+        let known: Vec<&str> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
+        let more = if names.len() > NAMED_MAX { ", ..." } else { "" };
+        return Err(YardstickError::Input(format!(
+            "[monitor] categories names '{unknown}', which is no feature; the features are {}{more}",
+            known.join(", ")
+        )));
+    }
+    let kind = |name: &String| if codes.contains(name) { FeatureKind::Codes } else { FeatureKind::Number };
+    Ok(names.into_iter().map(|name| Feature { kind: kind(&name), name }).collect())
 }
 
 /// How devices watch inputs: as `[monitor]` says, else as images if their shape is that of images.
@@ -187,4 +205,22 @@ fn calibration(parts: &Parts<'_>, reference: &Reference) -> Option<Calibration> 
     let pairs = parts.predictions.iter().zip(&parts.holdout.labels);
     let rows = pairs.map(|(said, truth)| (said.confidence, said.label.as_ref() == Some(truth)));
     Calibration::fit(reference, rows.filter(|(confidence, _)| confidence.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart_and_unknown_ones_are_named() {
+        let names = || ["size", "colour"].map(str::to_owned).to_vec();
+        let found = features(names(), &["colour".to_owned()]).unwrap();
+        assert_eq!(found[0].kind, FeatureKind::Number);
+        assert_eq!((found[1].name.as_str(), &found[1].kind), ("colour", &FeatureKind::Codes));
+        let said = features(names(), &["hue".to_owned()]).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "[monitor] categories names 'hue', which is no feature; the features are size, colour"
+        );
+    }
 }

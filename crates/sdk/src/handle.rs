@@ -108,13 +108,22 @@ impl Loaded {
             (None, Some(_), [input]) => Table::flat(&input.tensor),
             _ => None,
         };
+        let reading = match (&table, &flat, self.recorder()) {
+            (None, None, Some(recorder)) => recorder.read(&self.session().signature().inputs, &inputs),
+            _ => None,
+        };
         let outputs = self.session().infer(inputs)?;
         let alarms = match self.recorder() {
             Some(recorder) => {
                 let embedding = self.session().signature().roles.embedding.as_ref();
                 let embedding = embedding.filter(|_| recorder.has_embedding());
                 let embedding = embedding.and_then(|name| Table::flat(outputs.get(name)?));
-                recorder.record(table.as_ref().or(flat.as_ref()), embedding.as_ref(), &outputs.rows)
+                match &reading {
+                    Some(reading) => recorder.record_reading(reading, embedding.as_ref(), &outputs.rows),
+                    None => {
+                        recorder.record(table.as_ref().or(flat.as_ref()), embedding.as_ref(), &outputs.rows)
+                    }
+                }
             }
             None => Vec::new(),
         };

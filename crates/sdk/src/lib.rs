@@ -19,6 +19,7 @@ mod loaded;
 mod memory;
 mod notice;
 mod prediction;
+mod reading;
 mod recorder;
 mod state;
 mod suspicion;

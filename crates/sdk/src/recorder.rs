@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edgeward_model::Interpretation;
+use edgeward_model::{Interpretation, NamedTensor, TensorSpec};
 use edgeward_monitor::{
     Alarm, AlarmKind, DecodeError, Estimate, Monitor, MonitorConfig, MonitorError, Neighbours, Outcome,
     PerformanceReport, Profile, Reference, Sample, Segment, SegmentedPerformance, StreamEvidence, View,
@@ -15,6 +15,7 @@ use edgeward_monitor::{
 
 use crate::labelled::{Labelled, Reader};
 use crate::prediction::Table;
+use crate::reading::Reading;
 use crate::state;
 use crate::suspicion::Possible;
 
@@ -115,6 +116,33 @@ impl Recorder {
         embedding: Option<&Table>,
         rows: &[Interpretation],
     ) -> Vec<Alarm> {
+        self.observe(table, &[], embedding, rows)
+    }
+
+    /// The rows of inputs that no matrix of numbers stands for; none if they are no rows of this reference's features.
+    pub(crate) fn read(&self, specs: &[TensorSpec], inputs: &[NamedTensor]) -> Option<Reading> {
+        let columns = self.reference.features() - usize::from(self.view.has_embedding());
+        let watched = self.config.input.is_columns();
+        watched.then(|| Reading::of(&self.reference, columns, specs, inputs)).flatten()
+    }
+
+    /// As [`Recorder::record`], of rows with texts.
+    pub(crate) fn record_reading(
+        &self,
+        reading: &Reading,
+        embedding: Option<&Table>,
+        rows: &[Interpretation],
+    ) -> Vec<Alarm> {
+        self.observe(Some(&reading.table), &reading.texts, embedding, rows)
+    }
+
+    fn observe(
+        &self,
+        table: Option<&Table>,
+        texts: &[(usize, usize, String)],
+        embedding: Option<&Table>,
+        rows: &[Interpretation],
+    ) -> Vec<Alarm> {
         let count = table.map_or(rows.len(), |table| table.rows);
         let mut alarms = Vec::new();
         let view = |index| self.view.row(values_of(table, index), embedding.map(|table| table.row(index)));
@@ -127,7 +155,14 @@ impl Recorder {
                 predicted: row.and_then(|row| row.predicted).and_then(|class| u32::try_from(class).ok()),
                 confidence: row.and_then(|row| row.confidence),
             };
-            alarms.extend(state.monitor.observe(&sample));
+            if texts.is_empty() {
+                alarms.extend(state.monitor.observe(&sample));
+                continue;
+            }
+            let of_row = texts.iter().filter(|(row, ..)| *row == index);
+            let told: Vec<(usize, &str)> =
+                of_row.map(|(_, feature, text)| (*feature, text.as_str())).collect();
+            alarms.extend(state.monitor.observe_with_texts(&sample, &told));
         }
         alarms.iter_mut().for_each(|alarm| self.blame(&state, alarm));
         alarms

@@ -39,7 +39,10 @@ fn words(reference: &Reference, stream: usize, value: f32) -> String {
     let Some(stream) = reference.streams().get(stream) else { return String::new() };
     match stream.numeric().map(|numeric| numeric.bins.support()) {
         Some((low, high)) => format!("'{}' is {value}; the reference holds {low} to {high}", stream.name()),
-        None => format!("'{}' is {value}", stream.name()),
+        None => {
+            let known = stream.names().map_or(0, <[String]>::len);
+            format!("'{}' is {value}; it is none of the {known} that the reference holds", stream.name())
+        }
     }
 }
 

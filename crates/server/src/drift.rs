@@ -61,7 +61,7 @@ impl Yardstick {
         let outputs = reference.streams().iter().skip(reference.features());
         let classes = outputs.filter_map(|stream| match stream.kind() {
             StreamKind::Categorical { classes } => Some(classes.clone()),
-            StreamKind::Numeric(_) => None,
+            StreamKind::Numeric(_) | StreamKind::Categories(_) => None,
         });
         let classes = classes.flatten().collect();
         Self { reference, config, classes }

@@ -100,7 +100,7 @@ fn answer(endpoint: &Endpoint, model: &str, version: Option<&str>, body: &[u8]) 
     if let Err(error) = endpoint.records.answered(&served.name, &prediction, (endpoint.clock)()) {
         tracing::warn!(model = %served.name, "the prediction cannot be labelled later: {}", chain(&error));
     }
-    let written = write(&served, prediction, id, &outputs);
+    let written = write(&served, &loaded, prediction, id, &outputs);
     if written.is_ok() {
         served.counters.answered(began.elapsed());
     }
@@ -156,15 +156,20 @@ fn refuse(served: &Served, error: &InferError) -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the model failed: {}", chain(error)))
 }
 
+/// An embedding is for the monitor, and large: only who names it gets it.
 fn write(
     served: &Served,
+    loaded: &Loaded,
     prediction: Prediction,
     id: Option<String>,
     wanted: &[RequestedOutput],
 ) -> Result<Vec<u8>, Refusal> {
     let parameters = parameters(&prediction);
-    let asked =
-        |output: &NamedTensor| wanted.is_empty() || wanted.iter().any(|want| want.name == output.name);
+    let embedding = loaded.session().signature().roles.embedding.as_deref();
+    let asked = |output: &NamedTensor| match wanted {
+        [] => embedding != Some(output.name.as_str()),
+        wanted => wanted.iter().any(|want| want.name == output.name),
+    };
     let answer = InferAnswer {
         model_name: &served.name,
         model_version: prediction.bundle.hex(),

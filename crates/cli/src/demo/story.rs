@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edgeward_api::Client;
 use edgeward_api::operator::Device;
-use edgeward_core::Timestamp;
+use edgeward_core::{Alert, Timestamp};
 
 use super::board::{Board, Stage, Stop};
 use super::fleet::{DEPLOY_PATIENCE, Fleet};
@@ -93,7 +93,7 @@ impl Story<'_> {
         let arrived_at = now();
         self.traffic.let_new_digits_in();
         self.board.enter(Stage::Decay, "the digits 8 and 9 appear; the model has never seen them");
-        let (alert, alert_sample, device) = self.first_alert(&running.before, arrived_at)?;
+        let first = self.first_alert(&running.before, arrived_at)?;
         self.board.enter(Stage::Alert, "the devices noticed; labels come in late");
         self.until("no retraining was started", RETRAIN_PATIENCE, SERVER, || {
             (self.ears.heard().runs.len() > 1).then_some(())
@@ -112,10 +112,12 @@ impl Story<'_> {
         self.until("the rollout did not complete", DEPLOY_PATIENCE, SERVER, || {
             self.ears.heard().is_rolled_out(&after).then_some(())
         })?;
+        let device = first.device.to_string();
         let alert_device = self.devices.iter().position(|name| *name == device).unwrap_or(0);
-        let alert = self.traffic.on_clock(alert);
+        let alert = self.traffic.on_clock(first.at_ms);
         let before = running.before.clone();
-        let marks = Marks { alert, alert_device, alert_sample, deployed, before, after };
+        let (alert_sample, alert_signal) = (first.sample, signal(&first));
+        let marks = Marks { alert, alert_device, alert_sample, alert_signal, deployed, before, after };
         Ok(self.told(marks, arrived_at))
     }
 
@@ -127,12 +129,9 @@ impl Story<'_> {
         Told { log: self.traffic.log().clone(), retrains: heard.runs.len() - 1, false_alarms, marks }
     }
 
-    /// When the first alert was raised, at which sample, by whom.
-    fn first_alert(&self, bundle: &str, from: Timestamp) -> Result<(Timestamp, u64, String), Failure> {
+    fn first_alert(&self, bundle: &str, from: Timestamp) -> Result<Alert, Failure> {
         self.until("no device raised an alert", ALERT_PATIENCE, &self.devices[0], || {
-            let heard = self.ears.heard();
-            let alert = heard.first_alert(bundle, from)?;
-            Some((alert.at_ms, alert.sample, alert.device.to_string()))
+            self.ears.heard().first_alert(bundle, from).cloned()
         })
     }
 
@@ -179,4 +178,10 @@ impl Story<'_> {
     ) -> Result<T, Failure> {
         self.fleet().until(what, patience, log, look)
     }
+}
+
+/// What an alert rests on: `decay`, which needs labels, or another kind and its stream.
+fn signal(alert: &Alert) -> String {
+    let kind = alert.kind.as_str();
+    alert.stream.as_ref().map_or_else(|| kind.to_owned(), |stream| format!("{kind} of {stream}"))
 }

@@ -21,6 +21,8 @@ pub(crate) struct Marks {
     pub(crate) alert_device: usize,
     /// How many samples its monitor had seen by then.
     pub(crate) alert_sample: u64,
+    /// What it rested on.
+    pub(crate) alert_signal: String,
     /// Every device answered with the new bundle.
     pub(crate) deployed: Duration,
     /// The bundle before.
@@ -51,6 +53,8 @@ pub(crate) struct Summary {
     pub(crate) requests: u64,
     pub(crate) failed_requests: u64,
     pub(crate) detected_after_samples: u64,
+    /// The signal that came first: `decay`, which needs labels, or a kind and its stream.
+    pub(crate) detected_by: String,
     pub(crate) seconds_alert_to_deployed: f64,
     pub(crate) swap_max_gap_ms: f64,
     pub(crate) model_before: String,
@@ -92,6 +96,7 @@ pub(crate) fn summarise(log: &Log, marks: &Marks, circumstances: Circumstances) 
         requests: total.requests,
         failed_requests: total.failed,
         detected_after_samples: detected_after(log, marks),
+        detected_by: marks.alert_signal.clone(),
         seconds_alert_to_deployed: rounded(marks.deployed.saturating_sub(marks.alert).as_secs_f64(), 2),
         swap_max_gap_ms: rounded(swap_gap(log, before, after).as_secs_f64() * 1000.0, 1),
         model_before: marks.before.clone(),
@@ -178,6 +183,7 @@ impl Summary {
                 "  noticed after               {:>6}  samples of the first device to alert, from the first new digit it saw",
                 self.detected_after_samples
             ),
+            format!("  the first signal            {}", self.detected_by),
             format!(
                 "  alert to all devices        {:>6}  seconds, from the alert to the last device's first answer of the new model",
                 self.seconds_alert_to_deployed
@@ -240,6 +246,7 @@ mod tests {
             alert: Duration::from_millis(1500),
             alert_device: 0,
             alert_sample: 16,
+            alert_signal: "decay".into(),
             deployed: Duration::from_millis(2050),
             before: "old".into(),
             after: "new".into(),
@@ -314,6 +321,7 @@ mod tests {
             "requests",
             "failed_requests",
             "detected_after_samples",
+            "detected_by",
             "seconds_alert_to_deployed",
             "swap_max_gap_ms",
             "model_before",

@@ -1,8 +1,10 @@
-//! Which segments a row belongs to, from features that a reference knows.
+//! Which segments a row belongs to, from features that a reference knows: ranges of numbers, and categories by name.
 
-use super::Segment;
+use super::{OTHER_SEGMENT, Segment};
 use crate::bins::{BELOW, FIRST_BIN};
+use crate::feature::Categories;
 use crate::reference::{Reference, Stream};
+use crate::sample::UNSEEN_VALUE;
 
 /// Ranges that a numeric feature is cut into, about equally many reference rows each.
 const RANGES: usize = 4;
@@ -15,19 +17,25 @@ pub struct Segmenter(Vec<Feature>);
 struct Feature {
     index: usize,
     name: String,
+    by: By,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum By {
     /// Upper ends of all ranges but the last.
-    cuts: Vec<f32>,
+    Ranges(Vec<f32>),
+    Categories(Categories),
 }
 
 impl Segmenter {
-    /// Cuts those of `features` that `reference` has as numbers; other names are ignored.
+    /// Cuts those of `features` that `reference` has; other names are ignored.
     #[must_use]
     pub fn new(reference: &Reference, features: &[String]) -> Self {
         let known = &reference.streams()[..reference.features().min(reference.streams().len())];
         let named =
             known.iter().enumerate().filter(|(_, stream)| features.iter().any(|f| f == stream.name()));
         let cut = |(index, stream): (usize, &Stream)| {
-            Some(Feature { index, name: stream.name().to_owned(), cuts: cuts(stream)? })
+            Some(Feature { index, name: stream.name().to_owned(), by: by(stream)? })
         };
         Self(named.filter_map(cut).collect())
     }
@@ -42,16 +50,27 @@ impl Segmenter {
 
 impl Feature {
     fn range(&self, value: f32) -> String {
-        if value.is_nan() {
+        if value.is_nan() && value.to_bits() != UNSEEN_VALUE.to_bits() {
             return "missing".to_owned();
         }
-        let place = self.cuts.iter().filter(|cut| value > **cut).count();
-        match (place.checked_sub(1).and_then(|below| self.cuts.get(below)), self.cuts.get(place)) {
+        let cuts = match &self.by {
+            By::Categories(categories) => return categories.name(value).unwrap_or(OTHER_SEGMENT).to_owned(),
+            By::Ranges(cuts) => cuts,
+        };
+        let place = cuts.iter().filter(|cut| value > **cut).count();
+        match (place.checked_sub(1).and_then(|below| cuts.get(below)), cuts.get(place)) {
             (None, None) => "any".to_owned(),
             (None, Some(high)) => format!("<= {high}"),
             (Some(low), None) => format!("> {low}"),
             (Some(low), Some(high)) => format!("{low} to {high}"),
         }
+    }
+}
+
+fn by(stream: &Stream) -> Option<By> {
+    match stream.categories() {
+        Some(categories) => Some(By::Categories(categories.clone())),
+        None => cuts(stream).map(By::Ranges),
     }
 }
 

@@ -300,6 +300,9 @@ pub struct MonitorTable {
     /// Features whose ranges performance is told apart by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<String>,
+    /// Features that are codes: numbers whose order means nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
     /// `[monitor.image]`: the input is an image, watched by its summary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageTable>,
@@ -322,6 +325,7 @@ impl Default for MonitorTable {
             unsupported: Unsupported::Clamp,
             embedding: None,
             segments: Vec::new(),
+            categories: Vec::new(),
             image: None,
             audio: None,
             importance: BTreeMap::new(),

@@ -34,7 +34,7 @@ pub(super) fn read(file: &str, reader: impl Read, selection: Selection<'_>) -> R
         records.read_byte_record(record).map_err(|source| read_error(file, io::Error::from(source)))
     };
     if !next(&mut record)? {
-        return Err(format_error(file, "the file is empty"));
+        return Err(format_error(file, "the file is empty; it needs a header line and rows"));
     }
     let names = header(file, &record)?;
     let kept = kept(file, &names, selection)?;
@@ -96,7 +96,10 @@ fn separator(start: &[u8]) -> u8 {
 fn header(file: &str, record: &ByteRecord) -> Result<Vec<String>, TableError> {
     let texts: Vec<String> = record.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     if texts.iter().any(|text| text.contains('\0')) {
-        return Err(format_error(file, "this is neither CSV nor Parquet: its first line holds zero bytes"));
+        return Err(format_error(
+            file,
+            "this is neither CSV nor Parquet: its first line holds zero bytes; save the table as one of the two",
+        ));
     }
     if texts.iter().all(|text| text.parse::<f64>().is_ok()) {
         return Err(format_error(file, "the first line holds numbers; it must name the columns"));
