@@ -33,7 +33,7 @@ fn wrong_usage_exits_with_2_and_names_the_flag() {
     check(&["demo", "--devices", "0"], 2, &["0", "--devices"]);
     check(&["demo", "--rate", "fast"], 2, &["fast", "--rate"]);
     check(&["demo", "ponies"], 2, &["ponies", "robots"]);
-    check(&["token", "create", "--ttl", "soon"], 2, &["soon", "90s"]);
+    check(&["device", "token", "--ttl", "soon"], 2, &["soon", "90s"]);
     check(&["agent", "--name", "No Name"], 2, &["No Name"]);
     check(
         &["run", "--server", "http://127.0.0.1:1", "--project", "../../examples/robots"],
