@@ -407,6 +407,7 @@ impl Control {
             pid: std::process::id(),
             generation: self.parts.brain.generation(),
             clock_unsure: self.parts.brain.clock_unsure(now),
+            facts: self.parts.platform.facts(),
             models: self.parts.registry.reports(),
         };
         if let Err(error) = self.parts.client.report(&report) {

@@ -3,6 +3,7 @@
 //! The hardware is described in one line, read from files that are given by path, so that a choice of engine that was
 //! made on other hardware is known to be stale.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -64,6 +65,25 @@ impl Platform {
     #[must_use]
     pub fn new(engines: Arc<Engines>, hardware: Hardware) -> Self {
         Self { engines, hardware, options: crate::agent::ONE_THREAD }
+    }
+
+    /// What the device says of itself, as labels.
+    #[must_use]
+    pub fn facts(&self) -> BTreeMap<String, String> {
+        let arch = std::env::consts::ARCH;
+        let hardware = self.hardware.soc.as_deref().unwrap_or(arch);
+        let mut facts: BTreeMap<String, String> = [
+            ("agent", env!("CARGO_PKG_VERSION")),
+            ("arch", arch),
+            ("hardware", hardware),
+            ("os", std::env::consts::OS),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+        facts.insert("engine".to_owned(), self.engines.names().join(","));
+        facts.extend(self.hardware.soc.clone().map(|soc| ("soc".to_owned(), soc)));
+        facts
     }
 
     /// What this device has of what the forms of a bundle may ask for. The library of an engine is opened only if a form

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Schema of [`Report`].
-pub const REPORT_SCHEMA: &str = "edgeward.report/1";
+pub const REPORT_SCHEMA: &str = "edgeward.report/2";
 /// Schema of [`ProfileUpload`].
 pub const PROFILE_SCHEMA: &str = "edgeward.profile-upload/3";
 /// Schema of [`SamplesUpload`].
@@ -47,7 +47,7 @@ pub struct EnrolAnswer {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DesiredDocument {
-    /// An enveloped `edgeward.desired/1`.
+    /// An enveloped `edgeward.desired/2`.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub desired: Envelope,
     /// Enveloped `edgeward.release/1` documents, one for each bundle named.
@@ -83,6 +83,9 @@ pub struct Report {
     pub generation: Option<u64>,
     /// The device's clock stands before a time it has proof of.
     pub clock_unsure: bool,
+    /// What the device says of itself: labels that nobody else sets, such as `os` and `arch`.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
     /// One entry per model.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub models: BTreeMap<ModelName, ModelReport>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edgeward_core::event::{Project, RunOutcome, SampleVerdict};
 use edgeward_core::{
-    Alert, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RunId, Timestamp,
+    Alert, DeviceId, Digest, Envelope, GroupName, ModelName, PredictionId, ProjectName, RunId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,87 @@ pub struct Device {
     pub seen_at_ms: Option<Timestamp>,
     /// What it last said.
     pub report: Option<Report>,
+}
+
+/// Sets labels of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LabelsChange {
+    /// By key; a label without a value is removed.
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+/// Labels of a device: those that people set and those that it reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceLabels {
+    /// The device.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub device: DeviceId,
+    /// By key.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Pins a device to a version of a model, or unpins it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PinRequest {
+    /// The model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub model: ModelName,
+    /// Which version: its number, an alias, or its bundle's digest; none unpins.
+    pub target: Option<String>,
+}
+
+/// What a device is pinned to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Pin {
+    /// The device.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub device: DeviceId,
+    /// The model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub model: ModelName,
+    /// The bundle; none if it follows rollouts.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub bundle: Option<Digest>,
+}
+
+/// Makes or changes a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GroupRequest {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub group: GroupName,
+    /// Who is in it, such as `hardware=jetson and not canary`.
+    pub expression: String,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Group {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub group: GroupName,
+    /// Who is in it.
+    pub expression: String,
+    /// Those who are now.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub devices: Vec<DeviceId>,
+}
+
+/// The groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Groups {
+    /// By name.
+    pub groups: Vec<Group>,
 }
 
 /// Asks for a run, or announces one that is started by hand.

@@ -1,6 +1,6 @@
 //! The control plane's paths, each written once. Names in braces are path parameters.
 
-use edgeward_core::{DeviceId, Digest, ModelName, ProjectName, RolloutId, RunId, TokenId};
+use edgeward_core::{DeviceId, Digest, GroupName, ModelName, ProjectName, RolloutId, RunId, TokenId};
 
 /// Whether the control plane is up. Public.
 pub const HEALTH: &str = "/health";
@@ -38,6 +38,14 @@ pub const TOKEN_REVOKE: &str = "/v1/tokens/{token}/revoke";
 pub const DEVICE_REVOKE: &str = "/v1/devices/{device}/revoke";
 /// The enrolled devices. Operator.
 pub const DEVICES: &str = "/v1/devices";
+/// Labels of a device: show and set. Operator.
+pub const DEVICE_LABELS: &str = "/v1/devices/{device}/labels";
+/// Pins a device to a bundle, or unpins it. Operator.
+pub const DEVICE_PIN: &str = "/v1/devices/{device}/pin";
+/// Groups of devices: list and make. Operator.
+pub const GROUPS: &str = "/v1/groups";
+/// Removes a group. Operator.
+pub const GROUP_REMOVE: &str = "/v1/groups/{group}/remove";
 /// Projects: list and register. Operator.
 pub const PROJECTS: &str = "/v1/projects";
 /// Starts a run of a project on the control plane. Operator.
@@ -104,6 +112,18 @@ pub fn token_revoke(token: &TokenId) -> String {
 #[must_use]
 pub fn device_revoke(device: &DeviceId) -> String {
     DEVICE_REVOKE.replace("{device}", device.as_str())
+}
+
+/// `path`, one of the `DEVICE_*` constants, of one device.
+#[must_use]
+pub fn of_device(path: &str, device: &DeviceId) -> String {
+    path.replace("{device}", device.as_str())
+}
+
+/// [`GROUP_REMOVE`] of one group.
+#[must_use]
+pub fn group_remove(group: &GroupName) -> String {
+    GROUP_REMOVE.replace("{group}", group.as_str())
 }
 
 /// [`PROJECT_RUNS`] of one project.

@@ -7,6 +7,8 @@ mod activation;
 #[cfg(feature = "agent")]
 mod engines;
 #[cfg(feature = "control")]
+mod fleet;
+#[cfg(feature = "control")]
 mod history;
 #[cfg(feature = "control")]
 mod models;
@@ -34,6 +36,8 @@ pub(crate) use access::{DeviceCommand, TokenCommand};
 pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "agent")]
 pub(crate) use engines::EngineArgs;
+#[cfg(feature = "control")]
+pub(crate) use fleet::GroupCommand;
 #[cfg(feature = "control")]
 pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 #[cfg(feature = "control")]
@@ -123,6 +127,10 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Groups of devices, by their labels
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Registered models
     #[cfg(feature = "control")]
     #[command(subcommand)]

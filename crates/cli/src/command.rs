@@ -22,6 +22,8 @@ mod drift;
 #[cfg(feature = "control")]
 mod events;
 #[cfg(feature = "control")]
+mod group;
+#[cfg(feature = "control")]
 mod history;
 #[cfg(feature = "control")]
 mod inspect;
@@ -87,6 +89,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Deploy(args) => deploy::run(&args, out),
         Command::Token(command) => token::run(&command, out),
         Command::Device(command) => device::run(&command, out),
+        Command::Group(command) => group::run(&command, out),
         Command::Model(command) => model::run(&command, out),
         Command::Runs(command) => runs::run(&command, out),
         Command::Rollout(command) => rollout::run(&command, out),

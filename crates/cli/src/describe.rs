@@ -21,6 +21,22 @@ pub(crate) fn event(event: &Event) -> String {
         Event::RolloutStarted { model, version, cause, .. } => {
             format!("rollout of {model} version {version} begins: {cause}")
         }
+        Event::DeviceLabelled { device, labels, by } => {
+            let label = |(key, value): (&String, &Option<String>)| match value {
+                Some(value) => format!("{key}={value}"),
+                None => format!("no {key}"),
+            };
+            let labels: Vec<String> = labels.iter().map(label).collect();
+            format!("{device} is labelled {} by {by}", labels.join(", "))
+        }
+        Event::DevicePinned { device, model, bundle, by } => {
+            format!("{device} is pinned to {} of {model} by {by}", bundle.short())
+        }
+        Event::DeviceUnpinned { device, model, by } => {
+            format!("{device} follows rollouts of {model} again, by {by}")
+        }
+        Event::GroupDefined { group, expression, by } => format!("group {group} is {expression}, by {by}"),
+        Event::GroupRemoved { group, by } => format!("group {group} is removed by {by}"),
         Event::RolloutPaused { reasons, .. } => format!("rollout is paused: {}", reasons.join("; ")),
         Event::RolloutResumed { cause, .. } => format!("rollout goes on: {cause}"),
         Event::RolloutApproved { cause, .. } => format!("rollout: {cause}"),

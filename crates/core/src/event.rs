@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::group::Expression;
 use crate::rollout::RolloutPolicy;
 use crate::trigger::TriggerPolicy;
 use crate::{
-    AccessChange, Alert, Bucket, DeviceId, Digest, Envelope, ModelName, PredictionId, ProjectName, RolloutId,
-    RunId, Timestamp,
+    AccessChange, Alert, Bucket, DeviceId, Digest, Envelope, GroupName, ModelName, PredictionId, ProjectName,
+    RolloutId, RunId, Timestamp,
 };
 
 /// One decision. Its `type` stands beside the fields of its variant, so no variant may have a field `type`.
@@ -24,6 +25,51 @@ pub enum Event {
     DeviceEnrolled {
         /// The device.
         device: DeviceId,
+    },
+    /// Labels of a device were set, or removed where there is no value.
+    DeviceLabelled {
+        /// The device.
+        device: DeviceId,
+        /// By key.
+        labels: BTreeMap<String, Option<String>>,
+        /// Who.
+        by: String,
+    },
+    /// A device runs one bundle of a model from now on, whatever is rolled out.
+    DevicePinned {
+        /// The device.
+        device: DeviceId,
+        /// The model.
+        model: ModelName,
+        /// The bundle.
+        bundle: Digest,
+        /// Who.
+        by: String,
+    },
+    /// A device follows rollouts of a model again.
+    DeviceUnpinned {
+        /// The device.
+        device: DeviceId,
+        /// The model.
+        model: ModelName,
+        /// Who.
+        by: String,
+    },
+    /// A group was made or changed.
+    GroupDefined {
+        /// The group.
+        group: GroupName,
+        /// Who is in it.
+        expression: Expression,
+        /// Who decided.
+        by: String,
+    },
+    /// A group is no more; its devices run what the others run.
+    GroupRemoved {
+        /// The group.
+        group: GroupName,
+        /// Who decided.
+        by: String,
     },
     /// A pipeline run was asked for.
     RunRequested {
@@ -270,6 +316,11 @@ impl Event {
         match self {
             Self::ProjectRegistered(_) => "project_registered",
             Self::DeviceEnrolled { .. } => "device_enrolled",
+            Self::DeviceLabelled { .. } => "device_labelled",
+            Self::DevicePinned { .. } => "device_pinned",
+            Self::DeviceUnpinned { .. } => "device_unpinned",
+            Self::GroupDefined { .. } => "group_defined",
+            Self::GroupRemoved { .. } => "group_removed",
             Self::RunRequested { .. } => "run_requested",
             Self::RunFinished { .. } => "run_finished",
             Self::GateJudged { .. } => "gate_judged",

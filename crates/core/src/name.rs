@@ -96,6 +96,8 @@ names! {
     RunId = "run id";
     /// An operator token, by its id; the secret is never part of it.
     TokenId = "token id";
+    /// A group of devices.
+    GroupName = "group name";
     /// One rollout of one release.
     RolloutId = "rollout id";
 }

@@ -156,6 +156,8 @@ impl From<StartError> for Failure {
             StartError::Store(error) => error.into(),
             StartError::Randomness(error) => Self::unavailable("making an id", &error),
             StartError::Name(error) => Self::internal("making an id", &error),
+            StartError::NoGroup(_) => Self::not_found(error.to_string()).hint("See edgeward group ls."),
+            StartError::LargeGroup { .. } => Self::invalid(error.to_string()),
         }
     }
 }

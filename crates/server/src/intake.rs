@@ -123,6 +123,7 @@ fn put(writer: &Writer<'_>, device: &DeviceId, upload: &Upload, now: Timestamp) 
                 seq: report.seq,
                 document,
                 models: &states(report, now),
+                facts: &report.facts,
             };
             Ok(writer.put_report(new, now)? == ReportOutcome::Changed)
         }

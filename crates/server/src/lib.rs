@@ -22,6 +22,7 @@ mod failure;
 mod handlers;
 mod intake;
 mod listing;
+mod members;
 mod reconcile;
 pub mod report;
 mod routes;

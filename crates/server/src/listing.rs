@@ -95,6 +95,7 @@ pub(crate) fn rollout(row: RolloutRow) -> Rollout {
         model: row.model,
         version: row.version,
         bundle: row.bundle,
+        group: row.policy.group,
         started_at_ms: row.started_at_ms,
         start_at_ms: row.start_at_ms,
         wave: row.wave.map(|wave| wave.index),

@@ -24,8 +24,8 @@ use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
-    access, audit, blobs, deltas, desired, device as devices, fleet, models, nudges, projects, public,
-    quarantine, rollouts,
+    access, audit, blobs, deltas, desired, device as devices, fleet, groups, models, nudges, projects,
+    public, quarantine, rollouts,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -81,6 +81,8 @@ fn viewer_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(fleet::devices))
         .routes(routes!(fleet::alerts))
+        .routes(routes!(groups::labels))
+        .routes(routes!(groups::groups))
         .routes(routes!(projects::projects))
         .routes(routes!(projects::runs))
         .routes(routes!(models::models))
@@ -105,6 +107,10 @@ fn operator_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(projects::finish_run))
         .routes(routes!(models::register_version))
         .routes(routes!(models::start_rollout))
+        .routes(routes!(groups::set_labels))
+        .routes(routes!(groups::pin))
+        .routes(routes!(groups::make_group))
+        .routes(routes!(groups::remove_group))
         .routes(routes!(models::samples))
         .routes(routes!(quarantine::held, quarantine::decide))
         .routes(routes!(rollouts::pause))

@@ -2,6 +2,7 @@
 
 mod drift;
 mod gates;
+mod groups;
 mod http;
 mod load;
 mod reconcilers;

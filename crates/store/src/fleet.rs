@@ -1,6 +1,7 @@
 //! Devices with their latest reports, rollouts, and alerts.
 
 use edgeward_core::event::RolloutOutcome;
+use edgeward_core::group::Labels;
 use edgeward_core::rollout::{OpenWave, RolloutPolicy};
 use edgeward_core::slot::Refused;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, RolloutId, Timestamp};
@@ -55,6 +56,8 @@ pub struct NewReport<'a> {
     pub document: &'a Value,
     /// What of that is asked about all devices at once.
     pub models: &'a [NewModelState<'a>],
+    /// What the device says of itself.
+    pub facts: &'a Labels,
 }
 
 /// What a device runs of one model, as its report says.
@@ -85,6 +88,8 @@ pub struct DeviceState {
     pub starts: u64,
     /// Bundles it will not run.
     pub refused: Vec<Refused>,
+    /// What kind of device it says it is.
+    pub hardware: Option<String>,
 }
 
 /// What became of a report.
@@ -244,8 +249,9 @@ impl View<'_> {
     pub fn device_states(&self, model: &ModelName) -> Result<Vec<DeviceState>, StoreError> {
         const SQL: &str =
             "SELECT devices.id, coalesce(received_at_ms, enrolled_at_ms), bundle, since_ms, starts,
-                nullif(refused, '[]')
+                nullif(refused, '[]'), json_extract(facts, '$.hardware')
             FROM devices
+            LEFT JOIN device_facts ON device_facts.device = devices.id
             LEFT JOIN reports INDEXED BY reports_seen ON reports.device = devices.id
             LEFT JOIN device_models ON model = ?1 AND device_models.device = devices.id
             ORDER BY devices.id";
@@ -257,6 +263,7 @@ impl View<'_> {
                 since_ms: row.get::<_, Option<i64>>(3)?.map(Timestamp),
                 starts: row.get::<_, Option<u64>>(4)?.unwrap_or(0),
                 refused: row.get::<_, Option<Json<_>>>(5)?.map(|json| json.0).unwrap_or_default(),
+                hardware: row.get(6)?,
             })
         })
     }
@@ -316,7 +323,7 @@ impl Writer<'_> {
     /// # Errors
     /// The database fails.
     pub fn put_report(&self, report: NewReport<'_>, now: Timestamp) -> Result<ReportOutcome, StoreError> {
-        let NewReport { device, session, session_started_at_ms, seq, document, models } = report;
+        let NewReport { device, session, session_started_at_ms, seq, document, models, facts } = report;
         let kept = self.execute(
             "keeping a report",
             "INSERT INTO reports (device, session, session_started_at_ms, seq, received_at_ms, document)
@@ -340,11 +347,22 @@ impl Writer<'_> {
         if kept == 0 {
             return Ok(ReportOutcome::Stale);
         }
-        let mut changed = false;
+        let mut changed = self.put_facts(device, facts)?;
         for state in models {
             changed |= self.put_model_state(device, session, state)?;
         }
         Ok(if changed { ReportOutcome::Changed } else { ReportOutcome::Kept })
+    }
+
+    /// Keeps what a device says of itself; whether that is something else than before.
+    fn put_facts(&self, device: &DeviceId, facts: &Labels) -> Result<bool, StoreError> {
+        let changed = self.execute(
+            "keeping facts of a device",
+            "INSERT INTO device_facts (device, facts) VALUES (?1, ?2)
+             ON CONFLICT (device) DO UPDATE SET facts = excluded.facts WHERE facts IS NOT excluded.facts",
+            params![Text(device), Json(facts)],
+        )?;
+        Ok(changed > 0)
     }
 
     /// Keeps what a device runs; whether that is something else than before.

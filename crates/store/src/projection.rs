@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use edgeward_core::event::{ModelVersion, Project};
+use edgeward_core::event::{ModelVersion, Project, RolloutOutcome};
 use edgeward_core::ledger::{Chain, Entry};
-use edgeward_core::{AccessChange, Alert, Envelope, Event};
+use edgeward_core::{AccessChange, Alert, DeviceId, Envelope, Event, RolloutId};
 use rusqlite::{Params, params};
 
 use crate::column::{Json, Text};
@@ -17,8 +17,20 @@ use crate::error::StoreError;
 const OPERATION: &str = "updating a projection";
 
 /// Every projection, those that refer to others first.
-const TABLES: [&str; 8] =
-    ["gates", "aliases", "rollouts", "alerts", "versions", "runs", "projects", "devices"];
+const TABLES: [&str; 12] = [
+    "pins",
+    "group_bundles",
+    "groups",
+    "device_labels",
+    "gates",
+    "aliases",
+    "rollouts",
+    "alerts",
+    "versions",
+    "runs",
+    "projects",
+    "devices",
+];
 
 impl Store {
     /// Empties the projections and fills them again from the ledger.
@@ -57,6 +69,25 @@ impl Writer<'_> {
                  ON CONFLICT (id) DO UPDATE SET enrolled_at_ms = excluded.enrolled_at_ms, revoked_at_ms = NULL",
                 params![Text(device), at],
             ),
+            Event::DeviceLabelled { device, labels, .. } => self.device_labelled(device, labels),
+            Event::DevicePinned { device, model, bundle, .. } => self.change(
+                "INSERT INTO pins (model, device, bundle) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (model, device) DO UPDATE SET bundle = excluded.bundle",
+                params![Text(model), Text(device), Text(bundle)],
+            ),
+            Event::DeviceUnpinned { device, model, .. } => self.change(
+                "DELETE FROM pins WHERE model = ?1 AND device = ?2",
+                params![Text(model), Text(device)],
+            ),
+            Event::GroupDefined { group, expression, .. } => self.change(
+                "INSERT INTO groups (name, expression) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET expression = excluded.expression",
+                params![Text(group), Text(expression)],
+            ),
+            Event::GroupRemoved { group, .. } => {
+                self.execute(OPERATION, "DELETE FROM group_bundles WHERE group_name = ?1", [Text(group)])?;
+                self.change("DELETE FROM groups WHERE name = ?1", [Text(group)])
+            }
             Event::RunRequested { run, project, cause, runner } => self.change(
                 "INSERT INTO runs (id, seq, project, cause, runner, requested_at_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -101,11 +132,17 @@ impl Writer<'_> {
                  WHERE id = ?1 AND finished_at_ms IS NULL AND coalesce(wave, -1) < ?2",
                 params![Text(rollout), wave, Json(limit), at, Json(reasons)],
             ),
-            Event::RolloutFinished { rollout, outcome, reasons } => self.change(
-                "UPDATE rollouts SET finished_at_ms = ?2, outcome = ?3, reasons = ?4
-                 WHERE id = ?1 AND finished_at_ms IS NULL",
-                params![Text(rollout), at, Json(outcome), Json(reasons)],
-            ),
+            Event::RolloutFinished { rollout, outcome, reasons } => {
+                let contradiction = self.change(
+                    "UPDATE rollouts SET finished_at_ms = ?2, outcome = ?3, reasons = ?4
+                     WHERE id = ?1 AND finished_at_ms IS NULL",
+                    params![Text(rollout), at, Json(outcome), Json(reasons)],
+                )?;
+                if *outcome == RolloutOutcome::Completed {
+                    self.rollout_completed(rollout)?;
+                }
+                Ok(contradiction)
+            }
             Event::AlertRaised(alert) => self.alert_raised(alert, seq),
             Event::AccessChanged(AccessChange::DeviceRevoked { device, .. }) => self.change(
                 "UPDATE devices SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL",
@@ -146,6 +183,40 @@ impl Writer<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![Text(model), version, Text(bundle), Text(run), Json(metrics), Json(release), at],
         )
+    }
+
+    fn device_labelled(
+        &self,
+        device: &DeviceId,
+        labels: &BTreeMap<String, Option<String>>,
+    ) -> Result<Option<String>, StoreError> {
+        for (key, value) in labels {
+            match value {
+                Some(value) => self.execute(
+                    OPERATION,
+                    "INSERT OR REPLACE INTO device_labels (device, key, value) VALUES (?1, ?2, ?3)",
+                    params![Text(device), key, value],
+                )?,
+                None => self.execute(
+                    OPERATION,
+                    "DELETE FROM device_labels WHERE device = ?1 AND key = ?2",
+                    params![Text(device), key],
+                )?,
+            };
+        }
+        Ok(None)
+    }
+
+    /// The group of the rollout runs its bundle from now on; after one to everybody, no group runs anything else.
+    fn rollout_completed(&self, rollout: &RolloutId) -> Result<(), StoreError> {
+        let to_all = "DELETE FROM group_bundles WHERE model =
+            (SELECT model FROM rollouts WHERE id = ?1 AND json_extract(policy, '$.group') IS NULL)";
+        self.execute(OPERATION, to_all, [Text(rollout)])?;
+        let to_group = "INSERT OR REPLACE INTO group_bundles (model, group_name, version, bundle)
+            SELECT model, json_extract(policy, '$.group'), version, bundle FROM rollouts
+            WHERE id = ?1 AND json_extract(policy, '$.group') IS NOT NULL";
+        self.execute(OPERATION, to_group, [Text(rollout)])?;
+        Ok(())
     }
 
     fn rollout_started(&self, entry: &Entry) -> Result<Option<String>, StoreError> {

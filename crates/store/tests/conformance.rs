@@ -362,10 +362,11 @@ fn reports_keep_the_latest(store: &Store) {
             seq,
             document: &document,
             models: &[],
+            facts: &BTreeMap::new(),
         };
         store.write::<_, StoreError>(|writer| writer.put_report(report, Timestamp(now))).unwrap()
     };
-    assert_eq!(put(1, 500, 7, 1_000), ReportOutcome::Kept);
+    assert_eq!(put(1, 500, 7, 1_000), ReportOutcome::Changed, "the first");
     assert_eq!(put(1, 500, 7, 1_001), ReportOutcome::Stale);
     assert_eq!(put(1, 500, 6, 1_002), ReportOutcome::Stale);
     assert_eq!(put(2, 600, 1, 1_003), ReportOutcome::Kept);
@@ -443,6 +444,7 @@ fn what_devices_run_is_kept_beside_their_reports(store: &Store) {
             seq,
             document: &document,
             models: &[state],
+            facts: &BTreeMap::from([("hardware".to_owned(), "jetson".to_owned())]),
         };
         store.write::<_, StoreError>(|writer| writer.put_report(report, Timestamp(since + 1))).unwrap()
     };
@@ -455,7 +457,7 @@ fn what_devices_run_is_kept_beside_their_reports(store: &Store) {
     assert_eq!((state().since_ms, state().starts), (Some(Timestamp(100)), 1));
     let refused = [Refused { bundle: new, reason: "golden test".into() }];
     assert_eq!(put(2, 2, old, 400, &refused), ReportOutcome::Changed);
-    assert_eq!(state().refused, refused);
+    assert_eq!((state().refused, state().hardware.as_deref()), (refused.to_vec(), Some("jetson")));
     assert_eq!(put(2, 3, new, 500, &[]), ReportOutcome::Changed);
     assert_eq!((state().bundle, state().since_ms, state().starts), (Some(new), Some(Timestamp(500)), 0));
     let silent = read(store, |view| view.device_states(&model())).remove(1);

@@ -30,8 +30,11 @@ pub(crate) fn model() -> ModelName {
 }
 
 pub(crate) fn desired(generation: u64) -> Desired {
-    let assignment =
-        Assignment { stable: Some(Digest::of(b"bundle")), next: None, probation_ms: Duration::from_secs(60) };
+    let assignment = Assignment {
+        stable: Some(Digest::of(b"bundle")),
+        probation_ms: Duration::from_secs(60),
+        ..Assignment::default()
+    };
     Desired {
         schema: DESIRED_SCHEMA.to_owned(),
         generation,

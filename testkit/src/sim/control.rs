@@ -194,8 +194,14 @@ impl Control {
             rollout: open.id.clone(),
             bundle: open.bundle,
             limit: open.wave.map(|wave| wave.limit),
+            members: None,
         });
-        let assignment = Assignment { stable: self.stable, next, probation_ms: self.policy.probation_ms };
+        let assignment = Assignment {
+            stable: self.stable,
+            next,
+            probation_ms: self.policy.probation_ms,
+            ..Assignment::default()
+        };
         let desired = Desired {
             schema: DESIRED_SCHEMA.to_owned(),
             generation: self.generation,

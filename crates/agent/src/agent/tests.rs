@@ -72,8 +72,7 @@ impl Plane {
         for (path, entry) in &bundle.manifest().files {
             self.blobs.insert(entry.digest.hex(), bundle.read(path.as_str()).unwrap());
         }
-        let assignment =
-            Assignment { stable: Some(bundle.digest()), next: None, probation_ms: Duration::ZERO };
+        let assignment = Assignment { stable: Some(bundle.digest()), ..Assignment::default() };
         self.generation += 1;
         let desired = Desired {
             schema: DESIRED_SCHEMA.to_owned(),

@@ -55,10 +55,18 @@ fn release(n: u8, signer: u8) -> Envelope {
 }
 
 fn desired(generation: u64, stable: u8, next: Option<u8>) -> Envelope {
-    let wave =
-        |n| Wave { rollout: RolloutId::new("r1").unwrap(), bundle: bundle(n), limit: Some(Bucket::ALL) };
-    let assignment =
-        Assignment { stable: Some(bundle(stable)), next: next.map(wave), probation_ms: PROBATION };
+    let wave = |n| Wave {
+        rollout: RolloutId::new("r1").unwrap(),
+        bundle: bundle(n),
+        limit: Some(Bucket::ALL),
+        members: None,
+    };
+    let assignment = Assignment {
+        stable: Some(bundle(stable)),
+        next: next.map(wave),
+        probation_ms: PROBATION,
+        ..Assignment::default()
+    };
     let desired = Desired {
         schema: DESIRED_SCHEMA.to_owned(),
         generation,

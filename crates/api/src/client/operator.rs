@@ -3,13 +3,14 @@
 use std::fs::File;
 
 use edgeward_core::event::Project;
-use edgeward_core::{Digest, ModelName, ProjectName, RolloutId, RunId};
+use edgeward_core::{DeviceId, Digest, GroupName, ModelName, ProjectName, RolloutId, RunId};
 
 use super::{Client, ClientError};
 use crate::operator::{
-    Alerts, Checkpoint, Decided, Devices, Drift, Events, GateVerdicts, JoinToken, JoinTokenRequest, Models,
-    Projects, Quarantine, QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts,
-    Run, RunAnnouncement, RunEnd, RunRequest, Runs, SamplesPage, Version, VersionRegistration,
+    Alerts, Checkpoint, Decided, DeviceLabels, Devices, Drift, Events, GateVerdicts, Group, GroupRequest,
+    Groups, JoinToken, JoinTokenRequest, LabelsChange, Models, Pin, PinRequest, Projects, Quarantine,
+    QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
+    RunEnd, RunRequest, Runs, SamplesPage, Version, VersionRegistration,
 };
 use crate::routes;
 
@@ -29,6 +30,36 @@ impl Client {
     /// The devices.
     pub fn devices(&self) -> Result<Devices, ClientError> {
         self.get_json(routes::DEVICES)
+    }
+
+    /// Labels of a device.
+    pub fn labels(&self, device: &DeviceId) -> Result<DeviceLabels, ClientError> {
+        self.get_json(&routes::of_device(routes::DEVICE_LABELS, device))
+    }
+
+    /// Sets labels of a device.
+    pub fn set_labels(&self, device: &DeviceId, change: &LabelsChange) -> Result<DeviceLabels, ClientError> {
+        self.post_json(&routes::of_device(routes::DEVICE_LABELS, device), change)
+    }
+
+    /// Pins a device, or unpins it.
+    pub fn pin(&self, device: &DeviceId, request: &PinRequest) -> Result<Pin, ClientError> {
+        self.post_json(&routes::of_device(routes::DEVICE_PIN, device), request)
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> Result<Groups, ClientError> {
+        self.get_json(routes::GROUPS)
+    }
+
+    /// Makes or changes a group.
+    pub fn make_group(&self, request: &GroupRequest) -> Result<Group, ClientError> {
+        self.post_json(routes::GROUPS, request)
+    }
+
+    /// Removes a group.
+    pub fn remove_group(&self, group: &GroupName) -> Result<Group, ClientError> {
+        self.post_json(&routes::group_remove(group), &serde_json::json!({}))
     }
 
     /// The projects.

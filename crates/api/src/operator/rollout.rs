@@ -2,7 +2,7 @@
 
 use edgeward_core::event::RolloutOutcome;
 use edgeward_core::rollout::{Approval, GateObserved, OnFail, Verdict, WaveSize, Window};
-use edgeward_core::{Digest, ModelName, RolloutId, Timestamp};
+use edgeward_core::{Digest, GroupName, ModelName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Asks for a rollout.
@@ -42,6 +42,8 @@ pub struct PolicyChanges {
     pub window: Option<Window>,
     /// What becomes of it if it fails.
     pub on_fail: Option<OnFail>,
+    /// The group whose devices it is for.
+    pub group: Option<GroupName>,
 }
 
 /// What a person wishes of a rollout.
@@ -69,6 +71,9 @@ pub struct Rollout {
     /// Its bundle.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub bundle: Digest,
+    /// The group whose devices it is for; none stands for everybody.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub group: Option<GroupName>,
     /// When it began.
     #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub started_at_ms: Timestamp,

@@ -70,4 +70,40 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Show labels of a device, or set some
+    Label {
+        /// The device
+        device: String,
+        /// What to set; a key without a value, as in `canary=`, is removed
+        #[arg(value_name = "KEY=VALUE", value_parser = parse_label)]
+        labels: Vec<(String, Option<String>)>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let a device run one version of a model, whatever is rolled out
+    Pin {
+        /// The device
+        device: String,
+        /// The model
+        model: String,
+        /// Which version: its number, an alias, or its bundle's digest
+        #[arg(value_name = "VERSION|ALIAS|BUNDLE")]
+        target: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let a device follow rollouts of a model again
+    Unpin {
+        /// The device
+        device: String,
+        /// The model
+        model: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+fn parse_label(text: &str) -> Result<(String, Option<String>), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE, or KEY= to remove it")?;
+    Ok((key.to_owned(), (!value.is_empty()).then(|| value.to_owned())))
 }

@@ -65,6 +65,9 @@ pub(crate) struct RolloutStartArgs {
     /// When waves may open, in UTC: 22:00-04:00, or \"sat,sun 08:00-18:00\"
     #[arg(long, value_name = "HOURS")]
     pub(crate) window: Option<Window>,
+    /// The group whose devices it is for; everybody if not given
+    #[arg(long)]
+    pub(crate) group: Option<edgeward_core::GroupName>,
     /// What becomes of it if it fails
     #[arg(long, value_enum)]
     pub(crate) on_fail: Option<OnFailName>,

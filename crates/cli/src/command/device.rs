@@ -1,8 +1,8 @@
-//! `edgeward device ls|token|revoke`: the enrolled devices and what they last said, who may join, who is shut out.
+//! `edgeward device`: the enrolled devices, what they last said, who may join, who is shut out, labels and pins.
 
 use edgeward_api::access::DeviceRevocation;
-use edgeward_api::operator::{Device, JoinTokenRequest};
-use edgeward_core::DeviceId;
+use edgeward_api::operator::{Device, DeviceLabels, JoinTokenRequest, LabelsChange, PinRequest};
+use edgeward_core::{DeviceId, ModelName};
 
 use super::remote::{ago, now, refused};
 use crate::args::{DeviceCommand, Remote};
@@ -33,11 +33,43 @@ pub(crate) fn run(command: &DeviceCommand, out: Output) -> Outcome {
                 )
             })
         }
+        DeviceCommand::Label { device, labels, remote } => label(device, labels, remote, out),
+        DeviceCommand::Pin { device, model, target, remote } => pin(device, model, Some(target), remote, out),
+        DeviceCommand::Unpin { device, model, remote } => pin(device, model, None, remote, out),
     }
 }
 
 fn device_id(text: &str) -> Result<DeviceId, Failure> {
     DeviceId::new(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn label(device: &str, labels: &[(String, Option<String>)], remote: &Remote, out: Output) -> Outcome {
+    let (id, client) = (device_id(device)?, remote.client()?);
+    let known = match labels.is_empty() {
+        true => client.labels(&id),
+        false => client.set_labels(&id, &LabelsChange { labels: labels.iter().cloned().collect() }),
+    };
+    let known = known
+        .map_err(|error| refused(&format!("labels of {device}"), &error).hint("see `edgeward device ls`"))?;
+    out.document(&known, |known: &DeviceLabels| {
+        let lines: Vec<String> = known.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        lines.join("\n")
+    })
+}
+
+fn pin(device: &str, model: &str, target: Option<&String>, remote: &Remote, out: Output) -> Outcome {
+    let model = ModelName::new(model).map_err(|error| Failure::usage(error.to_string()))?;
+    let request = PinRequest { model, target: target.cloned() };
+    let pin = remote.client()?.pin(&device_id(device)?, &request);
+    let pin = pin.map_err(|error| {
+        refused(&format!("pinning {device}"), &error).hint("see `edgeward device ls` and `edgeward model ls`")
+    })?;
+    out.document(&pin, |pin| match pin.bundle {
+        Some(bundle) => {
+            format!("{} runs {} of {} whatever is rolled out", pin.device, bundle.short(), pin.model)
+        }
+        None => format!("{} follows rollouts of {}", pin.device, pin.model),
+    })
 }
 
 fn list(remote: &Remote, out: Output) -> Outcome {

@@ -87,6 +87,7 @@ fn changes(args: &RolloutStartArgs) -> PolicyChanges {
             ApprovalName::Each => Approval::Each,
         }),
         window: args.window,
+        group: args.group.clone(),
         on_fail: args.on_fail.map(|name| match name {
             OnFailName::RollBack => OnFail::RollBack,
             OnFailName::Pause => OnFail::Pause,

@@ -83,6 +83,11 @@ impl Heard {
             | Event::AliasMoved { .. }
             | Event::RolloutAdvanced { .. }
             | Event::RolloutPaused { .. }
+            | Event::DeviceLabelled { .. }
+            | Event::DevicePinned { .. }
+            | Event::DeviceUnpinned { .. }
+            | Event::GroupDefined { .. }
+            | Event::GroupRemoved { .. }
             | Event::RolloutResumed { .. }
             | Event::RolloutApproved { .. }
             | Event::SamplesJudged { .. } => {}

@@ -184,6 +184,10 @@ impl Device {
             pid: std::process::id(),
             generation: self.generation,
             clock_unsure: false,
+            facts: BTreeMap::from([
+                ("hardware".to_owned(), "simulated".to_owned()),
+                ("os".to_owned(), std::env::consts::OS.to_owned()),
+            ]),
             models: self.models.iter().map(|(name, model)| (name.clone(), model.report())).collect(),
         };
         let body = serde_json::to_vec(&report).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{WaveSize, Window};
+use crate::GroupName;
 use crate::time::as_ms;
 
 /// What a rollout follows.
@@ -36,6 +37,9 @@ pub struct RolloutPolicy {
     /// When waves may open; at any time if none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// The group whose devices it is for; everybody if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
 }
 
 impl Default for RolloutPolicy {
@@ -50,6 +54,7 @@ impl Default for RolloutPolicy {
             on_fail: OnFail::default(),
             approval: Approval::default(),
             window: None,
+            group: None,
         }
     }
 }

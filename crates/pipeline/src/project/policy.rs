@@ -54,6 +54,7 @@ impl ProjectFile {
             on_fail: self.rollout.on_fail,
             approval: self.rollout.approval.0,
             window: self.rollout.window,
+            group: self.rollout.group.clone(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use edgeward_core::alert::AlertKind;
 use edgeward_core::rollout::{Approval, Gates, OnFail, RolloutPolicy, WaveSize, Window};
 use edgeward_core::trigger::TriggerPolicy;
-use edgeward_core::{ModelName, ProjectName};
+use edgeward_core::{GroupName, ModelName, ProjectName};
 use edgeward_monitor::{Budget, MonitorConfig, Unsupported};
 use serde::{Deserialize, Serialize};
 
@@ -430,6 +430,9 @@ pub struct RolloutTable {
     /// When waves may open, in UTC; at any time if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// The group whose devices it is for; everybody if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
     /// `[rollout.gates]`: what the new bundle must not do worse than the one before.
     pub gates: Gates,
 }
@@ -474,6 +477,7 @@ impl Default for RolloutTable {
             on_fail: policy.on_fail,
             approval: Consent(policy.approval),
             window: policy.window,
+            group: policy.group,
             gates: policy.gates,
         }
     }

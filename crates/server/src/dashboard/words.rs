@@ -65,6 +65,21 @@ pub(crate) fn happening(event: &Event) -> Happening {
         Event::RolloutStarted { model, version, cause, .. } => {
             say(Tone::Work, format!("Rollout of {model} v{version} started"), cause.clone())
         }
+        Event::DeviceLabelled { device, by, .. } => {
+            say(Tone::Plain, format!("Labels of {device} set"), format!("by {by}"))
+        }
+        Event::DevicePinned { device, model, bundle, by } => {
+            say(Tone::Warn, format!("{device} pinned to {} of {model}", bundle.short()), format!("by {by}"))
+        }
+        Event::DeviceUnpinned { device, model, by } => {
+            say(Tone::Plain, format!("{device} follows rollouts of {model} again"), format!("by {by}"))
+        }
+        Event::GroupDefined { group, expression, .. } => {
+            say(Tone::Plain, format!("Group {group} defined"), expression.to_string())
+        }
+        Event::GroupRemoved { group, by } => {
+            say(Tone::Plain, format!("Group {group} removed"), format!("by {by}"))
+        }
         Event::RolloutPaused { reasons, .. } => {
             say(Tone::Warn, "Rollout paused".to_owned(), reasons.join("; "))
         }

@@ -92,7 +92,7 @@ fn releases(view: &View<'_>, envelope: &Envelope) -> Result<Vec<Envelope>, Desir
     let desired: Desired = serde_json::from_slice(&envelope.payload.0)?;
     let mut releases = Vec::new();
     for (model, assignment) in &desired.models {
-        for bundle in assignment.stable.into_iter().chain(assignment.next.as_ref().map(|next| next.bundle)) {
+        for bundle in assignment.bundles().collect::<std::collections::BTreeSet<_>>() {
             releases.extend(view.version_of_bundle(model, bundle)?.map(|version| version.release));
         }
     }

@@ -13,6 +13,7 @@ use edgeward_api::limits::{
     SAMPLES_PER_UPLOAD_MAX,
 };
 use edgeward_api::{Problem, routes};
+use edgeward_core::group::{LABEL_LEN_MAX, LABELS_MAX};
 use edgeward_core::{Alert, DeviceId};
 use edgeward_monitor::{Profile, SegmentedPerformance};
 use edgeward_store::NewSample;
@@ -52,10 +53,23 @@ pub(crate) async fn report(
     if report.models.len() > MODELS_PER_REPORT_MAX {
         return Err(Failure::too_large(format!("a report speaks of at most {MODELS_PER_REPORT_MAX} models")));
     }
+    check_facts(&report)?;
     let document = serde_json::to_value(&report);
     let document = document.map_err(|error| Failure::internal("keeping a report", &error))?;
     app.intake.put(device, Upload::Report(Box::new(report), document)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_facts(report: &Report) -> Result<(), Failure> {
+    let is_short = |text: &String| text.len() <= LABEL_LEN_MAX;
+    match report.facts.len() <= LABELS_MAX
+        && report.facts.iter().all(|(key, value)| is_short(key) && is_short(value))
+    {
+        true => Ok(()),
+        false => Err(Failure::too_large(format!(
+            "a device says at most {LABELS_MAX} facts of itself, of at most {LABEL_LEN_MAX} bytes"
+        ))),
+    }
 }
 
 /// One window's profile.

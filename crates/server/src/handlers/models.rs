@@ -11,7 +11,7 @@ use edgeward_api::operator::{
 use edgeward_api::{Problem, routes};
 use edgeward_core::event::ModelVersion;
 use edgeward_core::{Digest, Event, Manifest, ModelName, Timestamp};
-use edgeward_store::{StoreError, VersionRow};
+use edgeward_store::{StoreError, VersionRow, View};
 use edgeward_trust::Believer;
 use serde::Deserialize;
 
@@ -146,14 +146,23 @@ fn wanted(
     model: &ModelName,
     request: &RolloutRequest,
 ) -> Result<Option<VersionRow>, StoreError> {
-    let number = request.version.or_else(|| request.target.as_ref()?.parse().ok());
-    match (number, &request.target) {
+    match (request.version, &request.target) {
         (Some(number), _) => decision.version(model, number),
-        (None, Some(target)) => match target.parse::<Digest>() {
-            Ok(bundle) => decision.version_of_bundle(model, bundle),
-            Err(_) => decision.aliased(model, target),
-        },
+        (None, Some(target)) => find_version(decision, model, target),
         (None, None) => Ok(decision.versions(model, 1)?.pop()),
+    }
+}
+
+/// A version by its number, an alias, or its bundle's digest.
+pub(crate) fn find_version(
+    view: &View<'_>,
+    model: &ModelName,
+    target: &str,
+) -> Result<Option<VersionRow>, StoreError> {
+    match (target.parse(), target.parse::<Digest>()) {
+        (Ok(number), _) => view.version(model, number),
+        (_, Ok(bundle)) => view.version_of_bundle(model, bundle),
+        _ => view.aliased(model, target),
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ReconcileError;
 use crate::app::{App, Decision};
+use crate::members;
 
 /// The share of the incumbent's requests that set what is slow.
 const QUICK_SHARE: f64 = 0.99;
@@ -94,11 +95,18 @@ fn fold(
 ) -> Result<(), StoreError> {
     let (mut arrival, evidence) = of(decision, row)?;
     let mut evidence = evidence.unwrap_or_else(|| Evidence::new(row));
+    let members = match &row.policy.group {
+        Some(group) => Some(members::of(decision, group)?.unwrap_or_default()),
+        None => None,
+    };
+    let counts =
+        |window: &&ArrivedWindow| members.as_ref().is_none_or(|members| members.contains(&window.device));
     loop {
         let page = decision.windows_after(&row.model, arrival, WINDOWS_PAGE_MAX)?;
         let Some(last) = page.last() else { break };
         arrival = last.arrival;
-        let group = |bundle: Digest| Block::of(page.iter().filter(|window| window.bundle == bundle));
+        let group =
+            |bundle: Digest| Block::of(page.iter().filter(counts).filter(|window| window.bundle == bundle));
         evidence.fold(&group(new), &group(old));
         if page.len() < WINDOWS_PAGE_MAX {
             break;

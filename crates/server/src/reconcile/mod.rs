@@ -65,6 +65,9 @@ pub(crate) enum ReconcileError {
     /// No id could be made.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
+    /// A rollout could not be started.
+    #[error("{0}")]
+    Start(String),
     /// An id that is no name.
     #[error(transparent)]
     Name(#[from] edgeward_core::name::ParseNameError),

@@ -8,13 +8,14 @@ use edgeward_monitor::{SECONDS_PER_YEAR, log10_alarming};
 use edgeward_store::{DeviceState, ROWS_PAGE_MAX, RolloutRow, StoreError, View};
 
 use super::evidence;
+use crate::members;
 
 /// Starts of an agent with one bundle, within one rollout, that are no longer anybody's doing.
 const STARTS_MAX: u64 = 3;
 
 /// Everything the planner asks about a rollout.
 pub(crate) fn observed(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Result<Observed, StoreError> {
-    let states = view.device_states(&row.model)?;
+    let states = states(view, row)?;
     let mut gates = Vec::new();
     if let Some(from) = row.from.filter(|from| *from != row.bundle && row.wave.is_some()) {
         if let (_, Some(evidence)) = evidence::of(view, row)? {
@@ -31,6 +32,18 @@ pub(crate) fn observed(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Res
     })
 }
 
+/// The devices that a rollout is for: those of its group, without those that are pinned.
+fn states(view: &View<'_>, row: &RolloutRow) -> Result<Vec<DeviceState>, StoreError> {
+    let mut states = view.device_states(&row.model)?;
+    if let Some(group) = &row.policy.group {
+        let members = members::of(view, group)?.unwrap_or_default();
+        states.retain(|state| members.contains(&state.device));
+    }
+    let pins = view.pins(&row.model)?;
+    states.retain(|state| !pins.contains_key(&state.device));
+    Ok(states)
+}
+
 fn observe(row: &RolloutRow, state: DeviceState) -> DeviceObserved {
     let runs_it = state.bundle == Some(row.bundle);
     let refused = state.refused.into_iter().find(|refused| refused.bundle == row.bundle);
@@ -40,7 +53,7 @@ fn observe(row: &RolloutRow, state: DeviceState) -> DeviceObserved {
         bucket: Bucket::of(&row.id, &state.device),
         seen_at_ms: state.seen_at_ms,
         running_since_ms: state.since_ms.filter(|_| runs_it),
-        hardware: None,
+        hardware: state.hardware,
         failure: refused.map(|refused| refused.reason).or_else(|| loops.then(looping)),
         device: state.device,
     }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edgeward_api::operator::PolicyChanges;
-use edgeward_core::desired::{Assignment, DESIRED_SCHEMA, Wave};
+use edgeward_core::desired::{Assignment, DESIRED_SCHEMA, GroupAssignment, Members, Wave};
 use edgeward_core::event::{Project, RolloutOutcome, RunOutcome};
 use edgeward_core::rollout::{self, Decision as Planned, Plan, RolloutPolicy};
-use edgeward_core::{Desired, Event, ModelName, RolloutId, Timestamp};
+use edgeward_core::{Bucket, Desired, Digest, Event, GroupName, ModelName, RolloutId, Timestamp};
 use edgeward_store::{ROWS_PAGE_MAX, RolloutRow, StoreError, VersionRow, View};
 use edgeward_trust::publish::sign_desired;
 
@@ -18,6 +18,7 @@ use super::ReconcileError;
 use super::observe::observed;
 use crate::app::{App, Decision};
 use crate::handlers::{desired, fresh_id};
+use crate::members::{self, MEMBERS_MAX};
 use crate::secret::NoRandomness;
 
 /// The alias of the version that serves.
@@ -100,6 +101,19 @@ pub(crate) enum StartError {
     /// An id that is no name.
     #[error(transparent)]
     Name(#[from] edgeward_core::name::ParseNameError),
+    /// There is no such group.
+    #[error("there is no group {0}")]
+    NoGroup(GroupName),
+    /// Too many devices for one document.
+    #[error(
+        "{group} has {members} devices; something can be rolled out to groups of at most {MEMBERS_MAX}, or to everybody"
+    )]
+    LargeGroup {
+        /// The group.
+        group: GroupName,
+        /// How many.
+        members: usize,
+    },
 }
 
 impl From<StartError> for ReconcileError {
@@ -108,6 +122,7 @@ impl From<StartError> for ReconcileError {
             StartError::Store(error) => Self::Store(error),
             StartError::Randomness(error) => Self::Randomness(error),
             StartError::Name(error) => Self::Name(error),
+            error => Self::Start(error.to_string()),
         }
     }
 }
@@ -139,8 +154,9 @@ pub(crate) fn start(
         decision.append(Event::RolloutFinished { rollout: other.id, outcome, reasons })?;
     }
     let rollout = RolloutId::new(fresh_id("rollout", decision.now())?)?;
-    let from = decision.aliased(model, CHAMPION)?.map(|champion| champion.bundle);
     let Wish { cause, start_at_ms, changes } = wish;
+    let policy = changed(policy_of(decision, model)?, changes);
+    let from = before(decision, model, policy.group.as_ref())?;
     tracing::info!(%rollout, %model, version = version.version, cause, "rollout started");
     decision.append(Event::RolloutStarted {
         rollout: rollout.clone(),
@@ -148,11 +164,27 @@ pub(crate) fn start(
         version: version.version,
         bundle: version.bundle,
         from,
-        policy: changed(policy_of(decision, model)?, changes),
+        policy,
         cause,
         start_at_ms,
     })?;
     Ok(rollout)
+}
+
+/// What the devices of a rollout ran before.
+fn before(
+    decision: &Decision<'_, '_>,
+    model: &ModelName,
+    group: Option<&GroupName>,
+) -> Result<Option<Digest>, StartError> {
+    let champion = decision.aliased(model, CHAMPION)?.map(|champion| champion.bundle);
+    let Some(group) = group else { return Ok(champion) };
+    let members = members::of(decision, group)?.ok_or_else(|| StartError::NoGroup(group.clone()))?;
+    if members.len() > MEMBERS_MAX {
+        return Err(StartError::LargeGroup { group: group.clone(), members: members.len() });
+    }
+    let own = decision.group_bundles(model)?.into_iter().find(|own| own.group == *group);
+    Ok(own.map(|own| own.bundle).or(champion))
 }
 
 fn policy_of(view: &View<'_>, model: &ModelName) -> Result<RolloutPolicy, StoreError> {
@@ -167,6 +199,7 @@ fn changed(policy: RolloutPolicy, changes: PolicyChanges) -> RolloutPolicy {
         approval: changes.approval.unwrap_or(policy.approval),
         window: changes.window.or(policy.window),
         on_fail: changes.on_fail.unwrap_or(policy.on_fail),
+        group: changes.group.or(policy.group),
         ..policy
     }
 }
@@ -189,7 +222,8 @@ fn carry_out(decision: &Decision<'_, '_>, row: &RolloutRow, plan: Plan) -> Resul
     tracing::info!(%rollout, ?outcome, "{}", reasons.join("; "));
     decision.append(Event::RolloutFinished { rollout, outcome, reasons })?;
     let champion = decision.aliased(&row.model, CHAMPION)?.map(|version| version.version);
-    if outcome == RolloutOutcome::Completed && champion != Some(row.version) {
+    let is_to_all = row.policy.group.is_none();
+    if is_to_all && outcome == RolloutOutcome::Completed && champion != Some(row.version) {
         let (model, alias, version) = (row.model.clone(), CHAMPION.to_owned(), row.version);
         decision.append(Event::AliasMoved { model, alias, version })?;
     }
@@ -251,12 +285,10 @@ fn assignments(view: &View<'_>) -> Result<BTreeMap<ModelName, Assignment>, Store
     for model in view.models()? {
         let row = under_way.iter().find(|row| row.model == model.name);
         let stable = view.aliased(&model.name, CHAMPION)?.map(|version| version.bundle);
-        let next = row.map(|row| Wave {
-            rollout: row.id.clone(),
-            bundle: row.bundle,
-            limit: row.wave.map(|wave| wave.limit),
-        });
-        if stable.is_none() && next.is_none() {
+        let next = row.map(|row| wave(view, row)).transpose()?;
+        let groups = groups(view, &model.name)?;
+        let pins = view.pins(&model.name)?;
+        if stable.is_none() && next.is_none() && groups.is_empty() && pins.is_empty() {
             continue;
         }
         let latest = view.rollouts(Some(&model.name), 1)?.pop();
@@ -264,7 +296,33 @@ fn assignments(view: &View<'_>) -> Result<BTreeMap<ModelName, Assignment>, Store
             Some(row) => row.policy,
             None => policy_of(view, &model.name)?,
         };
-        assignments.insert(model.name, Assignment { stable, next, probation_ms: policy.probation_ms });
+        let probation_ms = policy.probation_ms;
+        assignments.insert(model.name, Assignment { stable, next, probation_ms, groups, pins });
     }
     Ok(assignments)
+}
+
+/// How far a rollout has come; of a group, whom it reaches.
+fn wave(view: &View<'_>, row: &RolloutRow) -> Result<Wave, StoreError> {
+    let limit = row.wave.map(|wave| wave.limit);
+    let members = match &row.policy.group {
+        None => None,
+        Some(group) => {
+            let members = members::of(view, group)?.unwrap_or_default();
+            let reached =
+                |limit: Bucket| members.iter().filter(move |device| Bucket::of(&row.id, device) <= limit);
+            Some(limit.map_or_else(Members::default, |limit| Members::of(reached(limit))))
+        }
+    };
+    Ok(Wave { rollout: row.id.clone(), bundle: row.bundle, limit, members })
+}
+
+/// What the members of each group run, where that is not what the others run.
+fn groups(view: &View<'_>, model: &ModelName) -> Result<Vec<GroupAssignment>, StoreError> {
+    let mut groups = Vec::new();
+    for own in view.group_bundles(model)? {
+        let members = Members::of(&members::of(view, &own.group)?.unwrap_or_default());
+        groups.push(GroupAssignment { group: own.group, bundle: own.bundle, members });
+    }
+    Ok(groups)
 }

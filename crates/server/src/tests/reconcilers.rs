@@ -78,6 +78,7 @@ impl Plant {
             seq: said.seq,
             document: &document,
             models: &models,
+            facts: &said.facts,
         };
         self.change(|writer| writer.put_report(new, self.app.now()));
     }

@@ -242,6 +242,7 @@ pub(crate) fn report(seq: u64, active: Option<Digest>) -> Report {
         pid: 1,
         generation: Some(1),
         clock_unsure: false,
+        facts: BTreeMap::new(),
         models: BTreeMap::from([(model(), model_report)]),
     }
 }

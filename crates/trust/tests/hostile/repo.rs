@@ -63,7 +63,7 @@ pub(crate) fn fleet_keys() -> FleetKeys {
 }
 
 pub(crate) fn desired(generation: u64, stable: Digest) -> Desired {
-    let assignment = Assignment { stable: Some(stable), next: None, probation_ms: Duration::ZERO };
+    let assignment = Assignment { stable: Some(stable), ..Assignment::default() };
     Desired {
         schema: DESIRED_SCHEMA.to_owned(),
         generation,
