@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn codes_have_cells_and_rare_ones_count_as_unseen() {
-        let mut column = vec![7.0f32, -0.0, 3.0].repeat(10);
+        let mut column = [7.0f32, -0.0, 3.0].repeat(10);
         column.extend([f32::NAN, 9.0, 9.0, f32::INFINITY]);
         let (categories, counts) = codes(&column);
         assert_eq!(

@@ -45,11 +45,12 @@ fn draw(source: &mut Source, shares: &[f64]) -> f32 {
 fn fit(kind: FeatureKind, values: &[f32]) -> Arc<Reference> {
     let features = [Feature { name: "colour".to_owned(), kind }];
     let rows = values.chunks(1).map(sample);
-    Arc::new(Reference::fit_features(&features, &[], rows).unwrap())
+    Arc::new(Reference::fit_features(&features, &[], rows).expect("the rows are valid"))
 }
 
 fn monitor(reference: &Arc<Reference>, budget: Budget) -> Monitor {
-    Monitor::new(Arc::clone(reference), MonitorConfig { budget, ..MonitorConfig::default() }).unwrap()
+    Monitor::new(Arc::clone(reference), MonitorConfig { budget, ..MonitorConfig::default() })
+        .expect("the configuration is valid")
 }
 
 fn colours(seed: u64, rows: usize) -> Arc<Reference> {
@@ -108,7 +109,10 @@ fn first_drift(reference: &Arc<Reference>, shares: &[f64], seed: u64) -> (u64, A
     let alarm = (0..5_000).flat_map(|_| {
         let value = [draw(&mut source, shares)];
         // The draw is a place in the vocabulary, which is in another order than the reference's.
-        let code = reference.streams()[0].categories().unwrap().code(&texts()[value[0] as usize]);
+        let code = reference.streams()[0]
+            .categories()
+            .expect("colours are categories")
+            .code(&texts()[value[0] as usize]);
         watched.observe(&sample(&[code]))
     });
     let alarm = alarm.into_iter().find(|alarm| alarm.kind == AlarmKind::Drift).expect("drift is found");

@@ -216,7 +216,7 @@ fn categorical() -> Reference {
     };
     let rows: Vec<[f32; 3]> = (0..200).map(row).collect();
     let samples = rows.iter().map(|features| Sample { features, predicted: None, confidence: None });
-    Reference::fit_features(&features, &[], samples).unwrap()
+    Reference::fit_features(&features, &[], samples).expect("the rows are valid")
 }
 
 #[test]
