@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome, SampleVerdict};
 use edgeward_core::{
     Alert, DeviceId, Digest, Envelope, GroupName, ModelName, PredictionId, ProjectName, RunId, Timestamp,
@@ -241,6 +242,9 @@ pub struct VersionRegistration {
     /// The signed release.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub release: Envelope,
+    /// The signed releases with this one among them.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub releases: Base64,
 }
 
 /// A version of a model.

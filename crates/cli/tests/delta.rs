@@ -13,6 +13,7 @@ use edgeward_api::Client;
 use edgeward_api::operator::{
     JoinTokenRequest, RolloutRequest, RunAnnouncement, RunEnd, VersionRegistration,
 };
+use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome};
 use edgeward_core::manifest::RELEASE_SCHEMA;
 use edgeward_core::rollout::{RolloutPolicy, WaveSize};
@@ -24,6 +25,7 @@ use edgeward_model::onnx::{self, TensorProto};
 use edgeward_model::{Bundle, BundleWriter, Golden, LoadOptions, RtenEngine, Session, Tensor, Tolerance};
 use edgeward_server::ServerConfig;
 use edgeward_trust::SigningKey;
+use edgeward_trust::fleet::{Draft, Lives, add_release};
 use edgeward_trust::publish::sign_release;
 use serde_json::Value;
 
@@ -68,11 +70,16 @@ fn publish(operator: &Client, keys: &Path, bundle: &Bundle, number: u64) {
         issued_at_ms: Timestamp(1),
     };
     let key = SigningKey::from_json(&fs::read(keys.join("releases.json")).unwrap()).unwrap();
+    let draft = Draft { model: &model(), manifest: &manifest, custom: serde_json::json!({}) };
     let registration = VersionRegistration {
         bundle: bundle.digest(),
         run: run.clone(),
         metrics: BTreeMap::new(),
         release: sign_release(&release, &[&key]).unwrap(),
+        releases: Base64(
+            add_release(&operator.releases().unwrap(), &draft, &key, &Lives::default(), Timestamp(1))
+                .unwrap(),
+        ),
     };
     operator.register_version(&model(), &registration).unwrap();
     operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle: bundle.digest() } }).unwrap();

@@ -3,7 +3,7 @@
 //! The document is the same for every device, so it is a static file however large the fleet is. Widening a wave
 //! means publishing a new document with a higher generation; a receiver refuses an older one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -143,6 +143,19 @@ pub struct Wave {
     /// The devices that it reaches in a group; none for a rollout to everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<Members>,
+}
+
+impl Desired {
+    /// Every bundle that some device may be told to run, with its model.
+    #[must_use]
+    pub fn bundles(&self) -> BTreeSet<(ModelName, Digest)> {
+        let of = |(model, assignment): (&ModelName, &Assignment)| {
+            let next = assignment.next.as_ref().map(|next| next.bundle);
+            let bundles = assignment.stable.into_iter().chain(next);
+            bundles.map(|bundle| (model.clone(), bundle)).collect::<Vec<_>>()
+        };
+        self.models.iter().flat_map(of).collect()
+    }
 }
 
 impl Assignment {

@@ -7,17 +7,22 @@ use std::fs::File;
 
 use edgeward_api::operator::{GateVerdict, GateVerdicts, RunAnnouncement, RunEnd, VersionRegistration};
 use edgeward_api::{Client, ClientError};
+use edgeward_core::envelope::Base64;
 use edgeward_core::event::RunOutcome;
 use edgeward_core::manifest::{RELEASE_SCHEMA, Release};
 use edgeward_core::{Digest, Envelope, RunId, Timestamp};
 use edgeward_model::bundle::path;
 use edgeward_model::{Bundle, BundleError};
 use edgeward_trust::Signer;
+use edgeward_trust::fleet::{self, Draft, Lives, add_release};
 use edgeward_trust::publish::{PublishError, sign_release};
 
 use crate::patience::patiently;
 use crate::project::ProjectFile;
 use crate::workdir::WorkError;
+
+/// How often a release is signed again because another came first.
+const RACES_MAX: usize = 16;
 
 /// A run that cannot be told of.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +45,23 @@ pub enum RegisterError {
     /// The release cannot be signed.
     #[error("signing the release")]
     Sign(#[from] PublishError),
+    /// The releases cannot be signed.
+    #[error("adding the bundle to the signed releases")]
+    Release(#[from] fleet::PublishError),
+    /// Others released faster than this run could sign.
+    #[error("other runs kept changing the releases; run again")]
+    Races,
 }
 
 impl RegisterError {
     /// Whether the same run may succeed later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Call { source, .. } if source.is_transient())
+        match self {
+            Self::Call { source, .. } => source.is_transient(),
+            Self::Races => true,
+            _ => false,
+        }
     }
 }
 
@@ -124,15 +139,36 @@ impl Registry<'_> {
             self.upload(&bundle, path.as_str(), &entry.digest)?;
         }
         self.upload(&bundle, path::MANIFEST, &digest)?;
-        let registration = VersionRegistration {
-            bundle: digest,
-            run: self.run.clone(),
-            metrics: metrics.clone(),
-            release: self.release(&bundle, signer, now)?,
-        };
-        let model = &self.project.model;
-        let version = call("registering the version", || self.client.register_version(model, &registration))?;
-        Ok(version.version)
+        let manifest = bundle.manifest().to_bytes().map_err(PublishError::Write)?;
+        for _ in 0..RACES_MAX {
+            let registration = VersionRegistration {
+                bundle: digest,
+                run: self.run.clone(),
+                metrics: metrics.clone(),
+                release: self.release(&bundle, signer, now)?,
+                releases: Base64(self.releases(&manifest, signer, now)?),
+            };
+            let model = &self.project.model;
+            match call("registering the version", || self.client.register_version(model, &registration)) {
+                // Another run has released something in between: sign on top of that.
+                Err(RegisterError::Call { source: ClientError::Refused { status: 409, .. }, .. }) => {}
+                registered => return Ok(registered?.version),
+            }
+        }
+        Err(RegisterError::Races)
+    }
+
+    /// The releases of the fleet with this bundle among them.
+    fn releases(
+        &self,
+        manifest: &[u8],
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, RegisterError> {
+        let known = call("asking for the releases", || self.client.releases())?;
+        let custom = serde_json::json!({ "run": self.run, "issued_at_ms": now });
+        let draft = Draft { model: &self.project.model, manifest, custom };
+        Ok(add_release(&known, &draft, signer, &Lives::default(), now)?)
     }
 
     fn release(

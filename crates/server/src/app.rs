@@ -8,18 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgeward_core::{DeviceId, Digest, Event, Timestamp};
 use edgeward_store::{Blobs, Store, StoreError, View, Writer};
+use edgeward_trust::fleet::PublishError;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::access::Access;
 use crate::deltas::Deltas;
 use crate::drift::DriftCache;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::handlers::desired::Published;
 use crate::intake::Intake;
 use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::fleet::Watched;
 use crate::reconcile::rollouts::StartError;
 use crate::reconcile::runs::Children;
+use crate::repository::{Repository, RepositoryError};
 use crate::setup::{Home, Keys};
 
 /// Where the time comes from; tests bring their own.
@@ -31,6 +33,7 @@ pub(crate) struct App {
     pub(crate) blobs: Blobs,
     pub(crate) home: Home,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) repository: Arc<Repository>,
     pub(crate) access: Access,
     /// Where clients on this machine reach it, such as `http://127.0.0.1:7700`.
     pub(crate) address: String,
@@ -147,6 +150,18 @@ pub(crate) async fn blocking<T: Send + 'static, E: From<Stopped> + Send + 'stati
 impl From<Stopped> for Failure {
     fn from(error: Stopped) -> Self {
         Self::unavailable("answering", &error)
+    }
+}
+
+impl From<RepositoryError> for Failure {
+    fn from(error: RepositoryError) -> Self {
+        match &error {
+            RepositoryError::Publish(PublishError::Stale { .. }) => Self::conflict(chain(&error)),
+            RepositoryError::Publish(PublishError::Refused(_) | PublishError::Unfit(_)) => {
+                Self::invalid(chain(&error)).hint("Sign it with this fleet's releases key.")
+            }
+            _ => Self::unavailable("using the repository", &error),
+        }
     }
 }
 

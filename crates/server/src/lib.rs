@@ -25,6 +25,7 @@ mod listing;
 mod members;
 mod reconcile;
 pub mod report;
+mod repository;
 mod routes;
 mod secret;
 mod serve;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use app::Stopped;
 pub use reconcile::checkpoints::ledger_origin;
+pub use repository::RepositoryError;
 pub use secret::NoRandomness;
 pub use serve::{Bound, ServerConfig, ServerError, bind, run};
 pub use setup::SetupError;

@@ -25,7 +25,7 @@ use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
     access, audit, blobs, deltas, desired, device as devices, fleet, groups, models, nudges, projects,
-    public, quarantine, rollouts,
+    public, quarantine, repository, rollouts,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -74,7 +74,12 @@ fn device_routes() -> OpenApiRouter<Arc<App>> {
 }
 
 fn shared_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(blobs::download)).routes(routes!(deltas::download))
+    OpenApiRouter::new()
+        .routes(routes!(blobs::download))
+        .routes(routes!(deltas::download))
+        .routes(routes!(repository::metadata))
+        .routes(routes!(repository::rollout_target))
+        .routes(routes!(repository::release_target))
 }
 
 fn viewer_routes() -> OpenApiRouter<Arc<App>> {
@@ -85,6 +90,7 @@ fn viewer_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(groups::groups))
         .routes(routes!(projects::projects))
         .routes(routes!(projects::runs))
+        .routes(routes!(repository::releases))
         .routes(routes!(models::models))
         .routes(routes!(models::versions))
         .routes(routes!(models::drift))

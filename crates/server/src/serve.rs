@@ -127,7 +127,8 @@ pub async fn bind(config: ServerConfig) -> Result<Bound, ServerError> {
 pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Result<Bound, ServerError> {
     let listen = config.listen;
     let data_dir = config.data_dir.clone();
-    let (setup, store, blobs) = blocking(move || open(&data_dir)).await?;
+    let now = clock();
+    let (setup, store, blobs) = blocking(move || open(&data_dir, now)).await?;
     let listening = async {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -135,7 +136,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     };
     let (listener, address) =
         listening.await.map_err(|source| ServerError::Listen { address: listen, source })?;
-    let Setup { home, keys, operator_token, lock } = setup;
+    let Setup { home, keys, repository, operator_token, lock } = setup;
     let local = local_address(address);
     setup::write_address(&home, &local)?;
     let access = Access::new(&operator_token, address, config.require_auth);
@@ -151,6 +152,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         blobs,
         home,
         keys: Arc::new(keys),
+        repository: Arc::new(repository),
         access,
         address: local,
         runner_program: config.runner_program,
@@ -171,8 +173,8 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
 }
 
-fn open(data_dir: &std::path::Path) -> Result<(Setup, Store, Blobs), ServerError> {
-    let setup = setup::open(data_dir)?;
+fn open(data_dir: &std::path::Path, now: Timestamp) -> Result<(Setup, Store, Blobs), ServerError> {
+    let setup = setup::open(data_dir, now)?;
     let store = Store::open(&setup.home.database())?;
     let blobs = Blobs::in_folder(&setup.home.blobs())?;
     Ok((setup, store, blobs))

@@ -9,16 +9,21 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use edgeward_api::Problem;
-use edgeward_core::ProjectName;
+use edgeward_core::{ProjectName, Timestamp};
+use edgeward_store::Folder;
+use edgeward_trust::fleet::{FleetKeys, Lives, Shelf};
 use edgeward_trust::key::KeyError;
 use edgeward_trust::root::{Roles, RootError};
 use edgeward_trust::{Role, RoleKeys, Root, Signer, SigningKey};
 
+use crate::repository::{OnlineKeys, Repository, RepositoryError};
 use crate::secret::{self, NoRandomness, Purpose};
 
 const SECRET_MODE: u32 = 0o600;
 const PUBLIC_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o700;
+/// The keys that sign the root of a new repository; two of them suffice, and none is needed here afterwards.
+const ROOT_KEYS: [&str; 3] = ["root-1", "root-2", "root-3"];
 /// Largest file read at start.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -39,6 +44,7 @@ pub(crate) struct Keys {
 pub(crate) struct Setup {
     pub(crate) home: Home,
     pub(crate) keys: Keys,
+    pub(crate) repository: Repository,
     pub(crate) operator_token: String,
     /// Held as long as the server lives.
     pub(crate) lock: File,
@@ -100,6 +106,9 @@ pub enum SetupError {
     /// The operator token is empty or too long.
     #[error("{} holds no token", .0.display())]
     Token(PathBuf),
+    /// The repository is damaged or cannot be made.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// No secrets can be made.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -119,6 +128,9 @@ impl SetupError {
                     .to_owned()
             }
             Self::Token(path) => format!("Delete {}; a new token is made at the next start.", path.display()),
+            Self::Repository(_) => {
+                "Restore the folder 'repository' from a backup, or repair it with 'edgeward repo'.".to_owned()
+            }
             Self::Randomness(_) => return Vec::new(),
         };
         vec![hint]
@@ -177,6 +189,14 @@ impl Home {
         self.key(Role::Releases)
     }
 
+    fn named_key(&self, name: &str) -> PathBuf {
+        self.keys().join(format!("{name}.json"))
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.0.join("repository")
+    }
+
     fn root(&self) -> PathBuf {
         self.keys().join("root.json")
     }
@@ -199,7 +219,7 @@ impl Home {
 }
 
 /// Opens `data_dir`, making what is missing.
-pub(crate) fn open(data_dir: &Path) -> Result<Setup, SetupError> {
+pub(crate) fn open(data_dir: &Path, now: Timestamp) -> Result<Setup, SetupError> {
     make_folder(data_dir)?;
     let home = Home(std::path::absolute(data_dir).map_err(|source| read_error(data_dir, source))?);
     let lock = lock(&home)?;
@@ -207,8 +227,56 @@ pub(crate) fn open(data_dir: &Path) -> Result<Setup, SetupError> {
         make_folder(&folder)?;
     }
     let keys = open_keys(&home)?;
+    let repository = open_repository(&home, now)?;
     let operator_token = open_token(&home.token())?;
-    Ok(Setup { home, keys, operator_token, lock })
+    Ok(Setup { home, keys, repository, operator_token, lock })
+}
+
+/// The repository, made if there is none.
+fn open_repository(home: &Home, now: Timestamp) -> Result<Repository, SetupError> {
+    let folder = Folder::new(home.repository());
+    let make = !folder.contains("metadata/1.root.json");
+    let key = |name: &str| open_key(&home.named_key(name), make);
+    let online = OnlineKeys {
+        rollouts: open_key(&home.named_key("rollouts"), false)?,
+        snapshot: key("snapshot")?,
+        timestamp: key("timestamp")?,
+    };
+    if make {
+        make_repository(home, &folder, &online, now)?;
+    }
+    Ok(Repository::open(folder, online)?)
+}
+
+/// The root comes last: a start that was cut short is done again.
+fn make_repository(
+    home: &Home,
+    folder: &Folder,
+    online: &OnlineKeys,
+    now: Timestamp,
+) -> Result<(), SetupError> {
+    let open = |name: &str| open_key(&home.named_key(name), true);
+    let root: Vec<SigningKey> = ROOT_KEYS.into_iter().map(open).collect::<Result<_, _>>()?;
+    let (releases, ledger) = (open("releases")?, open("ledger")?);
+    let keys = FleetKeys {
+        root: root.iter().map(Signer::public_key).collect(),
+        root_threshold: 2,
+        releases: releases.public_key(),
+        rollouts: online.rollouts.public_key(),
+        snapshot: online.snapshot.public_key(),
+        timestamp: online.timestamp.public_key(),
+        ledger: ledger.public_key(),
+    };
+    let signers: Vec<&dyn Signer> = root.iter().take(2).map(|key| key as &dyn Signer).collect();
+    let shelf = Shelf::new(&keys, &signers, &releases, &Lives::default(), now);
+    for file in shelf.map_err(RepositoryError::from)?.offline_files().iter().rev() {
+        folder.write(&file.path, &file.bytes).map_err(RepositoryError::from)?;
+    }
+    tracing::warn!(
+        keys = %home.keys().display(),
+        "a new repository: move root-1.json, root-2.json and root-3.json to places apart from this machine"
+    );
+    Ok(())
 }
 
 fn make_folder(path: &Path) -> Result<(), SetupError> {
@@ -343,21 +411,23 @@ fn read_error(path: &Path, source: io::Error) -> SetupError {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
     #[test]
     fn a_second_start_finds_what_the_first_made() {
         let dir = tempfile::tempdir().unwrap();
-        let first = open(dir.path()).unwrap();
+        let first = open(dir.path(), NOW).unwrap();
         let (root, token) = (first.keys.root.clone(), first.operator_token.clone());
         drop(first);
-        let second = open(dir.path()).unwrap();
+        let second = open(dir.path(), NOW).unwrap();
         assert_eq!((second.keys.root, second.operator_token), (root, token));
     }
 
     #[test]
     fn two_servers_never_share_a_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let _first = open(dir.path()).unwrap();
-        let error = open(dir.path()).unwrap_err();
+        let _first = open(dir.path(), NOW).unwrap();
+        let error = open(dir.path(), NOW).unwrap_err();
         assert!(matches!(error, SetupError::InUse(_)), "{error}");
         assert_eq!(error.problem().kind, "data_dir_in_use");
     }
@@ -367,7 +437,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, b"").unwrap();
-        let problem = open(&path).unwrap_err().problem();
+        let problem = open(&path, NOW).unwrap_err().problem();
         assert_eq!(problem.kind, "data_dir_not_writable");
         assert!(problem.hints[0].contains("another path"), "{problem:?}");
     }
@@ -375,28 +445,28 @@ mod tests {
     #[test]
     fn a_lost_key_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        drop(open(dir.path()).unwrap());
+        drop(open(dir.path(), NOW).unwrap());
         fs::remove_file(dir.path().join("keys/rollouts.json")).unwrap();
-        assert!(matches!(open(dir.path()).unwrap_err(), SetupError::KeyMissing(_)));
+        assert!(matches!(open(dir.path(), NOW).unwrap_err(), SetupError::KeyMissing(_)));
     }
 
     #[test]
     fn another_controls_key_is_refused() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        drop((open(one.path()).unwrap(), open(two.path()).unwrap()));
+        drop((open(one.path(), NOW).unwrap(), open(two.path(), NOW).unwrap()));
         fs::copy(one.path().join("keys/ledger.json"), two.path().join("keys/ledger.json")).unwrap();
-        let error = open(two.path()).unwrap_err();
+        let error = open(two.path(), NOW).unwrap_err();
         assert!(matches!(error, SetupError::KeyMismatch { role: Role::Ledger, .. }), "{error}");
     }
 
     #[test]
     fn a_first_start_that_was_cut_short_is_finished() {
         let dir = tempfile::tempdir().unwrap();
-        drop(open(dir.path()).unwrap());
+        drop(open(dir.path(), NOW).unwrap());
         let releases = fs::read(dir.path().join("keys/releases.json")).unwrap();
         fs::remove_file(dir.path().join("keys/root.json")).unwrap();
         fs::remove_file(dir.path().join("keys/ledger.json")).unwrap();
-        drop(open(dir.path()).unwrap());
+        drop(open(dir.path(), NOW).unwrap());
         assert_eq!(fs::read(dir.path().join("keys/releases.json")).unwrap(), releases);
     }
 
@@ -405,7 +475,7 @@ mod tests {
     fn secrets_are_for_their_owner_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        drop(open(dir.path()).unwrap());
+        drop(open(dir.path(), NOW).unwrap());
         for name in ["keys/releases.json", "keys/rollouts.json", "keys/ledger.json", "operator.token"] {
             let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, SECRET_MODE, "{name}");

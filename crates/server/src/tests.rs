@@ -6,5 +6,6 @@ mod groups;
 mod http;
 mod load;
 mod reconcilers;
+mod repository;
 mod roles;
 pub(crate) mod support;

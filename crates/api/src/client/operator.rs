@@ -107,6 +107,16 @@ impl Client {
         self.put_bytes(&routes::blob(digest), bytes)
     }
 
+    /// The signed releases, byte for byte.
+    pub fn releases(&self) -> Result<Vec<u8>, ClientError> {
+        let (_, mut reader) = self.get_bytes(routes::RELEASES, 0)?;
+        let mut bytes = Vec::new();
+        let read = std::io::Read::read_to_end(&mut reader, &mut bytes);
+        let address = self.address(routes::RELEASES);
+        read.map_err(|error| ClientError::Malformed { address, reason: error.to_string() })?;
+        Ok(bytes)
+    }
+
     /// Registers a version.
     pub fn register_version(
         &self,

@@ -14,6 +14,7 @@ pub(crate) mod nudges;
 pub(crate) mod projects;
 pub(crate) mod public;
 pub(crate) mod quarantine;
+pub(crate) mod repository;
 pub(crate) mod rollouts;
 
 use edgeward_core::{RunId, Timestamp};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use edgeward_api::limits::PAGE_MAX;
 use edgeward_api::operator::{
@@ -10,13 +11,13 @@ use edgeward_api::operator::{
 };
 use edgeward_api::{Problem, routes};
 use edgeward_core::event::ModelVersion;
-use edgeward_core::{Digest, Event, Manifest, ModelName, Timestamp};
+use edgeward_core::{Digest, Event, Manifest, ModelName, RunId, Timestamp};
 use edgeward_store::{StoreError, VersionRow, View};
 use edgeward_trust::Believer;
 use serde::Deserialize;
 
 use super::check_text;
-use crate::app::{App, Decision};
+use crate::app::{App, Decision, blocking};
 use crate::deltas;
 use crate::extract::{Asked, Document, Named};
 use crate::failure::Failure;
@@ -56,7 +57,8 @@ pub(crate) async fn register_version(
     if registration.metrics.len() > METRICS_MAX {
         return Err(Failure::too_large(format!("a version has at most {METRICS_MAX} metrics")));
     }
-    let manifest = check_bundle(&app, &model, &registration).await?;
+    let (manifest, bytes) = check_bundle(&app, &model, &registration).await?;
+    release(&app, &model, &registration, bytes).await?;
     deltas::prepare(&app, registration.bundle, manifest).await;
     let version = app.decide(move |decision| register(decision, &model, registration)).await?;
     Ok(Json(version))
@@ -67,7 +69,7 @@ async fn check_bundle(
     app: &App,
     model: &ModelName,
     asked: &VersionRegistration,
-) -> Result<Manifest, Failure> {
+) -> Result<(Manifest, Bytes), Failure> {
     let unsigned = |error: edgeward_trust::TrustError| {
         Failure::invalid(format!(
             "the release is not one that devices believe: {}",
@@ -92,7 +94,38 @@ async fn check_bundle(
             _ => return Err(Failure::invalid(format!("{path} is not as long as the manifest says"))),
         }
     }
-    Ok(manifest)
+    Ok((manifest, bytes))
+}
+
+/// Lists the bundle among the releases that devices may run; a run that is not known releases nothing.
+async fn release(
+    app: &Arc<App>,
+    model: &ModelName,
+    asked: &VersionRegistration,
+    manifest: Bytes,
+) -> Result<(), Failure> {
+    let run = asked.run.clone();
+    let is_known = app.read(move |view| Ok::<_, Failure>(view.run(&run)?.is_some())).await?;
+    if !is_known {
+        return Err(unknown_run(&asked.run));
+    }
+    let (repository, now) = (Arc::clone(&app.repository), app.now());
+    let (model, bundle, releases) = (model.clone(), asked.bundle, asked.releases.0.clone());
+    blocking(move || {
+        if repository.is_released(&model, &bundle) {
+            return Ok(());
+        }
+        repository.accept_releases(&releases, (&model, &manifest), now)?;
+        match repository.is_released(&model, &bundle) {
+            true => Ok(()),
+            false => Err(Failure::invalid("the signed releases do not name the bundle")),
+        }
+    })
+    .await
+}
+
+fn unknown_run(run: &RunId) -> Failure {
+    Failure::not_found(format!("there is no run {run}")).hint("Announce it first.")
 }
 
 fn register(
@@ -105,7 +138,7 @@ fn register(
         return Ok(listing::version(known));
     }
     if decision.run(&asked.run)?.is_none() {
-        return Err(Failure::not_found(format!("there is no run {}", asked.run)).hint("Announce it first."));
+        return Err(unknown_run(&asked.run));
     }
     let version = decision.next_version(model)?;
     let VersionRegistration { run, metrics, release, .. } = asked;

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::app::{App, Stopped, closed};
 use crate::failure::chain;
 use crate::handlers::desired::DesiredError;
+use crate::repository::RepositoryError;
 use crate::secret::NoRandomness;
 
 /// Changes that come this close together are looked at once.
@@ -45,6 +46,9 @@ pub(crate) enum ReconcileError {
     /// The desired state could not be signed.
     #[error("signing the desired state")]
     Publish(#[from] PublishError),
+    /// The repository could not be used.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// The desired state could not be read.
     #[error(transparent)]
     Desired(#[from] DesiredError),

@@ -16,7 +16,7 @@ use edgeward_trust::publish::sign_desired;
 
 use super::ReconcileError;
 use super::observe::observed;
-use crate::app::{App, Decision};
+use crate::app::{App, Decision, blocking};
 use crate::handlers::{desired, fresh_id};
 use crate::members::{self, MEMBERS_MAX};
 use crate::secret::NoRandomness;
@@ -31,7 +31,37 @@ const STEPS_MAX: usize = 8;
 /// Carries every rollout as far as it may go now, and publishes what follows.
 pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
     advance(app).await?;
-    publish(app).await
+    publish(app).await?;
+    tell(app).await
+}
+
+/// Signs the repository anew where it no longer says what the fleet should run, or grows old.
+async fn tell(app: &App) -> Result<(), ReconcileError> {
+    let now = app.now();
+    let models = app.read(|view| Ok::<_, ReconcileError>(assignments(view)?)).await?;
+    let repository = std::sync::Arc::clone(&app.repository);
+    let news = blocking(move || {
+        let news = repository.keep_fresh(now)?;
+        let latest = repository.desired();
+        let is_said = match &latest {
+            Some(latest) => latest.models == models && !repository.is_desired_due(now),
+            None => models.is_empty(),
+        };
+        if is_said {
+            return Ok::<_, ReconcileError>(news);
+        }
+        let generation = latest.map_or(0, |latest| latest.generation) + 1;
+        let (schema, expires_at_ms) = (DESIRED_SCHEMA.to_owned(), now + DESIRED_LIFE);
+        let desired = Desired { schema, generation, issued_at_ms: now, expires_at_ms, models };
+        repository.publish(&desired, now)?;
+        tracing::info!(generation, "desired state published");
+        Ok(true)
+    })
+    .await?;
+    if news {
+        tracing::debug!("the repository has news");
+    }
+    Ok(())
 }
 
 /// Appends what the planner asks for, until it asks for nothing.

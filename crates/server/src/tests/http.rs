@@ -11,6 +11,7 @@ use edgeward_api::limits::{
 };
 use edgeward_api::operator::{
     GateVerdict, GateVerdicts, JoinTokenRequest, QuarantineDecision, RunAnnouncement, RunEnd,
+    VersionRegistration,
 };
 use edgeward_api::{Client, ClientError, Problem, routes};
 use edgeward_core::envelope::Base64;
@@ -190,6 +191,12 @@ fn what_no_device_would_run_is_not_registered() {
     let forged = super::support::registration(&stranger, &run, bundle, size);
     let (status, problem) = refused(operator.register_version(&model(), &forged));
     assert!(status == 422 && problem.error.contains("devices believe"), "{problem:?}");
+    let unlisted = VersionRegistration { releases: Base64::default(), ..good.clone() };
+    assert_eq!(refused(operator.register_version(&model(), &unlisted)).0, 422);
+    let mut by_stranger = good.clone();
+    by_stranger.releases.0 =
+        String::from_utf8(by_stranger.releases.0).unwrap().replace("\"sig\":\"", "\"sig\":\"0").into();
+    assert_eq!(refused(operator.register_version(&model(), &by_stranger)).0, 422);
     let absent = super::support::registration(&plant.release_key(), &run, Digest::of(b"absent"), 1);
     assert_eq!(refused(operator.register_version(&model(), &absent)).0, 404);
 

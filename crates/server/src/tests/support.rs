@@ -11,6 +11,7 @@ use edgeward_api::Client;
 use edgeward_api::device::{EnrolRequest, ModelReport, REPORT_SCHEMA, Report};
 use edgeward_api::operator::{JoinTokenRequest, RunAnnouncement, RunEnd, Version, VersionRegistration};
 use edgeward_core::alert::AlertKind;
+use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome};
 use edgeward_core::manifest::{
     BundlePath, FileEntry, MANIFEST_SCHEMA, Manifest, RELEASE_SCHEMA, Release, Variant,
@@ -19,6 +20,7 @@ use edgeward_core::rollout::{RolloutPolicy, WaveSize};
 use edgeward_core::trigger::TriggerPolicy;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, ProjectName, RunId, Timestamp};
 use edgeward_trust::SigningKey;
+use edgeward_trust::fleet::{Draft, Lives, add_release};
 use edgeward_trust::publish::sign_release;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -154,8 +156,16 @@ impl Plant {
             operator.upload_blob(&Digest::of(content), content).unwrap();
         }
         operator.upload_blob(&bundle, &bytes).unwrap();
-        let registration = registration(&self.release_key(), run, bundle, bytes.len() as u64);
+        let mut registration = registration(&self.release_key(), run, bundle, bytes.len() as u64);
+        registration.releases = Base64(self.signed_releases(&bytes));
         (bundle, registration)
+    }
+
+    /// The releases with this one added, as an offline key signs them.
+    pub(crate) fn signed_releases(&self, manifest: &[u8]) -> Vec<u8> {
+        let draft = Draft { model: &model(), manifest, custom: serde_json::json!({}) };
+        let known = self.app.repository.releases();
+        add_release(&known, &draft, &self.release_key(), &Lives::default(), self.app.now()).unwrap()
     }
 }
 
@@ -212,6 +222,7 @@ pub(crate) fn registration(key: &SigningKey, run: &RunId, bundle: Digest, size: 
         run: run.clone(),
         metrics,
         release: sign_release(&release, &[key]).unwrap(),
+        releases: Base64::default(),
     }
 }
 

@@ -9,8 +9,11 @@
 //!
 //! The root also says which keys sign the ledger's checkpoints, in a field of its own: TUF has no such role.
 
+mod compose;
+mod load;
 mod publish;
 mod refresh;
+mod releases;
 
 use edgeward_core::{Digest, ModelName};
 use serde::Deserialize as _;
@@ -19,10 +22,11 @@ use crate::key::PublicKey;
 use crate::tuf::Root;
 use crate::tuf::metadata::RoleKeys;
 
-pub use publish::{
-    Draft, File, FleetKeys, Lives, OnlineSigners, PublishError, Shelf, add_release, target_file,
-};
+pub use compose::{FleetKeys, Lives};
+pub use load::LoadError;
+pub use publish::{File, OnlineSigners, PublishError, Shelf, target_file};
 pub use refresh::{FleetError, Refreshed, Wishes, refresh};
+pub use releases::{Draft, add_release, renew_releases};
 
 /// The role that says which bundles may run.
 pub const RELEASES: &str = "releases";

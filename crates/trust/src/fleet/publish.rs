@@ -4,61 +4,19 @@
 //! the timestamp, which is the last, finds everything it leads to. What a device would refuse is not signed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use edgeward_core::canonical;
-use edgeward_core::manifest::MANIFEST_BYTES_MAX;
-use edgeward_core::{Desired, Digest, ModelName, Timestamp};
-use serde_json::{Map, Value, json};
+use edgeward_core::{Desired, Digest, ModelName, Timestamp, canonical};
+use serde_json::{Map, json};
 
-use super::{
-    DESIRED_PATH, LEDGER_FIELD, RELEASES, RELEASES_PATTERN, ROLLOUTS, ROLLOUTS_PATTERN, release_of,
-    release_path,
-};
-use crate::key::{PublicKey, Signer};
+use super::compose::{root_of, targets_of};
+use super::releases::check_releases;
+use super::{DESIRED_PATH, FleetKeys, Lives, RELEASES, ROLLOUTS, release_path};
+use crate::key::Signer;
 use crate::tuf::client::ISSUED_FIELD;
-use crate::tuf::metadata::{DelegatedRole, Delegations, MetaFile, Metadata, SPEC_VERSION, Target};
-use crate::tuf::repository::{self, Holders, SignError, empty_targets, first_root, role_keys, with_ids};
+use crate::tuf::document::Authority;
+use crate::tuf::metadata::{MetaFile, Metadata, SPEC_VERSION, Target};
+use crate::tuf::repository::{self, SignError, empty_targets};
 use crate::tuf::{Document, Reason, Refusal, Root, Snapshot, Targets, TimestampRole, time};
-
-/// How long each role's documents are good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lives {
-    /// Root and top-level targets: signed by people.
-    pub root: Duration,
-    /// Releases: signed with an offline key by each pipeline run.
-    pub releases: Duration,
-    /// Rollouts and snapshot: signed by the control plane.
-    pub rollouts: Duration,
-    /// Timestamp: how long a device goes on acting on what it last heard.
-    pub timestamp: Duration,
-}
-
-impl Default for Lives {
-    fn default() -> Self {
-        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
-        Self { root: days(366), releases: days(366), rollouts: days(30), timestamp: days(7) }
-    }
-}
-
-/// The public keys of a fleet's roles.
-#[derive(Clone, Debug)]
-pub struct FleetKeys {
-    /// Sign root and top-level targets.
-    pub root: Vec<PublicKey>,
-    /// How many of them must.
-    pub root_threshold: u64,
-    /// Sign releases.
-    pub releases: PublicKey,
-    /// Signs rollouts.
-    pub rollouts: PublicKey,
-    /// Signs the snapshot.
-    pub snapshot: PublicKey,
-    /// Signs the timestamp.
-    pub timestamp: PublicKey,
-    /// Signs the ledger's checkpoints.
-    pub ledger: PublicKey,
-}
 
 /// The keys a control plane has at hand.
 #[derive(Clone, Copy)]
@@ -83,23 +41,12 @@ pub struct File {
 /// The latest documents of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shelf {
-    root: Document<Root>,
-    targets: Document<Targets>,
-    releases: Document<Targets>,
-    rollouts: Option<Document<Targets>>,
-    snapshot: Option<Document<Snapshot>>,
-    timestamp: Option<Document<TimestampRole>>,
-}
-
-/// A release to be added to those that are signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft<'a> {
-    /// The model.
-    pub model: &'a ModelName,
-    /// The bundle's manifest; its SHA-256 is the bundle.
-    pub manifest: &'a [u8],
-    /// What else is said about it, such as the run that made it.
-    pub custom: Value,
+    pub(super) root: Document<Root>,
+    pub(super) targets: Document<Targets>,
+    pub(super) releases: Document<Targets>,
+    pub(super) rollouts: Option<Document<Targets>>,
+    pub(super) snapshot: Option<Document<Snapshot>>,
+    pub(super) timestamp: Option<Document<TimestampRole>>,
 }
 
 /// Why nothing was published.
@@ -118,8 +65,10 @@ pub enum PublishError {
     #[error("{0}")]
     Unfit(String),
     /// It was made from another state than the one that is there.
-    #[error("releases version {found} does not follow version {latest}; read the latest, and sign again")]
+    #[error("version {found} of {role} does not follow version {latest}; read the latest, and sign again")]
     Stale {
+        /// Of which role.
+        role: &'static str,
         /// What is there.
         latest: u64,
         /// What was offered.
@@ -151,32 +100,12 @@ impl Shelf {
     /// A document cannot be read, or is not signed by enough of the keys it needs.
     pub fn read(root: &[u8], targets: &[u8], releases: &[u8]) -> Result<Self, PublishError> {
         let root = parse::<Root>("root", root)?;
-        let by_root = |role| root.body().authority(role).ok_or_else(|| missing(role));
-        root.verify(by_root("root")?).map_err(|reason| refusal("root", reason))?;
+        verify(&root, "root", root.body().authority("root"))?;
         let targets = parse::<Targets>("targets", targets)?;
-        targets.verify(by_root("targets")?).map_err(|reason| refusal("targets", reason))?;
+        verify(&targets, "targets", root.body().authority("targets"))?;
         let releases = parse::<Targets>(RELEASES, releases)?;
-        let by_targets = targets.body().authority(RELEASES).ok_or_else(|| missing(RELEASES))?;
-        releases.verify(by_targets).map_err(|reason| refusal(RELEASES, reason))?;
+        verify(&releases, RELEASES, targets.body().authority(RELEASES))?;
         Ok(Self { root, targets, releases, rollouts: None, snapshot: None, timestamp: None })
-    }
-
-    /// The same with the online documents that were published last, so that what follows has higher versions.
-    ///
-    /// # Errors
-    /// A document cannot be read.
-    pub fn with_online(
-        self,
-        rollouts: &[u8],
-        snapshot: &[u8],
-        timestamp: &[u8],
-    ) -> Result<Self, PublishError> {
-        Ok(Self {
-            rollouts: Some(parse(ROLLOUTS, rollouts)?),
-            snapshot: Some(parse("snapshot", snapshot)?),
-            timestamp: Some(parse("timestamp", timestamp)?),
-            ..self
-        })
     }
 
     /// The root.
@@ -229,14 +158,13 @@ impl Shelf {
     /// role may not.
     pub fn accept_releases(&mut self, bytes: &[u8]) -> Result<File, PublishError> {
         let new = parse::<Targets>(RELEASES, bytes)?;
-        let authority = self.targets.body().authority(RELEASES).ok_or_else(|| missing(RELEASES))?;
-        new.verify(authority).map_err(|reason| refusal(RELEASES, reason))?;
+        verify(&new, RELEASES, self.targets.body().authority(RELEASES))?;
         let (latest, found) = (self.releases.body().version, new.body().version);
         if latest == found && new.says_the_same(&self.releases) {
             return Ok(metadata_file(RELEASES, Some(latest), self.releases.bytes()));
         }
         if found != latest + 1 {
-            return Err(PublishError::Stale { latest, found });
+            return Err(PublishError::Stale { role: RELEASES, latest, found });
         }
         check_releases(self.releases.body(), new.body())?;
         let file = metadata_file(RELEASES, Some(found), new.bytes());
@@ -250,11 +178,10 @@ impl Shelf {
     /// They are not, or the root does not follow.
     pub fn accept_root(&mut self, root: &[u8], targets: &[u8]) -> Result<Vec<File>, PublishError> {
         let new = parse::<Root>("root", root)?;
-        let by_old = self.root.body().authority("root").ok_or_else(|| missing("root"))?;
-        new.verify(by_old).map_err(|reason| refusal("root", reason))?;
+        verify(&new, "root", self.root.body().authority("root"))?;
         let (latest, found) = (self.root.body().version, new.body().version);
         if found != latest + 1 {
-            return Err(PublishError::Stale { latest, found });
+            return Err(PublishError::Stale { role: "root", latest, found });
         }
         let read = Self::read(root, targets, self.releases.bytes())?;
         let versions = (self.targets.body().version, read.targets.body().version);
@@ -297,6 +224,7 @@ impl Shelf {
         let path = target_file(DESIRED_PATH, &target);
         body.targets.insert(DESIRED_PATH.to_owned(), target);
         let rollouts = parse::<Targets>(ROLLOUTS, &repository::sign(&body, &[signers.rollouts])?)?;
+        verify(&rollouts, ROLLOUTS, self.targets.body().authority(ROLLOUTS))?;
         let file = metadata_file(ROLLOUTS, Some(body.version), rollouts.bytes());
         self.rollouts = Some(rollouts);
         let mut files = vec![File { path, bytes }, file];
@@ -316,8 +244,10 @@ impl Shelf {
     ) -> Result<Vec<File>, PublishError> {
         let snapshot = self.next_snapshot(now + lives.rollouts);
         let snapshot = parse::<Snapshot>("snapshot", &repository::sign(&snapshot, &[signers.snapshot])?)?;
+        verify(&snapshot, "snapshot", self.root.body().authority("snapshot"))?;
         let timestamp = self.next_timestamp(&snapshot, now, now + lives.timestamp);
         let timestamp = parse("timestamp", &repository::sign(&timestamp, &[signers.timestamp])?)?;
+        verify(&timestamp, "timestamp", self.root.body().authority("timestamp"))?;
         let files = vec![
             metadata_file("snapshot", Some(snapshot.body().version), snapshot.bytes()),
             metadata_file("timestamp", None, timestamp.bytes()),
@@ -332,15 +262,12 @@ impl Shelf {
             let text = format!("generation {} does not follow generation {latest}", desired.generation);
             return Err(PublishError::Unfit(text));
         }
-        for (model, assignment) in &desired.models {
-            let next = assignment.next.as_ref().map(|next| next.bundle);
-            for bundle in assignment.stable.into_iter().chain(next) {
-                if !self.is_released(model, &bundle) {
-                    return Err(PublishError::Unfit(format!("{bundle} was not released as {model}")));
-                }
+        match desired.bundles().into_iter().find(|(model, bundle)| !self.is_released(model, bundle)) {
+            Some((model, bundle)) => {
+                Err(PublishError::Unfit(format!("{bundle} was not released as {model}")))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn next_snapshot(&self, expires: Timestamp) -> Snapshot {
@@ -381,110 +308,25 @@ impl Shelf {
     }
 }
 
-/// The releases in `bytes` with `draft` added, signed by `signer`: what a pipeline run does with its offline key. The
-/// signer's own signature must stand under what is there, or a control plane could have anything signed.
-///
-/// # Errors
-/// The signer did not sign `bytes`, the manifest is too large, or the key cannot be reached.
-pub fn add_release(
-    bytes: &[u8],
-    draft: &Draft<'_>,
-    signer: &dyn Signer,
-    lives: &Lives,
-    now: Timestamp,
-) -> Result<Vec<u8>, PublishError> {
-    let known = parse::<Targets>(RELEASES, bytes)?;
-    let public = [signer.public_key()];
-    let (keys, role) = (with_ids(&public).collect(), role_keys(&Holders { keys: &public, threshold: 1 }));
-    let own =
-        crate::tuf::document::Authority { role: RELEASES, keys: &keys, keyids: &role.keyids, threshold: 1 };
-    known.verify(own).map_err(|reason| refusal(RELEASES, reason))?;
-    let (bundle, length) = (Digest::of(draft.manifest), draft.manifest.len());
-    if length > MANIFEST_BYTES_MAX {
-        let text =
-            format!("the manifest is {length} bytes, over the {MANIFEST_BYTES_MAX} that devices accept");
-        return Err(PublishError::Unfit(text));
+pub(super) fn metadata_path(role: &str, version: Option<u64>) -> String {
+    match version {
+        Some(version) => format!("metadata/{version}.{role}.json"),
+        None => format!("metadata/{role}.json"),
     }
-    let mut body = known.body().clone();
-    let path = release_path(draft.model, &bundle);
-    if body.targets.contains_key(&path) {
-        return Ok(bytes.to_vec());
-    }
-    body.targets.insert(path, Target::of(draft.manifest, Some(draft.custom.clone())));
-    body.version += 1;
-    body.expires = body.expires.max(now + lives.releases);
-    Ok(repository::sign(&body, &[signer])?)
-}
-
-fn check_releases(old: &Targets, new: &Targets) -> Result<(), PublishError> {
-    let unfit = |text: String| Err(PublishError::Unfit(text));
-    if new.delegations.is_some() {
-        return unfit("the releases role may not delegate".to_owned());
-    }
-    for (path, target) in &new.targets {
-        match release_of(path) {
-            Some((_, bundle)) if target.sha256() == Some(bundle) => {}
-            _ => return unfit(format!("'{path}' is not the path of a release with its own hash")),
-        }
-        if target.length > MANIFEST_BYTES_MAX as u64 {
-            return unfit(format!(
-                "the manifest of '{path}' is over the {MANIFEST_BYTES_MAX} bytes that devices accept"
-            ));
-        }
-    }
-    match old.targets.iter().find(|(path, target)| new.targets.get(*path) != Some(target)) {
-        Some((path, _)) => unfit(format!("'{path}' was released and is no longer, or no longer the same")),
-        None => Ok(()),
-    }
-}
-
-/// The first root of a fleet.
-fn root_of(keys: &FleetKeys, expires: Timestamp) -> Root {
-    let offline = Holders { keys: &keys.root, threshold: keys.root_threshold };
-    let snapshot = Holders { keys: std::slice::from_ref(&keys.snapshot), threshold: 1 };
-    let timestamp = Holders { keys: std::slice::from_ref(&keys.timestamp), threshold: 1 };
-    let roles =
-        [("root", offline.clone()), ("targets", offline), ("snapshot", snapshot), ("timestamp", timestamp)];
-    let mut root = first_root(expires, &roles);
-    root.set_ledger(&Holders { keys: std::slice::from_ref(&keys.ledger), threshold: 1 });
-    root
-}
-
-impl Root {
-    /// Says which keys sign the ledger's checkpoints.
-    pub fn set_ledger(&mut self, holders: &Holders<'_>) {
-        self.extra.insert(LEDGER_FIELD.to_owned(), json!(role_keys(holders)));
-        self.keys.extend(with_ids(holders.keys));
-    }
-}
-
-/// The first top-level targets of a fleet.
-fn targets_of(keys: &FleetKeys, expires: Timestamp) -> Targets {
-    let roles = [(RELEASES, &keys.releases, RELEASES_PATTERN), (ROLLOUTS, &keys.rollouts, ROLLOUTS_PATTERN)];
-    let mut delegations = Delegations { keys: BTreeMap::new(), roles: Vec::new(), extra: Map::new() };
-    for (name, key, pattern) in roles {
-        let holders = Holders { keys: std::slice::from_ref(key), threshold: 1 };
-        delegations.keys.extend(with_ids(holders.keys));
-        let role = role_keys(&holders);
-        delegations.roles.push(DelegatedRole {
-            name: name.to_owned(),
-            keyids: role.keyids,
-            threshold: role.threshold,
-            terminating: true,
-            paths: Some(vec![pattern.to_owned()]),
-            path_hash_prefixes: None,
-            extra: Map::new(),
-        });
-    }
-    Targets { delegations: Some(delegations), ..empty_targets(expires) }
 }
 
 fn metadata_file(role: &str, version: Option<u64>, bytes: &[u8]) -> File {
-    let path = match version {
-        Some(version) => format!("metadata/{version}.{role}.json"),
-        None => format!("metadata/{role}.json"),
-    };
-    File { path, bytes: bytes.to_vec() }
+    File { path: metadata_path(role, version), bytes: bytes.to_vec() }
+}
+
+/// Checks that the keys of `role` signed `document`.
+pub(super) fn verify<T: Metadata>(
+    document: &Document<T>,
+    role: &str,
+    authority: Option<Authority<'_>>,
+) -> Result<(), Refusal> {
+    let authority = authority.ok_or_else(|| refusal(role, Reason::NotListed))?;
+    document.verify(authority).map_err(|reason| refusal(role, reason))
 }
 
 /// Where a target stands below the repository's folder.
@@ -497,14 +339,10 @@ pub fn target_file(path: &str, target: &Target) -> String {
     }
 }
 
-fn parse<T: Metadata>(role: &str, bytes: &[u8]) -> Result<Document<T>, PublishError> {
+pub(super) fn parse<T: Metadata>(role: &str, bytes: &[u8]) -> Result<Document<T>, PublishError> {
     Document::parse(bytes).map_err(|reason| refusal(role, reason).into())
 }
 
-fn refusal(role: &str, reason: Reason) -> Refusal {
+pub(super) fn refusal(role: &str, reason: Reason) -> Refusal {
     Refusal { file: format!("{role}.json"), reason }
-}
-
-fn missing(role: &str) -> Refusal {
-    refusal(role, Reason::NotListed)
 }

@@ -92,14 +92,11 @@ fn wishes<E: From<FleetError>>(
     let found = found.ok_or_else(|| FleetError::from(Reason::NoSuchTarget.of(DESIRED_PATH)))?;
     let desired = read_desired(client, &found, fetch)?;
     let mut releases = BTreeMap::new();
-    for (model, assignment) in &desired.models {
-        let next = assignment.next.as_ref().map(|next| next.bundle);
-        for bundle in assignment.stable.into_iter().chain(next) {
-            let release = find_release(client, model, bundle, fetch)?;
-            releases.extend(release.map(|release| ((model.clone(), bundle), release)));
-        }
+    for (model, bundle) in desired.bundles() {
+        let release = find_release(client, &model, bundle, fetch)?;
+        releases.extend(release.map(|release| ((model, bundle), release)));
     }
-    let expires_at_ms = client.trusted().timestamp().map_or(Timestamp(0), |timestamp| timestamp.expires);
+    let expires_at_ms = client.trusted().expires().unwrap_or(Timestamp(0));
     Ok(Some(Wishes { desired, releases, expires_at_ms }))
 }
 

@@ -122,6 +122,16 @@ impl Trusted {
         self.floor
     }
 
+    /// When the first of the documents expires that say what counts now; none before the first refresh. The root is not
+    /// among them: an expired one stops the next refresh, not what was believed.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        let timestamp = self.timestamp().map(|document| document.expires);
+        let snapshot = self.snapshot().map(|document| document.expires);
+        let targets = self.targets.values().map(|document| document.body().expires);
+        timestamp.into_iter().chain(snapshot).chain(targets).min()
+    }
+
     /// Forgets timestamp, snapshot and targets that the root does not believe. After a change of keys this is what
     /// recovers from versions that a thief of the old keys has raised.
     pub(super) fn forget_unbelieved(&mut self) -> bool {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use edgeward_api::Client;
+use edgeward_core::Timestamp;
+use edgeward_trust::tuf::repository;
 use serde_json::{Value, json};
 
 /// What was told to the control plane.
@@ -74,6 +76,12 @@ fn content_length(reader: &mut BufReader<TcpStream>) -> usize {
     }
 }
 
+/// A fleet that has released nothing yet, as the key of the runs has signed it.
+fn releases() -> Vec<u8> {
+    let signer = edgeward_trust::SigningKey::from_seed(&[7; 32]);
+    repository::sign(&repository::empty_targets(Timestamp(4_000_000_000_000)), &[&signer]).unwrap()
+}
+
 impl Told {
     fn handle(&mut self, method: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
         if self.away > 0 {
@@ -110,6 +118,7 @@ impl Told {
                 ok(json!({}))
             }
             ("POST", ["v1", "models", _, "versions"]) => ok(self.register(&document)),
+            ("GET", ["v1", "releases"]) => (200, releases()),
             ("GET", ["v1", "models"]) => ok(self.models()),
             ("GET", ["v1", "models", _, "samples", query]) => ok(self.page(query)),
             _ => (404, Vec::new()),
