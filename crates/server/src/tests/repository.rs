@@ -32,7 +32,9 @@ fn what_was_registered_and_rolled_out_is_in_the_repository() {
     operator.register_project(&project()).unwrap();
     let trusted = Trusted::pin(&plant.app.repository.root_bytes(), Timestamp(0)).unwrap();
     let version = plant.make_version(&operator, "run-1", WEIGHTS);
-    operator.start_rollout(&model(), &RolloutRequest { version: None, cause: "test".to_owned() }).unwrap();
+    operator
+        .start_rollout(&model(), &RolloutRequest { cause: "test".to_owned(), ..RolloutRequest::default() })
+        .unwrap();
     let mut known = trusted;
     let said = loop {
         let (trusted, wishes) = wishes(&plant, known, Timestamp(START));
