@@ -150,9 +150,7 @@ impl Desired {
     #[must_use]
     pub fn bundles(&self) -> BTreeSet<(ModelName, Digest)> {
         let of = |(model, assignment): (&ModelName, &Assignment)| {
-            let next = assignment.next.as_ref().map(|next| next.bundle);
-            let bundles = assignment.stable.into_iter().chain(next);
-            bundles.map(|bundle| (model.clone(), bundle)).collect::<Vec<_>>()
+            assignment.bundles().map(|bundle| (model.clone(), bundle)).collect::<Vec<_>>()
         };
         self.models.iter().flat_map(of).collect()
     }

@@ -72,7 +72,7 @@ impl Repo {
     }
 
     fn publish(&mut self, generation: u64, stable: Digest, at: Timestamp) -> Result<(), PublishError> {
-        let assignment = Assignment { stable: Some(stable), next: None, probation_ms: Duration::ZERO };
+        let assignment = Assignment { stable: Some(stable), ..Assignment::default() };
         let desired = Desired {
             schema: DESIRED_SCHEMA.to_owned(),
             generation,
