@@ -218,13 +218,13 @@ fn keys() -> Vec<Case> {
         // By enough keys all the same: what other clients refuse is refused here too.
         case("signature-listed-twice", "malformed", |repo| {
             repo.timestamp.version += 1;
-            repo.put(TIMESTAMP, signed_twice(signed(&repo.timestamp, &["timestamp"])));
+            repo.put(TIMESTAMP, signed_twice(&signed(&repo.timestamp, &["timestamp"])));
             NOW
         }),
         stolen("snapshot-signature-listed-twice", "malformed", |repo| {
             repo.snapshot.version += 1;
             let (version, bytes) =
-                (repo.snapshot.version, signed_twice(signed(&repo.snapshot, &["snapshot"])));
+                (repo.snapshot.version, signed_twice(&signed(&repo.snapshot, &["snapshot"])));
             repo.timestamp.meta.insert("snapshot.json".to_owned(), MetaFile::of(version, &bytes));
             repo.put(format!("metadata/{version}.snapshot.json"), bytes);
             repo.put_timestamp(&["timestamp"]);
@@ -255,8 +255,8 @@ fn keys() -> Vec<Case> {
 }
 
 /// A document whose first signature stands there twice.
-fn signed_twice(bytes: Vec<u8>) -> Vec<u8> {
-    let mut value: Value = serde_json::from_slice(&bytes).unwrap();
+fn signed_twice(bytes: &[u8]) -> Vec<u8> {
+    let mut value: Value = serde_json::from_slice(bytes).unwrap();
     let first = value["signatures"][0].clone();
     value["signatures"].as_array_mut().unwrap().push(first);
     serde_json::to_vec(&value).unwrap()
@@ -271,7 +271,7 @@ fn roots() -> Vec<Case> {
         }),
         case("root-signed-twice-by-one-key", "malformed", |repo| {
             repo.root.version = 2;
-            let bytes = signed_twice(signed(&repo.root, &["root-1"]));
+            let bytes = signed_twice(&signed(&repo.root, &["root-1"]));
             repo.put("metadata/2.root.json", bytes);
             NOW
         }),
