@@ -129,7 +129,7 @@ impl SetupError {
             }
             Self::Token(path) => format!("Delete {}; a new token is made at the next start.", path.display()),
             Self::Repository(_) => {
-                "Restore the folder 'repository' from a backup, or repair it with 'edgeward repo'.".to_owned()
+                "Restore the folder 'repository' from a backup.".to_owned()
             }
             Self::Randomness(_) => return Vec::new(),
         };
