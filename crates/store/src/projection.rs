@@ -64,30 +64,12 @@ impl Writer<'_> {
         let (seq, at) = (entry.seq, entry.at_ms.0);
         match &entry.event {
             Event::ProjectRegistered(project) => self.project_registered(project, at),
-            Event::DeviceEnrolled { device } => self.change(
-                "INSERT INTO devices (id, enrolled_at_ms) VALUES (?1, ?2)
-                 ON CONFLICT (id) DO UPDATE SET enrolled_at_ms = excluded.enrolled_at_ms, revoked_at_ms = NULL",
-                params![Text(device), at],
-            ),
-            Event::DeviceLabelled { device, labels, .. } => self.device_labelled(device, labels),
-            Event::DevicePinned { device, model, bundle, .. } => self.change(
-                "INSERT INTO pins (model, device, bundle) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (model, device) DO UPDATE SET bundle = excluded.bundle",
-                params![Text(model), Text(device), Text(bundle)],
-            ),
-            Event::DeviceUnpinned { device, model, .. } => self.change(
-                "DELETE FROM pins WHERE model = ?1 AND device = ?2",
-                params![Text(model), Text(device)],
-            ),
-            Event::GroupDefined { group, expression, .. } => self.change(
-                "INSERT INTO groups (name, expression) VALUES (?1, ?2)
-                 ON CONFLICT (name) DO UPDATE SET expression = excluded.expression",
-                params![Text(group), Text(expression)],
-            ),
-            Event::GroupRemoved { group, .. } => {
-                self.execute(OPERATION, "DELETE FROM group_bundles WHERE group_name = ?1", [Text(group)])?;
-                self.change("DELETE FROM groups WHERE name = ?1", [Text(group)])
-            }
+            Event::DeviceEnrolled { .. }
+            | Event::DeviceLabelled { .. }
+            | Event::DevicePinned { .. }
+            | Event::DeviceUnpinned { .. }
+            | Event::GroupDefined { .. }
+            | Event::GroupRemoved { .. } => self.fleet_changed(entry),
             Event::RunRequested { run, project, cause, runner } => self.change(
                 "INSERT INTO runs (id, seq, project, cause, runner, requested_at_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -111,6 +93,60 @@ impl Writer<'_> {
                  DO UPDATE SET version = excluded.version, moved_at_ms = excluded.moved_at_ms",
                 params![Text(model), alias, version, at],
             ),
+            Event::RolloutStarted { .. }
+            | Event::RolloutPaused { .. }
+            | Event::RolloutResumed { .. }
+            | Event::RolloutApproved { .. }
+            | Event::RolloutAdvanced { .. }
+            | Event::RolloutFinished { .. } => self.rollout_changed(entry),
+            Event::AlertRaised(alert) => self.alert_raised(alert, seq),
+            Event::AccessChanged(AccessChange::DeviceRevoked { device, .. }) => self.change(
+                "UPDATE devices SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL",
+                params![Text(device), at],
+            ),
+            // Who holds which secret or certificate is kept beside the ledger, not made from it.
+            Event::AccessChanged(_) => Ok(None),
+            Event::SamplesJudged { samples, verdict, .. } => {
+                self.judge_samples(samples, *verdict, entry.at_ms).map(|()| None)
+            }
+        }
+    }
+
+    /// The devices, their labels, pins and groups.
+    fn fleet_changed(&self, entry: &Entry) -> Result<Option<String>, StoreError> {
+        match &entry.event {
+            Event::DeviceEnrolled { device } => self.change(
+                "INSERT INTO devices (id, enrolled_at_ms) VALUES (?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET enrolled_at_ms = excluded.enrolled_at_ms, revoked_at_ms = NULL",
+                params![Text(device), entry.at_ms.0],
+            ),
+            Event::DeviceLabelled { device, labels, .. } => self.device_labelled(device, labels),
+            Event::DevicePinned { device, model, bundle, .. } => self.change(
+                "INSERT INTO pins (model, device, bundle) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (model, device) DO UPDATE SET bundle = excluded.bundle",
+                params![Text(model), Text(device), Text(bundle)],
+            ),
+            Event::DeviceUnpinned { device, model, .. } => self.change(
+                "DELETE FROM pins WHERE model = ?1 AND device = ?2",
+                params![Text(model), Text(device)],
+            ),
+            Event::GroupDefined { group, expression, .. } => self.change(
+                "INSERT INTO groups (name, expression) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET expression = excluded.expression",
+                params![Text(group), Text(expression)],
+            ),
+            Event::GroupRemoved { group, .. } => {
+                self.execute(OPERATION, "DELETE FROM group_bundles WHERE group_name = ?1", [Text(group)])?;
+                self.change("DELETE FROM groups WHERE name = ?1", [Text(group)])
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The rollouts.
+    fn rollout_changed(&self, entry: &Entry) -> Result<Option<String>, StoreError> {
+        let at = entry.at_ms.0;
+        match &entry.event {
             Event::RolloutStarted { .. } => self.rollout_started(entry),
             Event::RolloutPaused { rollout, reasons, .. } => self.change(
                 "UPDATE rollouts SET paused = 1, reasons = ?2
@@ -143,16 +179,7 @@ impl Writer<'_> {
                 }
                 Ok(contradiction)
             }
-            Event::AlertRaised(alert) => self.alert_raised(alert, seq),
-            Event::AccessChanged(AccessChange::DeviceRevoked { device, .. }) => self.change(
-                "UPDATE devices SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL",
-                params![Text(device), at],
-            ),
-            // Who holds which secret or certificate is kept beside the ledger, not made from it.
-            Event::AccessChanged(_) => Ok(None),
-            Event::SamplesJudged { samples, verdict, .. } => {
-                self.judge_samples(samples, *verdict, entry.at_ms).map(|()| None)
-            }
+            _ => Ok(None),
         }
     }
 

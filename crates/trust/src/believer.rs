@@ -437,7 +437,7 @@ mod tests {
             edit(&mut document);
             refused(&mut believer, &signed_raw(serde_json::to_vec(&document).unwrap()), NOW)
         };
-        assert!(matches!(offer(&|d| d.schema = "edgeward.desired/2".into()), TrustError::Schema { .. }));
+        assert!(matches!(offer(&|d| d.schema = "edgeward.desired/0".into()), TrustError::Schema { .. }));
         assert!(matches!(offer(&|d| d.issued_at_ms = d.expires_at_ms), TrustError::Dates { .. }));
         let error = refused(&mut believer, &signed_raw(b"{}".to_vec()), NOW);
         assert!(matches!(error, TrustError::Parse { document: "desired state", .. }));

@@ -32,7 +32,7 @@ pub(crate) enum TokenCommand {
     /// Revoke one, at once
     Revoke {
         /// Which, by its id
-        token: String,
+        id: String,
         #[command(flatten)]
         remote: Remote,
     },

@@ -24,8 +24,8 @@ pub(crate) fn run(command: &TokenCommand, out: Output) -> Outcome {
             let tokens = remote.client()?.tokens().map_err(|error| refused("listing tokens", &error))?;
             out.document(&tokens, listing)
         }
-        TokenCommand::Revoke { token, remote } => {
-            let id = TokenId::new(token).map_err(|error| Failure::usage(error.to_string()))?;
+        TokenCommand::Revoke { id, remote } => {
+            let id = TokenId::new(id).map_err(|error| Failure::usage(error.to_string()))?;
             let token = remote.client()?.revoke_token(&id);
             let token = token.map_err(|error| refused("revoking a token", &error))?;
             out.document(&token, |token| format!("{} of {} is revoked", token.id, token.name))
