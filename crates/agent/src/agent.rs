@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::bandwidth::Bandwidth;
-use crate::brain::{Brain, Snapshot, chain};
+use crate::brain::{Brain, Snapshot};
 use crate::config::{AgentConfig, AgentError, ServeConfig, Source};
 use crate::control::{Control, Message, Parts};
 use crate::durable::{Access, TwoCopies, replace};
@@ -35,6 +35,7 @@ use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::Registry;
 use crate::slots::Slots;
+use edgeward_sdk::chain;
 
 /// How long requests under way may take when the agent ends.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

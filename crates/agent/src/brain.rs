@@ -19,6 +19,7 @@ use edgeward_core::desired::{Assignment, Desired};
 use edgeward_core::slot::{self, Installed, Phase, SlotId, SlotPolicy, StageOutcome};
 use edgeward_core::time::as_ms;
 use edgeward_core::{DeviceId, Digest, ModelName, Release, Timestamp};
+use edgeward_sdk::chain;
 use edgeward_trust::{Believer, TrustError};
 use serde::{Deserialize, Serialize};
 
@@ -450,18 +451,6 @@ fn staging_bundle(state: &slot::State) -> Option<Digest> {
         Phase::Staging { bundle, .. } => Some(*bundle),
         Phase::Idle | Phase::Probation { .. } => None,
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -30,13 +30,14 @@ use uuid::Uuid;
 
 use crate::activation::{ActivationConfig, worker};
 use crate::bandwidth::Bandwidth;
-use crate::brain::{Brain, Effect, Input, Output, chain};
+use crate::brain::{Brain, Effect, Input, Output};
 use crate::durable::{DurableError, TwoCopies};
 use crate::endpoint::{About, Link};
 use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::{Registry, View};
 use crate::slots::Slots;
+use edgeward_sdk::chain;
 
 use outside::Outside;
 use pace::Pace;

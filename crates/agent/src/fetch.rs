@@ -30,12 +30,12 @@ use edgeward_model::bundle::path;
 use edgeward_sdk::Loaded;
 
 use self::smaller::Held;
-use crate::brain::chain;
 use crate::disk::OsDisk;
 use crate::durable::{DurableError, settle};
 use crate::pick::Picker;
 use crate::platform::Platform;
 use crate::slots::{Prepared, SLOT_BYTES_MAX, Slots};
+use edgeward_sdk::chain;
 
 const COPY_BUFFER_BYTES: usize = 64 << 10;
 

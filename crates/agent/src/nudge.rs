@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use edgeward_api::Client;
 
-use crate::brain::chain;
+use edgeward_sdk::chain;
 
 /// Wait before a stream that broke is opened again; doubled each time.
 const REOPEN: Duration = Duration::from_millis(500);

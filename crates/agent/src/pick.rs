@@ -20,11 +20,11 @@ use edgeward_model::{Bundle, Choice, ChoiceRow, Engine, Golden, Runnable, Timing
 use edgeward_sdk::Loaded;
 use edgeward_sdk::taken::{TAKEN_FILE, TAKEN_SCHEMA, Taken, engine_of, variant_of};
 
-use crate::brain::chain;
 use crate::durable::{Access, replace};
 use crate::fetch::FetchError;
 use crate::platform::Platform;
 use crate::slots::create_folder;
+use edgeward_sdk::chain;
 
 /// Time that forms are timed in altogether while a bundle is staged.
 pub const TIMING: Duration = Duration::from_secs(2);

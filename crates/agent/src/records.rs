@@ -18,11 +18,11 @@ use edgeward_sdk::{Labelled, Prediction, Table};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::brain::chain;
 use crate::durable::DurableError;
 use crate::journal::{Entry, JOURNAL_BYTES_MAX, JOURNAL_PREDICTIONS_MAX, Journal, Lookup, Row};
 use crate::registry::Registry;
 use crate::spool::{Lane, SPOOL_BYTES_MAX, Spool};
+use edgeward_sdk::chain;
 
 /// Predictions, labels and alerts of one device.
 pub struct Records {

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use edgeward_sdk::InferError;
+use edgeward_sdk::{InferError, chain};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,17 +107,6 @@ fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
 pub(crate) fn c_text(text: &str) -> CString {
     let bytes = text.bytes().filter(|byte| *byte != 0).collect::<Vec<u8>>();
     CString::new(bytes).unwrap_or_default()
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::ffi::{CString, c_char, c_void};
 use edgeward_model::signature::Dim;
 use edgeward_model::tensor::{DataType, RANK_MAX, element_count};
 use edgeward_model::{NamedTensor, Tensor, TensorData, TensorSpec};
+use edgeward_sdk::chain;
 
 use crate::pointer::{array, text};
-use crate::status::{EdgewardStatus, Failure, c_text, chain};
+use crate::status::{EdgewardStatus, Failure, c_text};
 
 /// The type of a tensor's elements, with the names of the Open Inference Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 //! one is to serve (the agent does), and an async runtime.
 
 mod active;
+mod cause;
 mod follow;
 mod handle;
 mod labelled;
@@ -29,6 +30,7 @@ mod watch;
 pub use active::{
     ACTIVE_FILE, ACTIVE_SCHEMA, APP_FOLDER, Active, ActiveError, CURRENT_LINK, HOLD_MAX, Hold, Serving,
 };
+pub use cause::chain;
 pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, model_folder};
 pub use handle::{InferError, ModelHandle, Swap};
 pub use labelled::Labelled;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use edgeward_model::{Bundle, Engines, LoadOptions};
 
 use crate::active::ActiveError;
+use crate::cause::chain;
 use crate::follow::{Activation, Follower, LOOK, Pause};
 use crate::handle::{ModelHandle, Swap};
 use crate::loaded::{LoadError, Loaded};
@@ -139,17 +140,6 @@ pub fn load_active(
         }
         None => load_first(&bundle, engines, options),
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

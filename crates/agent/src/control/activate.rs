@@ -12,9 +12,10 @@ use edgeward_sdk::Loaded;
 use super::{Control, Counting, Message, Parts};
 use crate::activation::Method;
 use crate::bandwidth::Paced;
-use crate::brain::{Input, chain};
+use crate::brain::Input;
 use crate::fetch::{FetchError, Staging, open_verified};
 use crate::pick::Picker;
+use edgeward_sdk::chain;
 
 /// Stages on a thread of its own; its last act is to send [`Message::Staged`].
 pub(super) fn spawn_staging(

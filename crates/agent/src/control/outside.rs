@@ -15,8 +15,9 @@ use super::Control;
 use crate::activation::pointer::point;
 use crate::activation::worker::{Job, Order, Outcome, order};
 use crate::activation::{Method, worker};
-use crate::brain::{Input, chain};
+use crate::brain::Input;
 use crate::control::Message;
+use edgeward_sdk::chain;
 
 /// How often to look for an app's answer, or for the end of a hold.
 pub(super) const LOOK: Duration = Duration::from_millis(20);

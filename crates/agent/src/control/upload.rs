@@ -19,9 +19,9 @@ use edgeward_sdk::Window;
 use serde::de::DeserializeOwned;
 
 use super::{Control, Counting};
-use crate::brain::chain;
 use crate::records::to_json;
 use crate::spool::Lane;
+use edgeward_sdk::chain;
 
 /// Longest window while the control plane is away: fewer, longer windows take less room.
 const WINDOW_AWAY_MAX: Duration = Duration::from_secs(60);

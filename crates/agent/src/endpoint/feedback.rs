@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Endpoint, LABELS_PER_REQUEST_MAX, Permit, Refusal, TEXT_BYTES_MAX, blocking};
-use crate::brain::chain;
 use crate::records::{Label, LabelsTaken};
+use edgeward_sdk::chain;
 
 /// Most tags of one label.
 pub(super) const TAGS_MAX: usize = 8;

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Endpoint, Permit, ROWS_PER_REQUEST_MAX, Refusal, TEXT_BYTES_MAX, blocking};
-use crate::brain::chain;
 use crate::registry::Served;
+use edgeward_sdk::chain;
 
 /// Header of the binary tensor extension.
 const BINARY_HEADER: &str = "inference-header-content-length";

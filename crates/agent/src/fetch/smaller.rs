@@ -117,7 +117,7 @@ impl Staging<'_> {
                     Err(DurableError::Write { path: made.to_owned(), source }.into())
                 }
                 Err(error) => {
-                    let cause = crate::brain::chain(&error);
+                    let cause = edgeward_sdk::chain(&error);
                     tracing::warn!(file = name, %cause, "a delta was of no use; another way is taken");
                     Ok(false)
                 }
