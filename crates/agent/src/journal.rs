@@ -2,13 +2,16 @@
 //!
 //! One record per answered request (its rows, what was predicted, which bundle), one per label; both with a single
 //! `write(2)`, so that a killed agent still joins labels for what it answered before. In memory stands only where each
-//! prediction is. Bounded by [`JOURNAL_PREDICTIONS_MAX`] and [`JOURNAL_BYTES_MAX`]: the oldest segment goes first, and so
-//! does one whose predictions are all older than [`LABEL_AGE_MAX`]. A row is labelled once; the same label again changes
-//! nothing.
+//! block of predictions is. Bounded by [`JOURNAL_PREDICTIONS_MAX`] and [`JOURNAL_BYTES_MAX`]: the oldest segment goes
+//! first, and so does one whose predictions are all older than [`LABEL_AGE_MAX`]. A row is labelled once; the same label
+//! again changes nothing.
 //!
 //! Deliberately missing: fsync. A power cut may lose the last moments' predictions; labels for them are then unknown.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod index;
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use edgeward_core::{Digest, ModelName, PredictionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::index::Index;
 use crate::durable::DurableError;
 use crate::segments::{Place, SEGMENT_BYTES_MAX, Segments};
 
@@ -106,7 +110,7 @@ enum Header {
 #[derive(Debug)]
 pub struct Journal {
     log: Segments,
-    places: HashMap<Uuid, Place>,
+    index: Index,
     /// When the latest prediction of each segment was given.
     latest: BTreeMap<u64, Timestamp>,
     labelled: HashSet<(Uuid, u32)>,
@@ -120,13 +124,13 @@ impl Journal {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn open(folder: &Path, predictions_max: usize, bytes_max: u64) -> Result<Self, DurableError> {
-        let mut places = HashMap::new();
+        let mut index = Index::default();
         let mut latest = BTreeMap::new();
         let mut labelled = HashSet::new();
         let segment_bytes_max = SEGMENT_BYTES_MAX.min(bytes_max / 8).max(1);
         let log = Segments::open(folder, segment_bytes_max, |place, _, payload| match decode(payload) {
             Some((Header::Prediction { id, at_ms, .. }, _)) => {
-                places.insert(id.0, place);
+                index.add(id.0, place);
                 note(&mut latest, place, at_ms);
             }
             Some((Header::Label { id, row }, _)) => {
@@ -134,8 +138,9 @@ impl Journal {
             }
             None => {}
         })?;
-        labelled.retain(|(id, _)| places.contains_key(id));
-        Ok(Self { log, places, latest, labelled, predictions_max, bytes_max })
+        let oldest = index.oldest();
+        labelled.retain(|(id, _)| oldest.is_some_and(|oldest| oldest <= *id));
+        Ok(Self { log, index, latest, labelled, predictions_max, bytes_max })
     }
 
     /// Remembers an answered request.
@@ -146,7 +151,7 @@ impl Journal {
         let Entry { id, model, bundle, at_ms, predicted, width, values, scored, scores } = entry;
         let header = Header::Prediction { id, model, bundle, at_ms, predicted, width, scored };
         let (_, place) = self.log.append(&encode(&header, &values, &scores))?;
-        self.places.insert(id.0, place);
+        self.index.add(id.0, place);
         note(&mut self.latest, place, at_ms);
         self.make_room(at_ms)
     }
@@ -197,37 +202,40 @@ impl Journal {
 
     /// Predictions that can still be labelled.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.places.len()
+    pub const fn len(&self) -> usize {
+        self.index.len()
     }
 
     /// Whether no prediction is known.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    fn entry(&self, id: PredictionId) -> Option<Entry> {
-        let payload = self.log.read(*self.places.get(&id.0)?)?;
-        match decode(&payload)? {
-            (Header::Prediction { id, model, bundle, at_ms, predicted, width, scored }, mut values) => {
-                let scores = values.split_off(values.len().min(predicted.len() * width));
-                Some(Entry { id, model, bundle, at_ms, predicted, width, values, scored, scores })
-            }
-            (Header::Label { .. }, _) => None,
-        }
+    fn entry(&self, wanted: PredictionId) -> Option<Entry> {
+        self.index.may_hold(wanted.0).find_map(|block| {
+            let mut left = block.len;
+            let mut found = None;
+            self.log.scan_from(block.place, |payload| {
+                let entry = entry(payload);
+                left -= u32::from(entry.is_some());
+                found = entry.filter(|entry| entry.id == wanted);
+                if found.is_some() || left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            found
+        })
     }
 
     fn make_room(&mut self, now: Timestamp) -> Result<(), DurableError> {
-        while self.places.len() > self.predictions_max
+        while self.index.len() > self.predictions_max
             || self.log.bytes() > self.bytes_max
             || self.is_stale(now)
         {
             let Some(dropped) = self.log.drop_oldest()? else { return Ok(()) };
             self.latest.remove(&dropped.segment);
-            self.places.retain(|_, place| place.segment != dropped.segment);
-            let places = &self.places;
-            self.labelled.retain(|(id, _)| places.contains_key(id));
+            self.index.drop_segment(dropped.segment);
+            let oldest = self.index.oldest();
+            self.labelled.retain(|(id, _)| oldest.is_some_and(|oldest| oldest <= *id));
         }
         Ok(())
     }
@@ -238,6 +246,17 @@ impl Journal {
     fn is_stale(&self, now: Timestamp) -> bool {
         let oldest = self.latest.first_key_value().filter(|_| self.latest.len() > 1);
         oldest.is_some_and(|(_, latest)| now.since(*latest) > LABEL_AGE_MAX)
+    }
+}
+
+/// The prediction in a record; none in one that holds something else.
+fn entry(payload: &[u8]) -> Option<Entry> {
+    match decode(payload)? {
+        (Header::Prediction { id, model, bundle, at_ms, predicted, width, scored }, mut values) => {
+            let scores = values.split_off(values.len().min(predicted.len() * width));
+            Some(Entry { id, model, bundle, at_ms, predicted, width, values, scored, scores })
+        }
+        (Header::Label { .. }, _) => None,
     }
 }
 
@@ -274,7 +293,7 @@ mod tests {
         PredictionId(Uuid::from_u128(n))
     }
 
-    fn entry(n: u128) -> Entry {
+    fn given(n: u128) -> Entry {
         Entry {
             id: id(n),
             model: ModelName::new("digits").unwrap(),
@@ -295,7 +314,7 @@ mod tests {
     #[test]
     fn a_label_finds_its_row_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        open(folder.path()).record(entry(1)).unwrap();
+        open(folder.path()).record(given(1)).unwrap();
         let journal = open(folder.path());
         let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert_eq!((row.predicted.as_deref(), row.values), (Some("3"), vec![1.0, f32::NEG_INFINITY]));
@@ -310,7 +329,7 @@ mod tests {
     fn a_row_is_labelled_once_even_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(entry(1)).unwrap();
+        journal.record(given(1)).unwrap();
         journal.mark_labelled(id(1), 0, NOW).unwrap();
         assert_eq!(journal.look_up(id(1), 0, NOW), Lookup::Labelled);
         drop(journal);
@@ -324,7 +343,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), 1_000_000, 20_000).unwrap();
         for n in 0..1_000 {
-            journal.record(entry(n)).unwrap();
+            journal.record(given(n)).unwrap();
             journal.mark_labelled(id(n), 0, NOW).unwrap();
         }
         assert!(journal.log.bytes() <= 20_000);
@@ -337,7 +356,7 @@ mod tests {
     fn a_label_may_come_thirty_days_late_and_no_later() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(entry(1)).unwrap();
+        journal.record(given(1)).unwrap();
         let last = Timestamp(1) + LABEL_AGE_MAX;
         assert!(matches!(journal.look_up(id(1), 0, last), Lookup::Found(_)));
         let late = last + Duration::from_millis(1);
@@ -349,11 +368,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), 1_000, 8_000).unwrap();
         // A segment holds an eighth of the bytes: a few entries.
-        (0..12).for_each(|n| journal.record(entry(n)).unwrap());
+        (0..12).for_each(|n| journal.record(given(n)).unwrap());
         let before = journal.len();
         assert!(before == 12 && journal.latest.len() > 2);
         let late = Timestamp(100) + LABEL_AGE_MAX;
-        journal.record(Entry { at_ms: late, ..entry(100) }).unwrap();
+        journal.record(Entry { at_ms: late, ..given(100) }).unwrap();
         assert!(journal.len() < before && journal.latest.len() <= 2, "{}", journal.len());
         assert!(matches!(journal.look_up(id(100), 0, late), Lookup::Found(_)));
         drop(journal);
@@ -378,7 +397,7 @@ mod tests {
     fn values_too_wide_to_keep_leave_the_label_countable() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(Entry { width: 0, values: Vec::new(), ..entry(1) }).unwrap();
+        journal.record(Entry { width: 0, values: Vec::new(), ..given(1) }).unwrap();
         let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert!(row.values.is_empty() && row.predicted.is_some());
     }

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::durable::{DurableError, sync_folder};
@@ -167,12 +168,18 @@ impl Segments {
         self.tail.as_ref().and_then(|file| file.try_clone().ok())
     }
 
-    /// The record at `place`; none if it is gone or damaged.
-    #[must_use]
-    pub fn read(&self, place: Place) -> Option<Vec<u8>> {
-        let mut file = File::open(self.path(place.segment)).ok()?;
-        file.seek(SeekFrom::Start(place.offset)).ok()?;
-        read_frame(&mut file).ok().flatten().map(|(_, payload)| payload)
+    /// Passes the records of a segment from `place` on to `visit`, until it has seen enough or one is gone or damaged.
+    pub fn scan_from(&self, place: Place, mut visit: impl FnMut(&[u8]) -> ControlFlow<()>) {
+        let Ok(mut file) = File::open(self.path(place.segment)) else { return };
+        if file.seek(SeekFrom::Start(place.offset)).is_err() {
+            return;
+        }
+        let mut reader = BufReader::new(file);
+        while let Ok(Some((_, payload))) = read_frame(&mut reader) {
+            if visit(&payload).is_break() {
+                return;
+            }
+        }
     }
 
     /// Up to `records_max` records after `seq`, and no more than `bytes_max` bytes unless the first alone is larger.

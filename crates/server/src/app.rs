@@ -41,6 +41,8 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Wakes the reconcilers.
     pub(crate) wake: Notify,
+    /// Wakes them from their rest, too.
+    pub(crate) hurry: Notify,
     /// The ledger's length.
     pub(crate) ledger_len: watch::Sender<u64>,
     /// Generation of the latest desired state: devices that listen are told when it changes.
@@ -123,6 +125,16 @@ impl App {
             });
             self.wake.notify_one();
         }
+        Ok(outcome)
+    }
+
+    /// As [`App::decide`], for what a person asks and devices wait for: the reconcilers take it up without resting first.
+    pub(crate) async fn decide_now<T: Send + 'static, E: From<StoreError> + From<Stopped> + Send + 'static>(
+        &self,
+        change: impl FnOnce(&Decision<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let outcome = self.decide(change).await?;
+        self.hurry.notify_one();
         Ok(outcome)
     }
 

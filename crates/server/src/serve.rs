@@ -158,6 +158,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         runner_program: config.runner_program,
         clock,
         wake: Notify::new(),
+        hurry: Notify::new(),
         ledger_len: watch::Sender::new(len),
         generation: watch::Sender::new(0),
         shut_out: broadcast::Sender::new(SHUT_OUT_WAITING_MAX),

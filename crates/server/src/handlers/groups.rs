@@ -47,7 +47,7 @@ pub(crate) async fn set_labels(
         checked.map_err(|error| Failure::invalid(error.to_string()))?;
     }
     let by = caller.name();
-    let labels = app.decide(move |decision| {
+    let labels = app.decide_now(move |decision| {
         labels_of(decision, device.clone())?;
         if !change.labels.is_empty() {
             decision.append(Event::DeviceLabelled { device: device.clone(), labels: change.labels, by })?;
@@ -71,7 +71,7 @@ pub(crate) async fn pin(
     Document(request): Document<PinRequest>,
 ) -> Result<Json<Pin>, Failure> {
     let by = caller.name();
-    let pin = app.decide(move |decision| {
+    let pin = app.decide_now(move |decision| {
         if decision.device(&device)?.is_none() {
             return Err(Failure::not_found(format!("there is no device {device}")));
         }
@@ -133,7 +133,7 @@ pub(crate) async fn make_group(
             .hint("Such as: hardware=jetson and site in (berlin, paris) and not canary")
     })?;
     let by = caller.name();
-    let made = app.decide(move |decision| {
+    let made = app.decide_now(move |decision| {
         if decision.groups()?.get(&group) != Some(&expression) {
             decision.append(Event::GroupDefined { group: group.clone(), expression, by })?;
         }
@@ -151,7 +151,7 @@ pub(crate) async fn remove_group(
     Named(name): Named<GroupName>,
 ) -> Result<Json<Group>, Failure> {
     let by = caller.name();
-    let removed = app.decide(move |decision| {
+    let removed = app.decide_now(move |decision| {
         let group = one(decision, &name)?;
         let under_way = decision.rollouts_under_way()?;
         if let Some(rollout) = under_way.iter().find(|row| row.policy.group.as_ref() == Some(&name)) {

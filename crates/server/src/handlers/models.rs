@@ -161,7 +161,7 @@ pub(crate) async fn start_rollout(
     if request.changes.waves.as_ref().is_some_and(Vec::is_empty) {
         return Err(Failure::invalid("a rollout has at least one wave"));
     }
-    let rollout = app.decide(move |decision| {
+    let rollout = app.decide_now(move |decision| {
         let Some(version) = wanted(decision, &model, &request)? else {
             return Err(no_version(decision, &model, &request)?);
         };

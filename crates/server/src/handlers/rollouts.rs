@@ -102,7 +102,7 @@ async fn wish(
     decide: impl FnOnce(&Decision<'_, '_>, &RolloutRow) -> Result<Option<Event>, Failure> + Send + 'static,
 ) -> Result<Json<Rollout>, Failure> {
     check_text("cause", &wish.cause)?;
-    let row = app.decide(move |decision| {
+    let row = app.decide_now(move |decision| {
         let row = known(decision, &rollout)?;
         if let Some(event) = decide(decision, &row)? {
             decision.append(event)?;

@@ -29,7 +29,7 @@ use crate::secret::NoRandomness;
 const SETTLE: Duration = Duration::from_millis(15);
 
 /// After a turn the reconcilers rest so many times as long as it took: however large the fleet and however much it sends,
-/// they take no more than a tenth of one core.
+/// they take no more than a tenth of one core. What a person asks ends a rest.
 const REST_PER_WORK: u32 = 9;
 /// Longest rest: a rollout that fails is not to wait for longer.
 const REST_MAX: Duration = Duration::from_secs(5);
@@ -102,13 +102,53 @@ pub(crate) async fn run(app: Arc<App>, tick: Duration, mut closing: watch::Recei
         turn(&app).await;
         let rest = (began.elapsed() * REST_PER_WORK).min(REST_MAX);
         tokio::select! {
-            () = app.wake.notified() => {}
-            () = tokio::time::sleep(tick) => {}
+            () = until_due(&app, tick, rest) => {}
             () = closed(&mut closing) => return,
         }
-        tokio::select! {
-            () = tokio::time::sleep(SETTLE.min(tick).max(rest)) => {}
-            () = closed(&mut closing) => return,
-        }
+    }
+}
+
+/// Waits for a change or the timer, and then until `rest` is over. What a person asks does not wait for the rest: people ask
+/// rarely, and a fleet waits for what they ask.
+async fn until_due(app: &App, tick: Duration, rest: Duration) {
+    let settle = SETTLE.min(tick);
+    tokio::select! {
+        () = app.wake.notified() => {}
+        () = tokio::time::sleep(tick) => {}
+        () = app.hurry.notified() => return tokio::time::sleep(settle).await,
+    }
+    tokio::select! {
+        () = tokio::time::sleep(settle.max(rest)) => {}
+        () = app.hurry.notified() => tokio::time::sleep(settle).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::support::Plant;
+
+    /// Longer than any test may take.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn ends_early(plant: &Plant, rest: Duration) -> bool {
+        plant.runtime.block_on(async {
+            tokio::select! {
+                () = until_due(&plant.app, LONG, rest) => true,
+                () = tokio::time::sleep(SETTLE * 20) => false,
+            }
+        })
+    }
+
+    #[test]
+    fn a_change_waits_for_the_rest_and_what_a_person_asks_does_not() {
+        let plant = Plant::still();
+        assert!(!ends_early(&plant, Duration::ZERO), "nothing has changed");
+        plant.app.wake.notify_one();
+        assert!(!ends_early(&plant, LONG), "the rest is not over");
+        plant.app.wake.notify_one();
+        plant.app.hurry.notify_one();
+        let (app, tick) = (&plant.app, LONG);
+        plant.runtime.block_on(until_due(app, tick, LONG));
     }
 }
