@@ -129,7 +129,10 @@ impl App {
     }
 
     /// As [`App::decide`], for what a person asks and devices wait for: the reconcilers take it up without resting first.
-    pub(crate) async fn decide_now<T: Send + 'static, E: From<StoreError> + From<Stopped> + Send + 'static>(
+    pub(crate) async fn decide_now<
+        T: Send + 'static,
+        E: From<StoreError> + From<Stopped> + Send + 'static,
+    >(
         &self,
         change: impl FnOnce(&Decision<'_, '_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
