@@ -35,6 +35,7 @@ use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::Registry;
 use crate::slots::Slots;
+use crate::witness::{WITNESS_FILE, Witness};
 use edgeward_sdk::chain;
 
 /// How long requests under way may take when the agent ends.
@@ -99,6 +100,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(AgentError::Endpoint)?;
     let (identity, believer) = identify(&config).await?;
+    let root = identity.root()?;
     let (store, brain) = restore(&config, &identity, believer)?;
     let url = url(address);
     replace(&config.data_dir.join("endpoint"), url.as_bytes(), Access::Default)?;
@@ -121,6 +123,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         bandwidth: config.bandwidth_bytes_per_second.map(|limit| Arc::new(Bandwidth::new(limit))),
         activation: config.activation.clone(),
         data_dir: config.data_dir.clone(),
+        witness: Witness::open(config.data_dir.join(WITNESS_FILE), &root),
         clock: now,
     };
     let control = start_control(parts).await;

@@ -37,11 +37,14 @@ use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::{Registry, View};
 use crate::slots::Slots;
+use crate::witness::Witness;
 use edgeward_sdk::chain;
 
 use outside::Outside;
 use pace::Pace;
 
+/// Time between two looks at the ledger's checkpoint.
+const WITNESS: Duration = Duration::from_secs(30);
 /// Longest time between two looks at deadlines, such as the end of a probation.
 const TICK_MAX: Duration = Duration::from_secs(1);
 
@@ -77,6 +80,8 @@ pub struct Parts {
     pub activation: ActivationConfig,
     /// Everything the agent keeps.
     pub data_dir: PathBuf,
+    /// What the device saw of the ledger.
+    pub witness: Witness,
     /// Tells the time.
     pub clock: fn() -> Timestamp,
 }
@@ -101,6 +106,7 @@ pub struct Control {
     poll: Pace,
     tick_due: Instant,
     upload_due: Instant,
+    witness_due: Instant,
     trouble: Option<String>,
     report_due: bool,
     outside: Outside,
@@ -172,6 +178,7 @@ impl Control {
             poll: Pace::new(parts.poll),
             tick_due: Instant::now(),
             upload_due: Instant::now() + spread(parts.upload),
+            witness_due: Instant::now(),
             trouble: None,
             report_due: true,
             outside: Outside::default(),
@@ -257,6 +264,22 @@ impl Control {
         }
         if self.poll.is_reached() {
             self.upload();
+        }
+        if self.poll.is_reached() && Instant::now() >= self.witness_due {
+            self.witness_due = Instant::now() + spread(WITNESS);
+            self.look_at_ledger();
+        }
+    }
+
+    /// Takes the ledger's latest checkpoint, if it continues the one seen before.
+    fn look_at_ledger(&mut self) {
+        let offered = match self.parts.client.checkpoint_since(self.parts.witness.size()) {
+            Ok(offered) => offered,
+            // A control plane of an older program knows no such question; one that is away is noticed elsewhere.
+            Err(error) => return tracing::debug!("the ledger's checkpoint: {}", chain(&error)),
+        };
+        if let Err(fault) = self.parts.witness.take(&offered) {
+            tracing::error!("the ledger is not believed: {}", chain(&fault));
         }
     }
 
@@ -391,7 +414,10 @@ impl Control {
             });
         }
         let generation = self.parts.brain.generation();
-        self.parts.about.set_link(Link { generation, trouble: self.trouble.clone() });
+        let ledger_fault = self.parts.witness.fault().map(str::to_owned);
+        let ledger_size = self.parts.witness.size();
+        let trouble = self.trouble.clone();
+        self.parts.about.set_link(Link { generation, trouble, ledger_size, ledger_fault });
     }
 
     fn report(&mut self) {
@@ -410,6 +436,7 @@ impl Control {
             clock_unsure: self.parts.brain.clock_unsure(now),
             facts: self.parts.platform.facts(),
             models: self.parts.registry.reports(),
+            ledger: self.parts.witness.report(),
         };
         if let Err(error) = self.parts.client.report(&report) {
             self.missed(&error);

@@ -72,6 +72,10 @@ pub struct Link {
     pub generation: Option<u64>,
     /// Why the control plane cannot be followed; none while all is well.
     pub trouble: Option<String>,
+    /// Entries of the ledger that the latest checkpoint covers which the device saw; 0 before the first.
+    pub ledger_size: u64,
+    /// Why the ledger is not believed; none while all is well.
+    pub ledger_fault: Option<String>,
 }
 
 impl About {

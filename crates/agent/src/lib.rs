@@ -6,6 +6,7 @@
 //! - [`activation`]: what makes an activated bundle serve: this agent, an app that watches, a restart, a reboot.
 //! - [`nudge`]: being told that there is news, so that it need not wait for the next poll.
 //! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
+//! - [`witness`]: what the device saw of the ledger.
 //! - [`registry`], [`endpoint`]: the models being served, and how they are asked.
 //! - [`control`]: the thread that polls, carries out, reports and uploads.
 //! - [`agent`]: starting and stopping all of it.
@@ -33,6 +34,7 @@ pub mod registry;
 pub mod segments;
 pub mod slots;
 pub mod spool;
+pub mod witness;
 
 #[cfg(test)]
 mod fixtures;

@@ -89,6 +89,32 @@ pub struct Report {
     /// One entry per model.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub models: BTreeMap<ModelName, ModelReport>,
+    /// What the device saw of the ledger; none before the first checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerSeen>,
+}
+
+/// What a device saw of the ledger, as a witness.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LedgerSeen {
+    /// The latest signed checkpoint that continues all earlier ones.
+    pub note: Option<String>,
+    /// Why a checkpoint offered since then is not believed: the ledger was cut back or forked.
+    pub fault: Option<String>,
+}
+
+/// A signed checkpoint, and proof that it continues the one that was asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CheckpointSince {
+    /// The signed note.
+    pub note: String,
+    /// Hashes of the proof (RFC 9162, section 2.1.4); none where fewer entries are covered than were asked about.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub consistency: Option<Vec<Digest>>,
 }
 
 /// How one model fares on one device.

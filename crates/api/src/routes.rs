@@ -99,6 +99,9 @@ pub const EVENTS_STREAM: &str = "/v1/events/stream";
 /// The latest signed checkpoint of the ledger. Operator.
 pub const CHECKPOINT: &str = "/v1/audit/checkpoint";
 
+/// The latest signed checkpoint with a proof that it continues an earlier one, `?since=SIZE`. Device or operator.
+pub const CHECKPOINT_SINCE: &str = "/v1/audit/checkpoint/since";
+
 /// [`BLOB`] of one digest.
 #[must_use]
 pub fn blob(digest: &Digest) -> String {

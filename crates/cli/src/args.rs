@@ -2,6 +2,8 @@
 
 #[cfg(feature = "control")]
 mod access;
+#[cfg(feature = "control")]
+mod audit;
 #[cfg(feature = "agent")]
 mod activation;
 #[cfg(feature = "agent")]
@@ -32,6 +34,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "control")]
 pub(crate) use access::{DeviceCommand, TokenCommand};
+#[cfg(feature = "control")]
+pub(crate) use audit::AuditCommand;
 #[cfg(feature = "agent")]
 pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "agent")]
@@ -372,18 +376,6 @@ pub(crate) struct EventsArgs {
     pub(crate) from: u64,
     #[command(flatten)]
     pub(crate) remote: Remote,
-}
-
-/// `audit`.
-#[cfg(feature = "control")]
-#[derive(Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Check that nobody edited the ledger: chain, tree and signed checkpoints
-    Verify {
-        /// The control plane's folder
-        #[arg(long, value_name = "DIR", env = "EDGEWARD_DATA", default_value = ".edgeward/server")]
-        data: PathBuf,
-    },
 }
 
 /// Flags of `completions`.

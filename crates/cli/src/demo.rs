@@ -142,7 +142,7 @@ fn viewed(story: &Story<'_>) -> Result<Told, Failure> {
 fn verify(layout: &Layout, board: &Board) -> bool {
     match audit::verify(&layout.server()) {
         Ok(verified) => {
-            board.say(format!("ledger: {}", verified.words()));
+            board.say(format!("ledger: {}", audit::words(&verified)));
             true
         }
         Err(failure) => {

@@ -14,6 +14,7 @@
 
 mod access;
 mod app;
+pub mod audit;
 mod dashboard;
 mod deltas;
 mod drift;
@@ -27,6 +28,7 @@ mod reconcile;
 pub mod report;
 mod repository;
 mod routes;
+mod seals;
 mod secret;
 mod serve;
 mod setup;
@@ -34,7 +36,7 @@ mod setup;
 mod tests;
 
 pub use app::Stopped;
-pub use reconcile::checkpoints::ledger_origin;
+pub use edgeward_trust::checkpoint::ledger_origin;
 pub use repository::RepositoryError;
 pub use secret::NoRandomness;
 pub use serve::{Bound, ServerConfig, ServerError, bind, run};

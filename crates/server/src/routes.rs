@@ -77,6 +77,7 @@ fn shared_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(blobs::download))
         .routes(routes!(deltas::download))
+        .routes(routes!(audit::checkpoint_since))
         .routes(routes!(repository::metadata))
         .routes(routes!(repository::rollout_target))
         .routes(routes!(repository::release_target))

@@ -12,6 +12,8 @@ use edgeward_api::connections::{Connection, Gate, Patience};
 use edgeward_api::limits::UPLOADS_WAITING_MAX;
 use edgeward_core::Timestamp;
 use edgeward_store::{BlobError, Blobs, Store, StoreError};
+use edgeward_trust::note::NoteError;
+use edgeward_trust::tree::TreeHead;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, watch};
 
@@ -21,8 +23,10 @@ use crate::deltas::{self, Deltas};
 use crate::drift::DriftCache;
 use crate::failure::chain;
 use crate::intake::{self, Uploads};
+use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::{self, runs};
 use crate::routes::router;
+use crate::seals;
 use crate::setup::{self, Setup, SetupError};
 
 /// Time that requests under way get when the server ends.
@@ -61,6 +65,9 @@ pub enum ServerError {
     /// The blob folder cannot be used.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// The first checkpoint of the ledger cannot be signed.
+    #[error("signing the first checkpoint of the ledger")]
+    Checkpoint(#[from] NoteError),
     /// The address cannot be listened on.
     #[error("listening on {address}")]
     Listen {
@@ -100,7 +107,7 @@ impl ServerError {
                 };
                 Problem::new(kind, chain(self)).hint(hint)
             }
-            Self::Serve(_) | Self::Stopped(_) => Problem::new("serving", chain(self)),
+            Self::Serve(_) | Self::Stopped(_) | Self::Checkpoint(_) => Problem::new("serving", chain(self)),
         }
     }
 }
@@ -128,7 +135,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     let listen = config.listen;
     let data_dir = config.data_dir.clone();
     let now = clock();
-    let (setup, store, blobs) = blocking(move || open(&data_dir, now)).await?;
+    let (setup, store, blobs, witness) = blocking(move || open(&data_dir, now)).await?;
     let listening = async {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -151,7 +158,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         store: Arc::new(store),
         blobs,
         home,
-        keys: Arc::new(keys),
+        keys,
         repository: Arc::new(repository),
         access,
         address: local,
@@ -165,7 +172,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         closing: watch::Sender::new(false),
         intake,
         children: tokio::sync::Mutex::default(),
-        tree: tokio::sync::Mutex::default(),
+        tree: tokio::sync::Mutex::new(Tree::seen_by(witness)),
         watched: tokio::sync::Mutex::default(),
         published: Mutex::default(),
         drift: DriftCache::default(),
@@ -174,11 +181,14 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
 }
 
-fn open(data_dir: &std::path::Path, now: Timestamp) -> Result<(Setup, Store, Blobs), ServerError> {
+type Opened = (Setup, Store, Blobs, Option<TreeHead>);
+
+fn open(data_dir: &std::path::Path, now: Timestamp) -> Result<Opened, ServerError> {
     let setup = setup::open(data_dir, now)?;
-    let store = Store::open(&setup.home.database())?;
+    let store = Store::open(&setup.home.database())?.sealed_by(seals::sealer(&setup.keys));
+    let witness = seals::witness(&setup, &store)?;
     let blobs = Blobs::in_folder(&setup.home.blobs())?;
-    Ok((setup, store, blobs))
+    Ok((setup, store, blobs, witness))
 }
 
 /// The address that clients on this machine use.

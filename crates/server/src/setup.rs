@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use edgeward_api::Problem;
 use edgeward_core::{ProjectName, Timestamp};
@@ -16,6 +17,7 @@ use edgeward_trust::key::KeyError;
 use edgeward_trust::root::{Roles, RootError};
 use edgeward_trust::{Role, RoleKeys, Root, Signer, SigningKey};
 
+use crate::audit::WITNESS_FILE;
 use crate::repository::{OnlineKeys, Repository, RepositoryError};
 use crate::secret::{self, NoRandomness, Purpose};
 
@@ -43,7 +45,7 @@ pub(crate) struct Keys {
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) home: Home,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) repository: Repository,
     pub(crate) operator_token: String,
     /// Held as long as the server lives.
@@ -201,6 +203,10 @@ impl Home {
         self.keys().join("root.json")
     }
 
+    fn witness(&self) -> PathBuf {
+        self.keys().join(WITNESS_FILE)
+    }
+
     pub(crate) fn token(&self) -> PathBuf {
         self.0.join("operator.token")
     }
@@ -226,7 +232,7 @@ pub(crate) fn open(data_dir: &Path, now: Timestamp) -> Result<Setup, SetupError>
     for folder in [home.blobs(), home.keys(), home.runs(), home.0.join("work")] {
         make_folder(&folder)?;
     }
-    let keys = open_keys(&home)?;
+    let keys = Arc::new(open_keys(&home)?);
     let repository = open_repository(&home, now)?;
     let operator_token = open_token(&home.token())?;
     Ok(Setup { home, keys, repository, operator_token, lock })
@@ -369,6 +375,17 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, SetupError> {
     io::Read::read_to_end(&mut io::Read::take(file, FILE_BYTES_MAX), &mut bytes)
         .map_err(|source| read_error(path, source))?;
     Ok(Some(bytes))
+}
+
+/// The latest checkpoint as it was left beside the keys; none before the first.
+pub(crate) fn read_witness(home: &Home) -> Result<Option<String>, SetupError> {
+    let bytes = read_if_there(&home.witness())?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Leaves the latest checkpoint beside the keys.
+pub(crate) fn write_witness(home: &Home, note: &str) -> Result<(), SetupError> {
+    write(&home.witness(), note.as_bytes(), PUBLIC_MODE)
 }
 
 /// Writes the address clients should use.

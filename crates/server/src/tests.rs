@@ -1,5 +1,6 @@
 //! The control plane over real loopback HTTP, and its reconcilers across crashes.
 
+mod audit;
 mod drift;
 mod gates;
 mod groups;

@@ -13,13 +13,14 @@ use crate::error::StoreError;
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Step `n` leads from version `n` to version `n + 1`. A published step never changes.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_quarantine.sql"),
     include_str!("../migrations/0003_performance.sql"),
     include_str!("../migrations/0004_rollouts.sql"),
     include_str!("../migrations/0005_access.sql"),
     include_str!("../migrations/0006_groups.sql"),
+    include_str!("../migrations/0007_seals.sql"),
 ];
 
 /// How long to wait for a lock held by another process.
@@ -31,12 +32,19 @@ const STATEMENTS_CACHED: usize = 128;
 /// Size of the write-ahead log at which it is copied into the file, in pages.
 const WAL_PAGES: u32 = 1000;
 
+/// Signs an entry: its place and its bytes.
+pub type Sealer = Box<dyn Fn(u64, &[u8]) -> Result<Vec<u8>, SealError> + Send + Sync>;
+
+/// Why an entry could not be signed.
+pub type SealError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The database. One writes at a time; readers see the last committed state and wait for nobody.
 pub struct Store {
     path: String,
     writer: Mutex<Connection>,
     /// None for a database in memory or opened for reading only, which has only one connection.
     readers: Option<Mutex<Vec<Connection>>>,
+    sealer: Option<Sealer>,
 }
 
 /// One consistent state of the database, to be queried.
@@ -48,6 +56,7 @@ pub struct View<'c> {
 /// A transaction: queries see its own changes. It is committed when its closure returns `Ok`.
 pub struct Writer<'c> {
     view: View<'c>,
+    pub(crate) sealer: Option<&'c Sealer>,
 }
 
 impl Store {
@@ -67,7 +76,7 @@ impl Store {
     /// to it meanwhile is not disturbed.
     ///
     /// # Errors
-    /// The file cannot be opened, is no database, or was written by a newer program.
+    /// The file cannot be opened, is no database, or was written by a newer or an older program.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let path = path.display().to_string();
         let failed = |error| StoreError::sql(&path, "opening", error);
@@ -79,7 +88,10 @@ impl Store {
         if found > SCHEMA_VERSION {
             return Err(StoreError::NewerSchema { path, found, known: SCHEMA_VERSION });
         }
-        Ok(Self { path, writer: Mutex::new(connection), readers: None })
+        if found < SCHEMA_VERSION {
+            return Err(StoreError::OlderSchema { path, found, known: SCHEMA_VERSION });
+        }
+        Ok(Self { path, writer: Mutex::new(connection), readers: None, sealer: None })
     }
 
     /// A database that is gone when dropped.
@@ -100,7 +112,13 @@ impl Store {
         readers: Option<Mutex<Vec<Connection>>>,
     ) -> Result<Self, StoreError> {
         migrate(&path, &mut connection)?;
-        Ok(Self { path, writer: Mutex::new(connection), readers })
+        Ok(Self { path, writer: Mutex::new(connection), readers, sealer: None })
+    }
+
+    /// Has every entry that is appended from now on signed by `sealer`, in the same transaction.
+    #[must_use]
+    pub fn sealed_by(self, sealer: Sealer) -> Self {
+        Self { sealer: Some(sealer), ..self }
     }
 
     /// Runs queries on one snapshot.
@@ -146,7 +164,8 @@ impl Store {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| self.failed("beginning a transaction", error))?;
-        let outcome = change(&Writer { view: View { connection: &transaction, path: &self.path } })?;
+        let view = View { connection: &transaction, path: &self.path };
+        let outcome = change(&Writer { view, sealer: self.sealer.as_ref() })?;
         transaction.commit().map_err(|error| self.failed("committing", error))?;
         Ok(outcome)
     }

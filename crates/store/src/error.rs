@@ -34,6 +34,28 @@ pub enum StoreError {
         /// The version this program writes.
         known: u32,
     },
+    /// An older program wrote this file, and it is opened for reading only.
+    #[error(
+        "the database {path} has schema version {found}, this program reads {known}; start the control plane once, which \
+         brings it up to date"
+    )]
+    OlderSchema {
+        /// The database file.
+        path: String,
+        /// Its version.
+        found: u32,
+        /// The version this program reads.
+        known: u32,
+    },
+    /// An entry could not be signed.
+    #[error("sealing entry {seq} of the ledger")]
+    Seal {
+        /// Which entry.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: crate::database::SealError,
+    },
     /// The ledger moved on since the decision was prepared.
     #[error(
         "the ledger has {found} entries where {expected} were expected; read the state again and decide again"

@@ -34,6 +34,15 @@ pub struct RawEntry {
     pub bytes: Vec<u8>,
 }
 
+/// An entry with its seal; none where there is no seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedEntry {
+    /// The entry.
+    pub entry: RawEntry,
+    /// The ledger role's signature on it.
+    pub seal: Option<Vec<u8>>,
+}
+
 /// A signed checkpoint as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -181,6 +190,20 @@ impl View<'_> {
         )
     }
 
+    /// Entries from `from_seq` on with their seals, at most [`ENTRIES_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn sealed_entries(&self, from_seq: u64, limit: usize) -> Result<Vec<SealedEntry>, StoreError> {
+        self.rows(
+            "reading the ledger with its seals",
+            "SELECT ledger.seq, bytes, seal FROM ledger LEFT JOIN seals ON seals.seq = ledger.seq
+             WHERE ledger.seq >= ?1 ORDER BY ledger.seq LIMIT ?2",
+            params![from_seq, limit.min(ENTRIES_PAGE_MAX)],
+            |row| Ok(SealedEntry { entry: RawEntry::read(row)?, seal: row.get(2)? }),
+        )
+    }
+
     /// The latest checkpoint.
     ///
     /// # Errors
@@ -254,6 +277,7 @@ impl Writer<'_> {
         let (entry, bytes) = chain.append(event, now)?;
         let sql = "INSERT INTO ledger (seq, bytes) VALUES (?1, ?2)";
         self.execute("appending to the ledger", sql, params![entry.seq, bytes])?;
+        self.seal(entry.seq, &bytes)?;
         self.execute(
             "moving the ledger's head",
             "INSERT INTO ledger_head (id, len, hash) VALUES (0, ?1, ?2)
@@ -262,6 +286,31 @@ impl Writer<'_> {
         )?;
         self.project(&entry)?;
         Ok(entry)
+    }
+
+    fn seal(&self, seq: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let Some(sealer) = self.sealer else { return Ok(()) };
+        let seal = sealer(seq, bytes).map_err(|source| StoreError::Seal { seq, source })?;
+        let sql = "INSERT OR REPLACE INTO seals (seq, seal) VALUES (?1, ?2)";
+        self.execute("sealing an entry", sql, params![seq, seal])?;
+        Ok(())
+    }
+
+    /// Seals every entry that has no seal: those that a program wrote which knew of none.
+    ///
+    /// # Errors
+    /// The database fails, or an entry cannot be signed.
+    pub fn seal_the_unsealed(&self) -> Result<u64, StoreError> {
+        let (mut from, mut sealed) = (0, 0);
+        loop {
+            let page = self.sealed_entries(from, ENTRIES_PAGE_MAX)?;
+            let Some(last) = page.last() else { return Ok(sealed) };
+            from = last.entry.seq + 1;
+            for SealedEntry { entry, .. } in page.iter().filter(|sealed| sealed.seal.is_none()) {
+                self.seal(entry.seq, &entry.bytes)?;
+                sealed += 1;
+            }
+        }
     }
 
     /// Keeps a checkpoint; one of the same size is replaced.

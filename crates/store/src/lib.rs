@@ -34,7 +34,7 @@ mod sample;
 
 pub use blob::{BLOB_BYTES_MAX, BlobError, Blobs};
 pub use credential::JoinOutcome;
-pub use database::{SCHEMA_VERSION, Store, View, Writer};
+pub use database::{SCHEMA_VERSION, SealError, Sealer, Store, View, Writer};
 pub use decision::{Registered, RunDecision};
 pub use desired::DESIRED_KEPT_MAX;
 pub use error::StoreError;
@@ -42,7 +42,7 @@ pub use evidence::{ArrivedWindow, WINDOWS_PAGE_MAX};
 pub use fleet::{DeviceRow, DeviceState, NewModelState, NewReport, ReportOutcome, ReportRow, RolloutRow};
 pub use folder::{Folder, FolderError};
 pub use group::GroupBundle;
-pub use ledger::{Checkpoint, ENTRIES_PAGE_MAX, Fault, Head, RawEntry};
+pub use ledger::{Checkpoint, ENTRIES_PAGE_MAX, Fault, Head, RawEntry, SealedEntry};
 pub use operator_token::TokenRow;
 pub use profile::{ArrivedProfile, NewProfile, PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow};
 pub use registry::{GateRow, ModelRow, ROWS_PAGE_MAX, RunRow, VersionRow};

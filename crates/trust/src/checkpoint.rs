@@ -10,7 +10,7 @@ use edgeward_core::Digest;
 
 use crate::key::Signer;
 use crate::note::{self, NoteError};
-use crate::root::Authority;
+use crate::root::{Authority, Root};
 use crate::tree::TreeHead;
 
 /// A tree head, and which log it is of.
@@ -20,6 +20,12 @@ pub struct Checkpoint {
     pub origin: String,
     /// Size and root of its tree.
     pub head: TreeHead,
+}
+
+/// The name of a control plane's ledger in its checkpoints: it follows from the root of trust.
+#[must_use]
+pub fn ledger_origin(root: &Root) -> String {
+    format!("edgeward-ledger/{}", Digest::of(&root.to_bytes()).short())
 }
 
 /// Why a checkpoint is not believed.

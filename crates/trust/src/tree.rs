@@ -4,11 +4,15 @@
 //! root; an inclusion proof shows that an entry is in a tree, a consistency proof that a tree only grew. Whoever holds
 //! a root needs nothing else to check either.
 //!
-//! Deliberately missing: stored inner nodes. Making a proof reads every leaf hash; checking one is logarithmic.
+//! [`prove_inclusion`] and [`prove_consistency`] read every leaf hash; a [`StoredTree`] keeps inner nodes and needs few.
+
+mod stored;
 
 use edgeward_core::Digest;
 use edgeward_core::digest::Hasher;
 use serde::{Deserialize, Serialize};
+
+pub use stored::StoredTree;
 
 /// Most hashes in a proof: one per level, for both sides of a tree of at most 2^64 leaves.
 pub const PROOF_LEN_MAX: usize = 128;

@@ -38,6 +38,7 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
         "server": endpoint.about.server,
         "generation": link.generation,
         "trouble": link.trouble,
+        "ledger": { "size": link.ledger_size, "fault": link.ledger_fault },
         "models": endpoint.registry.reports(),
         "variants": choices,
         "swap_gap_ms_max": gaps,

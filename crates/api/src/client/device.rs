@@ -7,7 +7,7 @@ use ureq::http::{StatusCode, header};
 
 use super::{Client, ClientError, read_json};
 use crate::device::{
-    AlertsUpload, DesiredDocument, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload,
+    AlertsUpload, CheckpointSince, DesiredDocument, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload,
 };
 use crate::routes;
 
@@ -81,6 +81,15 @@ impl Client {
         offset: u64,
     ) -> Result<(bool, impl Read + use<>), ClientError> {
         self.get_bytes(&routes::delta(result, source), offset)
+    }
+
+    /// The latest signed checkpoint of the ledger, with a proof that it continues the one over `size` entries. Nothing in it
+    /// is verified.
+    ///
+    /// # Errors
+    /// No answer, or the credential is not accepted.
+    pub fn checkpoint_since(&self, size: u64) -> Result<CheckpointSince, ClientError> {
+        self.get_json(&format!("{}?since={size}", routes::CHECKPOINT_SINCE))
     }
 
     /// Says what the device runs.

@@ -78,7 +78,7 @@ pub(crate) fn tell(dir: &Path, devices: u16, stop: &Stop) -> Result<OilSummary, 
     supervisor.end();
     let verified = audit::verify(&layout.server());
     board.say(match &verified {
-        Ok(verified) => format!("ledger: {}", verified.words()),
+        Ok(verified) => format!("ledger: {}", audit::words(verified)),
         Err(failure) => format!("ledger: {}", failure.error),
     });
     Ok(summarise(&seen, &days, (verified.is_ok(), board.elapsed())))

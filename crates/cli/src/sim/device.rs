@@ -189,6 +189,7 @@ impl Device {
                 ("os".to_owned(), std::env::consts::OS.to_owned()),
             ]),
             models: self.models.iter().map(|(name, model)| (name.clone(), model.report())).collect(),
+            ledger: None,
         };
         let body = serde_json::to_vec(&report).unwrap_or_default();
         self.ask(Kind::Report, routes::REPORT, Some(&body)).await.map(|_| ())

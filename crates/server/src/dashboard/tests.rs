@@ -45,6 +45,7 @@ fn device(name: &str, accuracy: f64, seen_ago_ms: i64) -> Device {
         clock_unsure: false,
         facts: BTreeMap::new(),
         models: BTreeMap::from([(model(), seen)]),
+        ledger: None,
     };
     Device {
         id: DeviceId::new(name).unwrap(),

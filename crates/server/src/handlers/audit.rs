@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use edgeward_api::limits::PAGE_MAX;
+use edgeward_api::device::CheckpointSince;
 use edgeward_api::operator::{Checkpoint, Events};
 use edgeward_api::{Problem, routes};
 use edgeward_core::ledger::Entry;
@@ -127,6 +128,28 @@ impl Watcher {
             }
         }
     }
+}
+
+/// Which checkpoint was seen.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SinceQuery {
+    /// Entries that the checkpoint covers which the caller saw last; 0 if none.
+    since: u64,
+}
+
+/// The latest signed checkpoint, and proof that it continues the one that the caller saw.
+#[utoipa::path(get, path = routes::CHECKPOINT_SINCE, params(SinceQuery),
+    responses((status = 200, body = CheckpointSince), (status = 503, body = Problem)))]
+pub(crate) async fn checkpoint_since(
+    State(app): State<Arc<App>>,
+    Asked(asked): Asked<SinceQuery>,
+) -> Result<Json<CheckpointSince>, Failure> {
+    let found = checkpoints::since(&app, asked.since).await;
+    let (latest, consistency) =
+        found.map_err(|error| Failure::unavailable("proving that the ledger only grew", &error))?;
+    Ok(Json(CheckpointSince { note: latest.note, consistency }))
 }
 
 /// A signed checkpoint that covers every entry written so far.

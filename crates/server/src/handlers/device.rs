@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use edgeward_api::device::{
-    AlertsUpload, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample, SamplesUpload,
+    AlertsUpload, LedgerSeen, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample, SamplesUpload,
 };
 use edgeward_api::limits::{
     ALERTS_PER_UPLOAD_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLE_VALUES_MAX,
@@ -18,7 +18,7 @@ use edgeward_core::{Alert, DeviceId};
 use edgeward_monitor::{Profile, SegmentedPerformance};
 use edgeward_store::NewSample;
 
-use super::{check_schema, check_text};
+use super::{TEXT_LEN_MAX, check_schema, check_text};
 use crate::access::Caller;
 use crate::app::App;
 use crate::extract::Document;
@@ -54,10 +54,24 @@ pub(crate) async fn report(
         return Err(Failure::too_large(format!("a report speaks of at most {MODELS_PER_REPORT_MAX} models")));
     }
     check_facts(&report)?;
+    check_ledger(&device, &report)?;
     let document = serde_json::to_value(&report);
     let document = document.map_err(|error| Failure::internal("keeping a report", &error))?;
     app.intake.put(device, Upload::Report(Box::new(report), document)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a witness says about the ledger is heard at once; `edgeward audit verify` looks at every one.
+fn check_ledger(device: &DeviceId, report: &Report) -> Result<(), Failure> {
+    let Some(LedgerSeen { note, fault }) = &report.ledger else { return Ok(()) };
+    if note.as_ref().is_some_and(|note| note.len() > TEXT_LEN_MAX) {
+        return Err(Failure::too_large(format!("a checkpoint is at most {TEXT_LEN_MAX} bytes long here")));
+    }
+    check_text("ledger's fault", fault.as_deref().unwrap_or_default())?;
+    if let Some(fault) = fault {
+        tracing::error!(%device, "a witness does not believe the ledger: {fault}");
+    }
+    Ok(())
 }
 
 fn check_facts(report: &Report) -> Result<(), Failure> {

@@ -1,18 +1,19 @@
 //! Signed checkpoints: the ledger's hash tree at a size, so that history cannot be rewritten unseen.
 //!
-//! The tree is kept in memory as its frontier and grows with the ledger. After a start it is built again from every
-//! entry and must agree with the last checkpoint that was signed; if it does not, nothing more is signed.
+//! The tree is kept in memory and grows with the ledger. After a start it is built again from every entry and must agree
+//! with the last checkpoint that was kept and with the one in the file beside the keys, which is written after each; if it
+//! does not, nothing more is signed.
 
 use std::time::Duration;
 
-use edgeward_core::Digest;
 use edgeward_core::ledger::LedgerFault;
 use edgeward_store::{Checkpoint, ENTRIES_PAGE_MAX, Fault, RawEntry};
-use edgeward_trust::tree::{Frontier, leaf_hash};
-use edgeward_trust::{Root, checkpoint};
+use edgeward_trust::checkpoint::{self, ledger_origin};
+use edgeward_trust::tree::{StoredTree, TreeHead, leaf_hash};
 
 use super::ReconcileError;
-use crate::app::App;
+use crate::app::{App, blocking};
+use crate::setup;
 
 /// A checkpoint is signed when so many entries are not covered,
 const ENTRIES_MAX: u64 = 64;
@@ -22,13 +23,16 @@ const AGE_MAX: Duration = Duration::from_secs(10);
 /// The ledger's tree, as far as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    frontier: Frontier,
+    pub(crate) stored: StoredTree,
+    /// What the file beside the keys said at the start; none once the tree agreed with it.
+    witness: Option<TreeHead>,
 }
 
-/// The name of this control plane's ledger in its checkpoints: it follows from the root of trust.
-#[must_use]
-pub fn ledger_origin(root: &Root) -> String {
-    format!("edgeward-ledger/{}", Digest::of(&root.to_bytes()).short())
+impl Tree {
+    /// A tree that must agree with `witness`.
+    pub(crate) fn seen_by(witness: Option<TreeHead>) -> Self {
+        Self { stored: StoredTree::default(), witness }
+    }
 }
 
 /// Signs a checkpoint if the last one has fallen behind.
@@ -49,58 +53,86 @@ pub(crate) async fn sign_now(app: &App) -> Result<Checkpoint, ReconcileError> {
     let mut tree = app.tree.lock().await;
     let (len, last) =
         app.read(|view| Ok::<_, ReconcileError>((view.head()?.len, view.latest_checkpoint()?))).await?;
-    grow(app, &mut tree.frontier, len, last.as_ref()).await?;
+    grow(app, &mut tree, len, last.as_ref()).await?;
     if let Some(last) = last.filter(|last| last.size == len) {
         return Ok(last);
     }
-    let head = tree.frontier.head();
+    let Some(head) = tree.stored.head_at(len) else {
+        return Err(Fault::Truncated { len: tree.stored.size(), expected: len }.into());
+    };
     let signed = checkpoint::Checkpoint { origin: ledger_origin(&app.keys.root), head };
     let note = signed.sign(&[&app.keys.ledger])?;
     let made = Checkpoint { size: head.size, root: head.root, note, at_ms: app.now() };
     let kept = made.clone();
     app.decide(move |decision| Ok::<_, ReconcileError>(decision.put_checkpoint(&kept)?)).await?;
+    let (home, note) = (app.home.clone(), made.note.clone());
+    blocking(move || setup::write_witness(&home, &note).map_err(ReconcileError::from)).await?;
     Ok(made)
 }
 
-/// Adds the entries up to `len`, and compares with the last checkpoint on the way.
-async fn grow(
+/// The latest kept checkpoint with a proof that it continues the tree of `seen` entries; none where `seen` is more.
+pub(crate) async fn since(
     app: &App,
-    frontier: &mut Frontier,
-    len: u64,
-    last: Option<&Checkpoint>,
-) -> Result<(), ReconcileError> {
-    while frontier.size() < len {
+    seen: u64,
+) -> Result<(Checkpoint, Option<Vec<edgeward_core::Digest>>), ReconcileError> {
+    let latest = app.read(|view| view.latest_checkpoint().map_err(ReconcileError::from)).await?;
+    let latest = match latest {
+        Some(latest) => latest,
+        None => sign_now(app).await?,
+    };
+    let mut tree = app.tree.lock().await;
+    grow(app, &mut tree, latest.size, Some(&latest)).await?;
+    let proof = tree.stored.prove_consistency(seen, latest.size);
+    Ok((latest, proof))
+}
+
+/// Adds the entries up to `len`, and compares with the last checkpoint and the witness on the way.
+async fn grow(app: &App, tree: &mut Tree, len: u64, last: Option<&Checkpoint>) -> Result<(), ReconcileError> {
+    while tree.stored.size() < len {
         let (from, wanted) =
-            (frontier.size(), ENTRIES_PAGE_MAX.min(usize::try_from(len).unwrap_or(usize::MAX)));
+            (tree.stored.size(), ENTRIES_PAGE_MAX.min(usize::try_from(len).unwrap_or(usize::MAX)));
         let page = app.read(move |view| view.entries(from, wanted).map_err(ReconcileError::from)).await?;
         if page.is_empty() {
             return Err(Fault::Truncated { len: from, expected: len }.into());
         }
-        let mut grown = frontier.clone();
         for entry in page.into_iter().take_while(|entry| entry.seq < len) {
-            push(&mut grown, &entry)?;
-            check(&grown, last)?;
+            if let Err(error) = push(&mut tree.stored, &entry).and_then(|()| check(tree, last)) {
+                tree.stored.truncate(from);
+                return Err(error);
+            }
         }
-        *frontier = grown;
     }
-    match last {
-        Some(last) if last.size > len => Err(Fault::Truncated { len, expected: last.size }.into()),
+    let longest = last.map(|last| last.size).max(tree.witness.map(|witness| witness.size));
+    match longest {
+        Some(size) if size > tree.stored.size() => {
+            Err(Fault::Truncated { len: tree.stored.size(), expected: size }.into())
+        }
         _ => Ok(()),
     }
 }
 
-fn push(frontier: &mut Frontier, entry: &RawEntry) -> Result<(), ReconcileError> {
-    let (expected, found) = (frontier.size(), entry.seq);
+fn push(tree: &mut StoredTree, entry: &RawEntry) -> Result<(), ReconcileError> {
+    let (expected, found) = (tree.size(), entry.seq);
     if expected != found {
         return Err(Fault::Entry(LedgerFault::OutOfOrder { expected, found }).into());
     }
-    frontier.push(leaf_hash(&entry.bytes));
+    tree.push(leaf_hash(&entry.bytes));
     Ok(())
 }
 
-fn check(frontier: &Frontier, last: Option<&Checkpoint>) -> Result<(), ReconcileError> {
-    match last.filter(|last| last.size == frontier.size()) {
-        Some(last) if last.root != frontier.head().root => Err(ReconcileError::Rewritten { size: last.size }),
-        _ => Ok(()),
+fn check(tree: &mut Tree, last: Option<&Checkpoint>) -> Result<(), ReconcileError> {
+    let size = tree.stored.size();
+    let last = last.filter(|last| last.size == size).map(|last| last.root);
+    let witness = tree.witness.filter(|witness| witness.size == size);
+    if last.is_none() && witness.is_none() {
+        return Ok(());
     }
+    let root = tree.stored.head_at(size).map(|head| head.root);
+    if last.into_iter().chain(witness.map(|witness| witness.root)).any(|signed| Some(signed) != root) {
+        return Err(ReconcileError::Rewritten { size });
+    }
+    if witness.is_some() {
+        tree.witness = None;
+    }
+    Ok(())
 }

@@ -24,6 +24,7 @@ use crate::failure::chain;
 use crate::handlers::desired::DesiredError;
 use crate::repository::RepositoryError;
 use crate::secret::NoRandomness;
+use crate::setup::SetupError;
 
 /// Changes that come this close together are looked at once.
 const SETTLE: Duration = Duration::from_millis(15);
@@ -66,6 +67,9 @@ pub(crate) enum ReconcileError {
         /// How many entries the checkpoint covers.
         size: u64,
     },
+    /// The latest checkpoint could not be kept beside the keys.
+    #[error(transparent)]
+    Witness(#[from] SetupError),
     /// No id could be made.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),

@@ -199,6 +199,7 @@ fn every_route_constant_is_documented() {
         r::EVENTS,
         r::EVENTS_STREAM,
         r::CHECKPOINT,
+        r::CHECKPOINT_SINCE,
     ] {
         assert!(documented.iter().any(|found| found == path), "{path}");
     }

@@ -255,6 +255,7 @@ pub(crate) fn report(seq: u64, active: Option<Digest>) -> Report {
         clock_unsure: false,
         facts: BTreeMap::new(),
         models: BTreeMap::from([(model(), model_report)]),
+        ledger: None,
     }
 }
 

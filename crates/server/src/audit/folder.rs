@@ -1,0 +1,106 @@
+//! A control plane's folder, opened for an audit: the ledger, the keys that count, and who saw what of it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use edgeward_api::device::Report;
+use edgeward_store::{Store, StoreError, View};
+use edgeward_trust::Root;
+use edgeward_trust::root::RootError;
+
+use super::{AuditFault, Identity, Verified, Witness, audit};
+
+/// The latest checkpoint, beside the keys: who edits the database alone cannot take it back.
+pub const WITNESS_FILE: &str = "ledger.witness";
+
+/// A folder that can be audited.
+pub struct Opened {
+    /// The database, for reading only: a control plane that runs is not disturbed.
+    pub store: Store,
+    /// The root of trust.
+    pub root: Root,
+    /// Whose ledger it is.
+    pub identity: Identity,
+    keys: PathBuf,
+}
+
+/// Why a folder cannot be audited.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not a control plane's folder.
+    #[error("there is no {}", .0.display())]
+    Missing(PathBuf),
+    /// A file cannot be read.
+    #[error("reading {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The root of trust is damaged.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Opened {
+    /// Opens the folder of a control plane.
+    ///
+    /// # Errors
+    /// It is none, or a file in it cannot be read.
+    pub fn folder(data: &Path) -> Result<Self, OpenError> {
+        let database = data.join("edgeward.db");
+        if !database.is_file() {
+            return Err(OpenError::Missing(database));
+        }
+        let keys = data.join("keys");
+        let path = keys.join("root.json");
+        let root = fs::read(&path).map_err(|source| OpenError::Read { path, source })?;
+        let root = Root::parse(&root)?;
+        let store = Store::open_read_only(&database)?;
+        Ok(Self { store, identity: Identity::of(&root), root, keys })
+    }
+
+    /// Audits the ledger, also against what `brought` says was seen.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn verify(&self, brought: Vec<Witness>) -> Result<Verified, AuditFault> {
+        let mut witnesses = vec![self.own_witness()?];
+        witnesses.extend(brought);
+        self.store.read(|view| {
+            // What a device says counts if the ledger role signed it: no device can make an audit fail.
+            witnesses.extend(devices(view)?.into_iter().filter(|witness| self.identity.signed(&witness.note)));
+            audit(view, &self.identity, &witnesses)
+        })
+    }
+
+    pub(crate) fn own_witness(&self) -> Result<Witness, AuditFault> {
+        let by = format!("keys/{WITNESS_FILE}");
+        match fs::read_to_string(self.keys.join(WITNESS_FILE)) {
+            Ok(note) => Ok(Witness { by, note }),
+            Err(_) => Err(AuditFault::WitnessMissing(by)),
+        }
+    }
+}
+
+/// What devices saw last, as they reported it.
+pub(crate) fn devices(view: &View<'_>) -> Result<Vec<Witness>, StoreError> {
+    let (mut witnesses, mut after) = (Vec::new(), None);
+    loop {
+        let page = view.devices(after.as_ref(), usize::MAX)?;
+        let Some(last) = page.last() else { return Ok(witnesses) };
+        after = Some(last.id.clone());
+        for device in page {
+            let report: Option<Report> =
+                device.report.and_then(|report| serde_json::from_value(report.document).ok());
+            let note = report.and_then(|report| report.ledger?.note);
+            witnesses.extend(note.map(|note| Witness { by: format!("device {}", device.id), note }));
+        }
+    }
+}

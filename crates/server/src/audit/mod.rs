@@ -1,0 +1,49 @@
+//! Whether the ledger is what was written, entry by entry, and what of it can be shown to others.
+//!
+//! An audit needs no running control plane and writes nothing. It names the first entry that is not what was written:
+//!
+//! - each entry is canonical, in its place, sealed by the ledger role, and continues the one before it;
+//! - the head is that of the last entry;
+//! - at the size of every kept checkpoint the tree has the root that was signed;
+//! - the same holds for every checkpoint that somebody else saw: the file beside the keys, devices that report what they
+//!   saw, and notes that an auditor brings.
+//!
+//! A ledger without checkpoints is refused unless it is empty as the file beside the keys says.
+
+mod export;
+mod fault;
+mod folder;
+mod show;
+mod walk;
+
+pub use export::{EXPORT_SCHEMA, ExportError, Exported, VERIFIER};
+pub use fault::AuditFault;
+pub use folder::{OpenError, Opened, WITNESS_FILE};
+pub use show::{Inclusion, Seen, Summary};
+pub use walk::{Ledger, Verified, Witness, audit};
+
+use edgeward_trust::{Authority, Role, Root};
+
+/// Whose ledger it is to be.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The log's name.
+    pub origin: String,
+    /// The keys that sign for it.
+    pub authority: Authority,
+}
+
+impl Identity {
+    /// The ledger under `root`.
+    #[must_use]
+    pub fn of(root: &Root) -> Self {
+        let origin = edgeward_trust::checkpoint::ledger_origin(root);
+        Self { origin, authority: root.authority(Role::Ledger) }
+    }
+
+    /// Whether `note` is a signed checkpoint of this ledger.
+    #[must_use]
+    pub fn signed(&self, note: &str) -> bool {
+        edgeward_trust::Checkpoint::verify(note, &self.origin, &self.authority).is_ok()
+    }
+}
