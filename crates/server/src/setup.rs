@@ -437,7 +437,7 @@ mod tests {
         let (root, token) = (first.keys.root.clone(), first.operator_token.clone());
         drop(first);
         let second = open(dir.path(), NOW).unwrap();
-        assert_eq!((second.keys.root, second.operator_token), (root, token));
+        assert_eq!((second.keys.root.clone(), second.operator_token), (root, token));
     }
 
     #[test]

@@ -105,6 +105,9 @@ pub fn audit(
     })
 }
 
+/// Who keeps the checkpoints in the ledger's own database.
+const DATABASE: &str = "the database";
+
 /// A head that the tree must have had.
 struct Mark {
     head: TreeHead,
@@ -113,7 +116,7 @@ struct Mark {
 
 fn of_checkpoint(kept: &Checkpoint, identity: &Identity) -> Result<Mark, AuditFault> {
     let Checkpoint { size, root, note, .. } = kept;
-    let by = "the database".to_owned();
+    let by = DATABASE.to_owned();
     let signed = edgeward_trust::Checkpoint::verify(note, &identity.origin, &identity.authority)
         .map_err(|source| AuditFault::Checkpoint { size: *size, by: by.clone(), source })?;
     match signed.head == (TreeHead { size: *size, root: *root }) {
@@ -165,7 +168,9 @@ impl Walk<'_> {
         let head = self.tree.head();
         while let Some(mark) = self.marks.get(self.agreed).filter(|mark| mark.head.size == head.size) {
             if mark.head != head {
-                let before = self.marks[..self.agreed].iter().rev().find(|agreed| agreed.head.size < head.size);
+                // Whoever could fork a sealed history could sign its checkpoints, too: what others saw counts.
+                let counts = |agreed: &&Mark| agreed.head.size < head.size && agreed.by != DATABASE;
+                let before = self.marks[..self.agreed].iter().rev().find(counts);
                 let first = before.map_or(0, |agreed| agreed.head.size);
                 return Err(AuditFault::Forked { first, size: head.size, by: mark.by.clone() });
             }

@@ -174,12 +174,14 @@ fn a_history_that_was_written_anew_is_found_at_its_first_entry() {
         let mut mixed = forged.clone();
         mixed.entries[..fork as usize].clone_from_slice(&whole().entries[..fork as usize]);
         assert_eq!(named(&mixed), Some(fork));
-        // Even whoever holds the key cannot fork what a witness saw; which entry is first is known to a checkpoint.
+        // Even whoever holds the key cannot fork what a witness saw; how far it is the same, another witness tells.
         let forked = book(ENTRIES, fork, &key());
-        let known = COVERED.iter().filter(|size| **size <= fork).max().copied().unwrap_or(0);
-        match fork < 22 {
-            true => assert_eq!(named(&forked), Some(known)),
-            false => assert!(check(&forked).is_ok(), "nobody saw what came after"),
+        let early = Witness { by: "another device".into(), note: whole().checkpoints.remove(1).note };
+        let found = audit(&forked, &identity(), &[witness(), early]);
+        match fork {
+            0..12 => assert_eq!(found.unwrap_err().first_bad(), Some(0)),
+            12..22 => assert_eq!(found.unwrap_err().first_bad(), Some(12)),
+            _ => assert!(found.is_ok(), "nobody saw what came after"),
         }
     }
 }
