@@ -121,9 +121,11 @@ impl Witness {
             return Err(WitnessFault::Rollback { seen: seen.size, offered: head.size });
         }
         let proof = offered.consistency.as_deref().unwrap_or_default();
-        verify_consistency(seen, &head, proof)
-            .map(|()| head)
-            .map_err(|source| WitnessFault::Fork { seen: seen.size, offered: head.size, source })
+        verify_consistency(seen, &head, proof).map(|()| head).map_err(|source| WitnessFault::Fork {
+            seen: seen.size,
+            offered: head.size,
+            source,
+        })
     }
 
     fn keep(&mut self, head: TreeHead, note: &str) -> Result<(), WitnessFault> {

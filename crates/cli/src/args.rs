@@ -2,10 +2,10 @@
 
 #[cfg(feature = "control")]
 mod access;
-#[cfg(feature = "control")]
-mod audit;
 #[cfg(feature = "agent")]
 mod activation;
+#[cfg(feature = "control")]
+mod audit;
 #[cfg(feature = "agent")]
 mod engines;
 #[cfg(feature = "control")]
@@ -34,10 +34,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "control")]
 pub(crate) use access::{DeviceCommand, TokenCommand};
-#[cfg(feature = "control")]
-pub(crate) use audit::AuditCommand;
 #[cfg(feature = "agent")]
 pub(crate) use activation::{ActivationArgs, ActivationName};
+#[cfg(feature = "control")]
+pub(crate) use audit::AuditCommand;
 #[cfg(feature = "agent")]
 pub(crate) use engines::EngineArgs;
 #[cfg(feature = "control")]

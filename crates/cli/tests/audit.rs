@@ -38,7 +38,8 @@ fn python(args: &[&str]) -> Option<(bool, String)> {
 }
 
 fn sql(database: &Path, statements: &str) {
-    let program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit()";
+    let program =
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit()";
     let (good, words) = python(&["-c", program, database.to_str().unwrap(), statements]).unwrap();
     assert!(good, "{words}");
 }
@@ -59,7 +60,8 @@ fn ledger(folder: &Path, labels: usize) -> (PathBuf, PathBuf) {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = runtime.spawn(bound.serve(async { drop(stopped.await) }));
     let name = DeviceId::new("robot-1").unwrap();
-    let token = operator.make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000, device: None }).unwrap();
+    let token =
+        operator.make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000, device: None }).unwrap();
     let agent = AgentConfig {
         join_token: Some(token.join_token),
         upload: Duration::from_millis(50),

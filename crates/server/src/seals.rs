@@ -31,7 +31,10 @@ pub(crate) fn witness(setup: &Setup, store: &Store) -> Result<Option<TreeHead>, 
     let latest = store.read(|view| view.latest_checkpoint())?;
     let note = match latest {
         Some(latest) if !covers(store, latest.size, latest.root)? => {
-            tracing::error!("the ledger is not the one its checkpoint over {} entries was signed for", latest.size);
+            tracing::error!(
+                "the ledger is not the one its checkpoint over {} entries was signed for",
+                latest.size
+            );
             return Ok(None);
         }
         Some(latest) => latest.note,

@@ -7,7 +7,8 @@ use ureq::http::{StatusCode, header};
 
 use super::{Client, ClientError, read_json};
 use crate::device::{
-    AlertsUpload, CheckpointSince, DesiredDocument, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload,
+    AlertsUpload, CheckpointSince, DesiredDocument, EnrolAnswer, EnrolRequest, ProfileUpload, Report,
+    SamplesUpload,
 };
 use crate::routes;
 

@@ -81,7 +81,8 @@ impl Opened {
             witnesses.extend(devices(view)?.into_iter().filter(|seen| self.identity.signed(&seen.note)));
             let verified = audit(view, &self.identity, &witnesses)?;
             let kept = view.checkpoints()?;
-            let kept = kept.into_iter().map(|kept| Witness { by: "the control plane".to_owned(), note: kept.note });
+            let kept =
+                kept.into_iter().map(|kept| Witness { by: "the control plane".to_owned(), note: kept.note });
             let seen: Vec<Witness> = kept.chain(witnesses).collect();
             let exported = Exported {
                 schema: EXPORT_SCHEMA.to_owned(),

@@ -56,7 +56,9 @@ pub enum AuditFault {
         by: String,
     },
     /// Entries are missing at the end.
-    #[error("entry {len} is missing: the ledger ends there, but {by} saw a signed checkpoint over {size} entries")]
+    #[error(
+        "entry {len} is missing: the ledger ends there, but {by} saw a signed checkpoint over {size} entries"
+    )]
     RolledBack {
         /// Entries that are there.
         len: u64,

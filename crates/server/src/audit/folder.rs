@@ -75,7 +75,8 @@ impl Opened {
         witnesses.extend(brought);
         self.store.read(|view| {
             // What a device says counts if the ledger role signed it: no device can make an audit fail.
-            witnesses.extend(devices(view)?.into_iter().filter(|witness| self.identity.signed(&witness.note)));
+            witnesses
+                .extend(devices(view)?.into_iter().filter(|witness| self.identity.signed(&witness.note)));
             audit(view, &self.identity, &witnesses)
         })
     }

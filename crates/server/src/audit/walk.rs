@@ -82,7 +82,8 @@ pub fn audit(
         marks.push(of_witness(witness, identity)?);
     }
     marks.sort_by_key(|mark| mark.head.size);
-    let mut walk = Walk { identity, chain: Chain::default(), tree: Frontier::default(), marks: &marks, agreed: 0 };
+    let mut walk =
+        Walk { identity, chain: Chain::default(), tree: Frontier::default(), marks: &marks, agreed: 0 };
     walk.meet()?;
     loop {
         let page = ledger.entries(walk.chain.len())?;

@@ -6,7 +6,8 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use edgeward_api::device::{
-    AlertsUpload, LedgerSeen, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample, SamplesUpload,
+    AlertsUpload, LedgerSeen, PROFILE_SCHEMA, ProfileUpload, REPORT_SCHEMA, Report, SAMPLES_SCHEMA, Sample,
+    SamplesUpload,
 };
 use edgeward_api::limits::{
     ALERTS_PER_UPLOAD_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLE_VALUES_MAX,

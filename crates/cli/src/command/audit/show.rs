@@ -34,7 +34,9 @@ pub(super) fn entry(opened: &Opened, seq: u64, out: Output) -> Outcome {
         let kind = says.map(|entry| entry.event.kind()).unwrap_or_default();
         let hashes: Vec<String> = proof.iter().map(Digest::hex).collect();
         let shown = match checkpoint {
-            Some(note) => format!("in the tree of this checkpoint:\n{note}by these hashes:\n{}", hashes.join("\n")),
+            Some(note) => {
+                format!("in the tree of this checkpoint:\n{note}by these hashes:\n{}", hashes.join("\n"))
+            }
             None => "no checkpoint covers it yet".to_owned(),
         };
         format!("entry {seq}, {kind}:\n{}\n{shown}", entry.get())
