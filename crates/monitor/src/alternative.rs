@@ -24,7 +24,7 @@ pub(crate) const LANES: usize = 8;
 
 const LOCATIONS: usize = 5;
 const LOCATION_MIN: f64 = 0.128;
-const LOCATION_MAX: f64 = 2.25;
+const LOCATION_MAX: f64 = 2.1;
 /// Prior weights: of a shift, of a spread, and of a single cell.
 const LOCATION_WEIGHT: f64 = 8.0;
 const SPREAD_WEIGHT: f64 = 4.0;

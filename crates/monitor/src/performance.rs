@@ -12,7 +12,7 @@ use crate::mixture::Mixture;
 pub const MAX_LABEL_WINDOW: usize = 1 << 20;
 /// Odds of an error, over the null's, that the detector looks for. The nearest also keeps a distance from
 /// baselines that were a little lucky: it gains evidence only about half way between it and the null.
-const ERROR_ODDS: [f64; 4] = [2.0, 3.5, 6.0, 12.0];
+const ERROR_ODDS: [f64; 4] = [1.4, 2.2, 4.5, 12.0];
 /// One-sided 95% for the baseline's own uncertainty, after one more error than was seen: a lucky baseline
 /// of few errors is the dangerous one.
 const BASELINE_DEVIATIONS: f64 = 1.645;

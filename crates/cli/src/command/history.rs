@@ -28,7 +28,11 @@ pub(crate) fn learn(
         let text = format!("{doing}: {error}");
         match error {
             EncodingError::Unfit { .. } => Failure::usage(text).hint("name other columns with --column"),
-            _ => Failure::new("data", text),
+            EncodingError::Nothing { .. } => Failure::new("data", text)
+                .hint("add a column of measurements or of categories that has values in the reference rows"),
+            EncodingError::TooLarge { .. } => {
+                Failure::new("data", text).hint("name fewer columns with --column")
+            }
         }
     })
 }

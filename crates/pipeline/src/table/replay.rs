@@ -14,10 +14,12 @@ use edgeward_monitor::{
 
 use super::describe::distinct;
 use super::streams::{Encoding, EncodingError, How, OTHERS, frequent, matrix, places};
-use super::{Column, Table};
+use super::{Cell, Column, Table};
 
-/// Distinct numbers that are few enough to be counted one by one.
+/// Distinct numbers that are few enough to be counted one by one,
 const FEW_NUMBERS: usize = 10;
+/// and rows for each of them that make them codes: any five measurements are five numbers.
+const ROWS_PER_FEW_NUMBERS: usize = 3;
 /// Fewest reference rows that a column of categories may be thinned to.
 const THINNED_ROWS_MIN: usize = 100;
 /// Lengths of the blocks over which counts must scatter like those of independent rows.
@@ -102,7 +104,7 @@ pub fn replay(table: &Table, encoding: &Encoding, config: &ReplayConfig) -> Resu
     for encoded in encoding.columns() {
         let Some((_, column)) = table.column(&encoded.column) else { continue };
         match &encoded.how {
-            How::Number { offset, scale } if distinct(&column.cells()[reference.clone()]) > FEW_NUMBERS => {
+            How::Number { offset, scale } if !are_few(&column.cells()[reference.clone()]) => {
                 numbers.push((column, *offset, *scale));
             }
             How::Number { .. } => categories.push((column, frequent(column, reference.clone()))),
@@ -124,6 +126,12 @@ pub fn replay(table: &Table, encoding: &Encoding, config: &ReplayConfig) -> Resu
     }
     found.alarms.sort_by_key(|alarm| alarm.index);
     Ok(found)
+}
+
+/// Whether numbers are so few, and come so often, that they are counted one by one.
+fn are_few(cells: &[Cell]) -> bool {
+    let distinct = distinct(cells);
+    distinct <= FEW_NUMBERS && distinct * ROWS_PER_FEW_NUMBERS <= cells.len()
 }
 
 fn replay_numbers(
@@ -363,6 +371,14 @@ mod tests {
             assert_eq!((found.alarms.len(), found.notes.len()), (0, 1), "{seed}: {:?}", found.alarms.first());
             assert_eq!(found.notes[0].starts_with("of 'c' every"), watched, "{:?}", found.notes);
         }
+    }
+
+    #[test]
+    fn a_handful_of_measurements_are_numbers_and_no_codes() {
+        let mut random = uniform(12);
+        let csv = column(1000, |_| random.next().unwrap().to_string());
+        let found = run(&csv, 5);
+        assert!(found.notes[0].starts_with("a reference of 5 rows supports"), "{:?}", found.notes);
     }
 
     #[test]
