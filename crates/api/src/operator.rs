@@ -181,6 +181,9 @@ pub struct Run {
     pub project: ProjectName,
     /// Why it was started.
     pub cause: String,
+    /// The commit of the pipeline's repository that it puts on trial, at level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// When it was asked for.
     #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub requested_at_ms: Timestamp,
@@ -224,6 +227,10 @@ pub struct RunEnd {
     /// How it ended.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub outcome: RunOutcome,
+    /// The pipeline that is followed from now on: that of a commit which passed its trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub adopts: Option<Project>,
 }
 
 /// Registers a version; registering the same bundle again returns the same version.
@@ -428,6 +435,38 @@ pub struct Projects {
     /// By name.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub projects: Vec<Project>,
+}
+
+/// The repositories that pipelines come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Sources {
+    /// By project.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// One of them, as far as the control plane saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SourceStatus {
+    /// The project.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub project: ProjectName,
+    /// The repository.
+    pub git: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit whose pipeline is in use; none if it was registered by hand from elsewhere.
+    pub commit: Option<String>,
+    /// The newest commit of the branch, at the last look that succeeded since the server started.
+    pub head: Option<String>,
+    /// When the last look began.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+    pub looked_at_ms: Option<Timestamp>,
+    /// Why the last look failed.
+    pub error: Option<String>,
+    /// What becomes of the newest commit, for people.
+    pub state: String,
 }
 
 /// A page of the ledger.

@@ -60,6 +60,10 @@ pub const GROUP_REMOVE: &str = "/v1/groups/{group}/remove";
 pub const PROJECTS: &str = "/v1/projects";
 /// Starts a run of a project on the control plane. Operator.
 pub const PROJECT_RUNS: &str = "/v1/projects/{project}/runs";
+/// The repositories that pipelines come from. Viewer.
+pub const SOURCES: &str = "/v1/sources";
+/// Looks at a project's repository now: what a webhook calls. Operator.
+pub const SOURCE_CHECK: &str = "/v1/projects/{project}/source/check";
 /// Runs: list, and announce one that runs elsewhere. Operator.
 pub const RUNS: &str = "/v1/runs";
 /// Gate verdicts of a run. Operator.
@@ -143,6 +147,12 @@ pub fn group_remove(group: &GroupName) -> String {
 #[must_use]
 pub fn project_runs(project: &ProjectName) -> String {
     PROJECT_RUNS.replace("{project}", project.as_str())
+}
+
+/// [`SOURCE_CHECK`] of one project.
+#[must_use]
+pub fn source_check(project: &ProjectName) -> String {
+    SOURCE_CHECK.replace("{project}", project.as_str())
 }
 
 /// [`RUN_GATES`] of one run.

@@ -143,6 +143,10 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Runs(ListCommand),
+    /// Repositories that pipelines come from, at level 2
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Source(SourceCommand),
     /// Rollouts
     #[cfg(feature = "control")]
     #[command(subcommand)]
@@ -321,6 +325,12 @@ pub(crate) struct RunArgs {
     /// Why the run is made
     #[arg(long, value_name = "TEXT", default_value = "by hand")]
     pub(crate) cause: String,
+    /// Put this commit of the project's repository on trial, as the control plane does at level 2
+    #[arg(long, value_name = "COMMIT", requires = "run_id")]
+    pub(crate) commit: Option<String>,
+    /// The folder where the data is, if the project's own folder holds none
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
     /// Where stages are cached; `.edgeward` in the project if not given
     #[arg(long, value_name = "DIR")]
     pub(crate) work: Option<PathBuf>,
@@ -359,6 +369,24 @@ pub(crate) struct DeployArgs {
 pub(crate) enum ListCommand {
     /// List them
     Ls {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `source`.
+#[cfg(feature = "control")]
+#[derive(Subcommand)]
+pub(crate) enum SourceCommand {
+    /// List them: what is in use, what is new, and what became of it
+    Ls {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Look at a project's repository now: what a webhook calls
+    Check {
+        /// The project
+        project: String,
         #[command(flatten)]
         remote: Remote,
     },

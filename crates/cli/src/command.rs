@@ -47,10 +47,14 @@ mod sample;
 mod serve;
 #[cfg(feature = "control")]
 mod server;
+#[cfg(feature = "control")]
+mod source;
 #[cfg(feature = "agent")]
 mod status;
 #[cfg(feature = "control")]
 mod token;
+#[cfg(feature = "control")]
+mod trial;
 #[cfg(feature = "control")]
 mod tuf_client;
 
@@ -92,6 +96,8 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Group(command) => group::run(&command, out),
         Command::Model(command) => model::run(&command, out),
         Command::Runs(command) => runs::run(&command, out),
+        #[cfg(feature = "control")]
+        Command::Source(command) => source::run(&command, out),
         Command::Rollout(command) => rollout::run(&command, out),
         Command::Alert(command) => alert::run(&command, out),
         Command::Sample(command) => sample::run(&command, out),

@@ -2,11 +2,16 @@
 
 use edgeward_core::Event;
 use edgeward_core::event::{RolloutOutcome, RunOutcome};
+use edgeward_core::source::short;
 
 /// What happened.
 pub(crate) fn event(event: &Event) -> String {
     match event {
-        Event::ProjectRegistered(project) => format!("project {} is registered", project.name),
+        Event::ProjectRegistered(project) => {
+            let commit = project.source.as_ref().and_then(|source| source.commit.as_deref());
+            let of = commit.map_or_else(String::new, |commit| format!(" from commit {}", short(commit)));
+            format!("project {} is registered{of}", project.name)
+        }
         Event::DeviceEnrolled { device } => format!("{device} joined the fleet"),
         Event::RunRequested { run, cause, .. } => format!("run {run} is asked for: {cause}"),
         Event::RunFinished { run, outcome, .. } => format!("run {run} {}", run_outcome(outcome)),

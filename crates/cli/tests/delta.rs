@@ -82,7 +82,9 @@ fn publish(operator: &Client, keys: &Path, bundle: &Bundle, number: u64) {
         ),
     };
     operator.register_version(&model(), &registration).unwrap();
-    operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle: bundle.digest() } }).unwrap();
+    operator
+        .finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle: bundle.digest() }, adopts: None })
+        .unwrap();
     let rollout =
         RolloutRequest { version: Some(number), cause: "by hand".to_owned(), ..RolloutRequest::default() };
     operator.start_rollout(&model(), &rollout).unwrap();
@@ -94,6 +96,7 @@ fn project() -> Project {
         model: model(),
         path: "/nowhere".to_owned(),
         trigger: TriggerPolicy { level: 1, ..TriggerPolicy::default() },
+        source: None,
         rollout: RolloutPolicy {
             waves: vec![WaveSize::Percent(100)],
             bake_ms: Duration::from_millis(1),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::group::Expression;
 use crate::rollout::RolloutPolicy;
+use crate::source::Source;
 use crate::trigger::TriggerPolicy;
 use crate::{
     AccessChange, Alert, Bucket, DeviceId, Digest, Envelope, GroupName, ModelName, PredictionId, ProjectName,
@@ -81,6 +82,9 @@ pub enum Event {
         cause: String,
         /// Who carries it out.
         runner: Runner,
+        /// The commit of the pipeline's repository that is on trial.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
     },
     /// A pipeline run ended.
     RunFinished {
@@ -246,6 +250,9 @@ pub struct Project {
     pub trigger: TriggerPolicy,
     /// How to roll out.
     pub rollout: RolloutPolicy,
+    /// The repository that the pipeline comes from, at level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 /// Who carries out a run.

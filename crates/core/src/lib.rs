@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod name;
 pub mod rollout;
 pub mod slot;
+pub mod source;
 pub mod target;
 pub mod time;
 pub mod trigger;

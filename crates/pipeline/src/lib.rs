@@ -6,12 +6,13 @@
 //! started again does no work twice and gives the same bundle.
 //!
 //! Deliberately missing: the environment and the terminal (the command line's), rollouts (the control plane's),
-//! parallel stages, runners other than this machine, following a git repository, shadows.
+//! parallel stages, runners other than this machine, shadows.
 
 pub mod assemble;
 pub mod cache;
 pub mod captured;
 pub mod card;
+pub mod commit;
 pub mod convert;
 pub mod evaluate;
 pub mod examine;
@@ -19,8 +20,10 @@ pub mod gates;
 pub mod git;
 pub mod incumbent;
 pub mod index;
+pub mod leak;
 pub mod lineage;
 pub mod measure;
+pub mod opened;
 pub mod patience;
 pub mod progress;
 pub mod project;

@@ -4,7 +4,7 @@
 //! is an error that says what is allowed. Reading does no more than that: no data is looked at and no command is run.
 //! Durations are texts such as `"30s"`, `"10m"`, `"1h"`, `"7d"`.
 //!
-//! Deliberately missing: `[source]` (following a git repository), `[[shadow]]`, and values taken from the environment.
+//! Deliberately missing: `[[shadow]]`, and values taken from the environment.
 
 mod check;
 mod keys;
@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use span::Span;
 pub use tables::{
     AudioTable, Builtin, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable,
-    ProjectTable, RetrainTable, RolloutTable, TaskKind, TrainTable, TriggerOn, TriggerTable, ValidateTable,
-    VariantTable,
+    ProjectTable, RetrainTable, RolloutTable, SourceTable, TaskKind, TrainTable, TriggerOn, TriggerTable,
+    ValidateTable, VariantTable,
 };
 
 /// The file's name.
@@ -35,14 +35,20 @@ pub struct ProjectFile {
     /// The folder it lies in; paths in it are relative to this.
     #[serde(skip)]
     pub dir: PathBuf,
+    /// The folder that the patterns of `[data]` are relative to: `dir`, unless the project came from a repository that does
+    /// not hold the data.
+    #[serde(skip)]
+    pub data_dir: PathBuf,
     /// The project's name.
     pub name: ProjectName,
     /// The model it makes.
     pub model: ModelName,
-    /// 0 notifies, 1 retrains by itself.
+    /// 0 notifies, 1 retrains by itself, 2 also follows `source`.
     pub level: u8,
     /// Seed of the split and of training.
     pub seed: u64,
+    /// The repository that the pipeline comes from.
+    pub source: Option<SourceTable>,
     /// Where the rows come from.
     pub data: DataTable,
     /// What the rows must be like.
@@ -69,6 +75,7 @@ pub struct ProjectFile {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
     project: ProjectTable,
+    source: Option<SourceTable>,
     data: DataTable,
     #[serde(default)]
     validate: ValidateTable,
@@ -180,12 +187,14 @@ impl ProjectFile {
         let head = document.project;
         Self {
             dir: dir.to_owned(),
+            data_dir: dir.to_owned(),
             model: head.model.unwrap_or_else(|| {
                 ModelName::new(head.name.as_str()).expect("project and model names keep one rule")
             }),
             name: head.name,
             level: head.level,
             seed: head.seed,
+            source: document.source,
             data: document.data,
             validate: document.validate,
             train: document.train,

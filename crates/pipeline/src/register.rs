@@ -8,7 +8,7 @@ use std::fs::File;
 use edgeward_api::operator::{GateVerdict, GateVerdicts, RunAnnouncement, RunEnd, VersionRegistration};
 use edgeward_api::{Client, ClientError};
 use edgeward_core::envelope::Base64;
-use edgeward_core::event::RunOutcome;
+use edgeward_core::event::{Project, RunOutcome};
 use edgeward_core::manifest::{RELEASE_SCHEMA, Release};
 use edgeward_core::{Digest, Envelope, RunId, Timestamp};
 use edgeward_model::bundle::path;
@@ -102,12 +102,13 @@ impl Registry<'_> {
         call("recording the gates", || self.client.record_gates(self.run, &verdicts))
     }
 
-    /// Says how the run ended.
+    /// Says how the run ended, and which pipeline is followed from now on if it passed.
     ///
     /// # Errors
     /// As [`Registry::announce`].
-    pub fn finish(&self, outcome: &RunOutcome) -> Result<(), RegisterError> {
-        let end = RunEnd { outcome: outcome.clone() };
+    pub fn finish(&self, outcome: &RunOutcome, adopts: Option<&Project>) -> Result<(), RegisterError> {
+        let adopts = adopts.filter(|_| matches!(outcome, RunOutcome::Passed { .. })).cloned();
+        let end = RunEnd { outcome: outcome.clone(), adopts };
         call("recording the end of the run", || self.client.finish_run(self.run, &end))
     }
 
@@ -116,7 +117,7 @@ impl Registry<'_> {
     /// # Errors
     /// The control plane does not answer.
     pub fn end_if_open(&self, reason: &str) -> Result<(), RegisterError> {
-        match self.finish(&RunOutcome::Failed { reason: reason.to_owned() }) {
+        match self.finish(&RunOutcome::Failed { reason: reason.to_owned() }, None) {
             Err(RegisterError::Call { source: ClientError::Refused { status: 404 | 409, .. }, .. }) => Ok(()),
             ended => ended,
         }

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use edgeward_api::Client;
 use edgeward_api::operator::GateVerdict;
-use edgeward_core::event::RunOutcome;
+use edgeward_core::event::{Project, RunOutcome};
 use edgeward_core::{Digest, RunId, Timestamp};
 use edgeward_model::{Bundle, Engine};
 use edgeward_trust::Signer;
@@ -89,6 +89,10 @@ pub struct RunContext<'a> {
     pub signer: Option<&'a dyn Signer>,
     /// The control plane; none leaves the bundle in the work folder.
     pub server: Option<&'a Client>,
+    /// Most rows that are looked at, spread over all of them: a smoke run. None for all.
+    pub rows_max: Option<usize>,
+    /// The pipeline that is followed if the run passes: that of a commit on trial. It is then judged for leaks, too.
+    pub adopts: Option<&'a Project>,
     /// The tools.
     pub tools: &'a Tools<'a>,
     /// Set from elsewhere to stop a training command.
@@ -241,7 +245,7 @@ fn report_failure(registry: &Registry<'_>, announcement: Announcement, error: &R
         return;
     }
     let outcome = RunOutcome::Failed { reason: error.chain() };
-    if let Err(unsaid) = registry.finish(&outcome) {
+    if let Err(unsaid) = registry.finish(&outcome, None) {
         tracing::warn!(error = %unsaid, "the control plane does not know that the run failed");
     }
 }
@@ -337,7 +341,7 @@ impl Pipeline<'_> {
             Some(registry) => self.timed("register", || {
                 registry.record_gates(&verdicts)?;
                 let version = self.register(registry, bundle.as_ref(), &metrics)?;
-                registry.finish(&outcome)?;
+                registry.finish(&outcome, self.context.adopts)?;
                 Ok::<_, RunError>(version)
             })?,
         };

@@ -80,6 +80,8 @@ pub struct Sources<'a> {
     pub task: TaskKind,
     /// Samples of devices.
     pub captured: Option<&'a Captured>,
+    /// Most rows, spread over all of them; none for all.
+    pub rows_max: Option<usize>,
 }
 
 /// Reads the rows and keeps those that count.
@@ -92,7 +94,11 @@ pub fn take(sources: &Sources<'_>) -> Result<(Snapshot, Dataset), SourceError> {
         source::read(&sources.dir.join(name), sources.label, &mut all)?;
     }
     let captured_unfit = sources.captured.map_or(0, |captured| captured.add_to(&mut all));
-    let sifted = sift(&all, sources.task);
+    let mut sifted = sift(&all, sources.task);
+    if let Some(most) = sources.rows_max {
+        let step = sifted.kept.len().div_ceil(most.max(1)).max(1);
+        sifted.kept = sifted.kept.into_iter().step_by(step).collect();
+    }
     let dataset = all.select(&sifted.kept);
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
@@ -202,8 +208,14 @@ mod tests {
         let content = Content { size_bytes: csv.len() as u64, digest: Digest::of(csv.as_bytes()) };
         let files = BTreeMap::from([("a.csv".to_owned(), content)]);
         let captured = Captured { samples, position: 7 };
-        let sources =
-            Sources { dir: dir.path(), files: &files, label: "label", task, captured: Some(&captured) };
+        let sources = Sources {
+            dir: dir.path(),
+            files: &files,
+            label: "label",
+            task,
+            captured: Some(&captured),
+            rows_max: None,
+        };
         take(&sources).unwrap()
     }
 

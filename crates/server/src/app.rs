@@ -21,6 +21,7 @@ use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::fleet::Watched;
 use crate::reconcile::rollouts::StartError;
 use crate::reconcile::runs::Children;
+use crate::reconcile::sources::Looks;
 use crate::repository::{Repository, RepositoryError};
 use crate::setup::{Home, Keys};
 
@@ -54,6 +55,7 @@ pub(crate) struct App {
     /// Reports and profiles on their way into the database.
     pub(crate) intake: Intake,
     pub(crate) children: tokio::sync::Mutex<Children>,
+    pub(crate) sources: tokio::sync::Mutex<Looks>,
     pub(crate) tree: tokio::sync::Mutex<Tree>,
     pub(crate) watched: tokio::sync::Mutex<Watched>,
     pub(crate) published: Mutex<Option<Published>>,

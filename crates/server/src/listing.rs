@@ -48,6 +48,7 @@ pub(crate) fn run(row: RunRow) -> Run {
         id: row.id,
         project: row.project,
         cause: row.cause,
+        commit: row.commit,
         requested_at_ms: row.requested_at_ms,
         finished_at_ms: row.finished_at_ms,
         outcome: row.outcome,

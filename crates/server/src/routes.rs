@@ -25,7 +25,7 @@ use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
     access, audit, blobs, deltas, desired, device as devices, fleet, groups, models, nudges, projects,
-    public, quarantine, repository, rollouts,
+    public, quarantine, repository, rollouts, sources,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -91,6 +91,7 @@ fn viewer_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(groups::groups))
         .routes(routes!(projects::projects))
         .routes(routes!(projects::runs))
+        .routes(routes!(sources::sources))
         .routes(routes!(repository::releases))
         .routes(routes!(models::models))
         .routes(routes!(models::versions))
@@ -109,6 +110,7 @@ fn operator_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(blobs::upload))
         .routes(routes!(projects::register_project))
         .routes(routes!(projects::request_run))
+        .routes(routes!(sources::check))
         .routes(routes!(projects::announce_run))
         .routes(routes!(projects::record_gates))
         .routes(routes!(projects::finish_run))

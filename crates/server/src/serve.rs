@@ -172,6 +172,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         closing: watch::Sender::new(false),
         intake,
         children: tokio::sync::Mutex::default(),
+        sources: tokio::sync::Mutex::default(),
         tree: tokio::sync::Mutex::new(Tree::seen_by(witness)),
         watched: tokio::sync::Mutex::default(),
         published: Mutex::default(),

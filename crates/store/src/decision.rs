@@ -87,7 +87,7 @@ impl Writer<'_> {
             return Ok(RunDecision::Busy(other.id));
         }
         let (run, project, cause) = (run.clone(), project.clone(), cause.to_owned());
-        self.append(Event::RunRequested { run, project, cause, runner }, now)?;
+        self.append(Event::RunRequested { run, project, cause, runner, commit: None }, now)?;
         Ok(RunDecision::Begin)
     }
 

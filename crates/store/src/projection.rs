@@ -70,10 +70,10 @@ impl Writer<'_> {
             | Event::DeviceUnpinned { .. }
             | Event::GroupDefined { .. }
             | Event::GroupRemoved { .. } => self.fleet_changed(entry),
-            Event::RunRequested { run, project, cause, runner } => self.change(
-                "INSERT INTO runs (id, seq, project, cause, runner, requested_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![Text(run), seq, Text(project), cause, Json(runner), at],
+            Event::RunRequested { run, project, cause, runner, commit } => self.change(
+                "INSERT INTO runs (id, seq, project, cause, runner, requested_at_ms, pipeline_commit)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![Text(run), seq, Text(project), cause, Json(runner), at, commit],
             ),
             Event::RunFinished { run, project, outcome } => self.change(
                 "UPDATE runs SET finished_at_ms = ?3, outcome = ?4

@@ -25,6 +25,8 @@ pub struct RunRow {
     pub cause: String,
     /// Who carries it out.
     pub runner: Runner,
+    /// The commit of the pipeline's repository that it puts on trial.
+    pub commit: Option<String>,
     /// When it was asked for.
     pub requested_at_ms: Timestamp,
     /// When it ended; none while it is under way.
@@ -76,7 +78,8 @@ pub struct ModelRow {
     pub aliases: BTreeMap<String, u64>,
 }
 
-const RUN: &str = "SELECT id, project, cause, requested_at_ms, finished_at_ms, outcome, runner FROM runs";
+const RUN: &str =
+    "SELECT id, project, cause, requested_at_ms, finished_at_ms, outcome, runner, pipeline_commit FROM runs";
 const VERSION: &str = "SELECT model, version, bundle, run, metrics, release, registered_at_ms FROM versions";
 
 impl RunRow {
@@ -89,6 +92,7 @@ impl RunRow {
             finished_at_ms: row.get::<_, Option<i64>>(4)?.map(Timestamp),
             outcome: row.get::<_, Option<Json<_>>>(5)?.map(|json| json.0),
             runner: row.get::<_, Json<_>>(6)?.0,
+            commit: row.get(7)?,
             gates: Vec::new(),
         })
     }
@@ -150,6 +154,16 @@ impl View<'_> {
     /// The database fails.
     pub fn run(&self, id: &RunId) -> Result<Option<RunRow>, StoreError> {
         let run = self.row("reading a run", &format!("{RUN} WHERE id = ?1"), [Text(id)], RunRow::read)?;
+        run.map(|run| self.with_gates(run)).transpose()
+    }
+
+    /// The newest run that put `commit` on trial.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn run_of_commit(&self, project: &ProjectName, commit: &str) -> Result<Option<RunRow>, StoreError> {
+        let sql = format!("{RUN} WHERE project = ?1 AND pipeline_commit = ?2 ORDER BY seq DESC LIMIT 1");
+        let run = self.row("reading a commit's run", &sql, params![Text(project), commit], RunRow::read)?;
         run.map(|run| self.with_gates(run)).transpose()
     }
 

@@ -144,6 +144,7 @@ fn a_loop() -> Vec<Event> {
             project: project.clone(),
             cause: "drift".into(),
             runner: Runner::ControlPlane,
+            commit: None,
         },
         Event::GateJudged { run: run.clone(), gate: "accuracy".into(), passed: true, reason: "ok".into() },
         Event::ModelRegistered(ModelVersion {

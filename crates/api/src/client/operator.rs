@@ -10,7 +10,7 @@ use crate::operator::{
     Alerts, Checkpoint, Decided, DeviceLabels, Devices, Drift, Events, GateVerdicts, Group, GroupRequest,
     Groups, JoinToken, JoinTokenRequest, LabelsChange, Models, Pin, PinRequest, Projects, Quarantine,
     QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
-    RunEnd, RunRequest, Runs, SamplesPage, Version, VersionRegistration,
+    RunEnd, RunRequest, Runs, SamplesPage, SourceStatus, Sources, Version, VersionRegistration,
 };
 use crate::routes;
 
@@ -75,6 +75,16 @@ impl Client {
     /// Asks the control plane to run a project.
     pub fn request_run(&self, project: &ProjectName, request: &RunRequest) -> Result<Run, ClientError> {
         self.post_json(&routes::project_runs(project), request)
+    }
+
+    /// The repositories that pipelines come from.
+    pub fn sources(&self) -> Result<Sources, ClientError> {
+        self.get_json(routes::SOURCES)
+    }
+
+    /// Has the control plane look at a project's repository now.
+    pub fn check_source(&self, project: &ProjectName) -> Result<SourceStatus, ClientError> {
+        self.post_json(&routes::source_check(project), &serde_json::json!({}))
     }
 
     /// Announces a run that happens here.

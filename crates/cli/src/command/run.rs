@@ -11,10 +11,11 @@ use edgeward_api::Client;
 use edgeward_core::RunId;
 use edgeward_core::event::RunOutcome;
 use edgeward_model::Engine;
-use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunSummary, Tools};
+use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunError, RunSummary, Tools};
 use edgeward_trust::{Signer, SigningKey};
 
 use super::remote::{credential, now, refused};
+use super::trial;
 use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
 use crate::args::RunArgs;
 use crate::engines::{engines, engines_for, warn_of_refusals};
@@ -27,7 +28,7 @@ const WORK_DIR: &str = ".edgeward";
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
-    let project = ProjectFile::load(&args.project).explain("project", "reading the project")?;
+    let project = load(args)?;
     let announcement = if args.run_id.is_some() { Announcement::Known } else { Announcement::Announce };
     let run = run_id(args.run_id.as_deref())?;
     let key = args.release_key.as_deref().map(read_key).transpose()?;
@@ -55,15 +56,30 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
         now: now(),
         signer: key.as_ref().map(|key| key as &dyn Signer),
         server: client.as_ref(),
+        rows_max: None,
+        adopts: None,
         tools: &tools,
         cancel: &cancel,
         progress: &|progress| tell(&progress),
     };
-    let summary = edgeward_pipeline::run(&project, &context).map_err(|error| {
-        Failure::new("run", format!("running project {}: {}", project.name, error.chain()))
-    })?;
+    let summary = match &args.commit {
+        Some(commit) => trial::run(&project, commit, &context)?,
+        None => edgeward_pipeline::run(&project, &context).map_err(|error| failed(&project, &error))?,
+    };
     out.document(&summary, words)?;
     verdict(&summary)
+}
+
+fn load(args: &RunArgs) -> Result<ProjectFile, Failure> {
+    let project = ProjectFile::load(&args.project).explain("project", "reading the project")?;
+    match &args.home {
+        Some(home) => project.with_data_at(home).explain("project", "looking for the project's data"),
+        None => Ok(project),
+    }
+}
+
+pub(super) fn failed(project: &ProjectFile, error: &RunError) -> Failure {
+    Failure::new("run", format!("running project {}: {}", project.name, error.chain()))
 }
 
 fn run_id(given: Option<&str>) -> Result<RunId, Failure> {
@@ -102,7 +118,7 @@ fn cancel_on_signal(cancel: &Arc<AtomicBool>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn tell(progress: &Progress) {
+pub(super) fn tell(progress: &Progress) {
     note(&match progress {
         Progress::Waiting => "waiting for another run of this project".to_owned(),
         Progress::StageStarted { stage } => format!("{stage} ..."),

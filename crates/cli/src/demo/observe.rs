@@ -200,6 +200,7 @@ mod tests {
                 project: ProjectName::new("robots").unwrap(),
                 cause: "drift".into(),
                 runner: Runner::ControlPlane,
+                commit: None,
             },
             Event::RunFinished {
                 run,

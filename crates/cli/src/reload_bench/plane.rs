@@ -159,7 +159,7 @@ impl Plane {
         let doing = "registering a version";
         registry.announce("reload-bench").explain("reload", doing)?;
         registry.register(&bundle, &BTreeMap::new(), &self.key, now()).explain("reload", doing)?;
-        registry.finish(&RunOutcome::Passed { bundle: bundle.digest() }).explain("reload", doing)?;
+        registry.finish(&RunOutcome::Passed { bundle: bundle.digest() }, None).explain("reload", doing)?;
         let folder = bundle.dir().to_owned();
         fs::remove_dir_all(&folder).explain("folder", format_args!("removing {}", folder.display()))
     }
@@ -184,6 +184,7 @@ fn policies(dir: &Path) -> Result<Project, Failure> {
         model: ModelName::new(MODEL).explain("reload", "naming the model")?,
         path: dir.display().to_string(),
         trigger: TriggerPolicy { level: 0, ..TriggerPolicy::default() },
+        source: None,
         rollout,
     })
 }

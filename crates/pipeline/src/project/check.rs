@@ -1,8 +1,10 @@
 //! The rules a project file keeps beyond the types of its values.
 
 use std::ops::RangeInclusive;
+use std::path::{Component, Path};
 
 use edgeward_core::manifest::BundlePath;
+use edgeward_core::source::is_safe_name;
 use edgeward_monitor::MAX_LABEL_WINDOW;
 
 use super::{ProjectError, ProjectFile, TaskKind, TriggerOn, TriggerTable};
@@ -16,6 +18,8 @@ const IMAGE_SIDE_MAX: usize = 1 << 14;
 pub(crate) const TRIGGERS_MAX: usize = 32;
 /// Least and most of the rows that may be held out.
 const HOLDOUT: RangeInclusive<f64> = 0.05..=0.9;
+/// Rows of a smoke run.
+const SMOKE_ROWS: RangeInclusive<usize> = 10..=1_000_000;
 /// Error rates that a gate may have.
 const ALPHA: RangeInclusive<f64> = 1e-9..=0.5;
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
@@ -28,7 +32,8 @@ type Checked = Result<(), ProjectError>;
 
 pub(super) fn check(project: &ProjectFile, file: &str) -> Checked {
     let checker = Checker { file };
-    checker.level(project.level)?;
+    checker.level(project)?;
+    checker.source(project)?;
     checker.data(project)?;
     checker.train(project)?;
     checker.convert(project)?;
@@ -65,20 +70,37 @@ impl Checker<'_> {
         self.refuse(table, key, format!("{value} is not allowed; use a number above 0"))
     }
 
-    fn level(&self, level: u8) -> Checked {
-        match level {
-            0 | 1 => Ok(()),
-            2 => self.refuse(
+    fn level(&self, project: &ProjectFile) -> Checked {
+        match (project.level, &project.source) {
+            (2, None) => self.refuse(
                 "[project]",
                 "level",
-                "2 comes with [source] git following, which this version does not have; use 0 (notify) or 1 (retrain)",
+                "2 follows the pipeline's repository: add [source] git = \"...\", or use 0 (notify) or 1 (retrain)",
             ),
-            other => self.refuse(
+            (0..=2, _) => Ok(()),
+            (other, _) => self.refuse(
                 "[project]",
                 "level",
-                format!("{other} is not a level; use 0 (notify) or 1 (retrain)"),
+                format!("{other} is not a level; use 0 (notify), 1 (retrain) or 2 (follow the repository, too)"),
             ),
         }
+    }
+
+    fn source(&self, project: &ProjectFile) -> Checked {
+        let Some(source) = &project.source else { return Ok(()) };
+        for (key, name) in [("git", &source.git), ("branch", &source.branch)] {
+            if !is_safe_name(name) {
+                return self.refuse("[source]", key, "is no name of a repository or branch that git takes");
+            }
+        }
+        let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+        if source.path.is_empty() || !Path::new(&source.path).components().all(inside) {
+            return self.refuse("[source]", "path", "leaves the repository; name a folder inside it");
+        }
+        if source.test.as_ref().is_some_and(|command| command.trim().is_empty()) {
+            return self.refuse("[source]", "test", "is empty; write the command that runs the tests");
+        }
+        self.within("[source]", "smoke_rows", source.smoke_rows, SMOKE_ROWS)
     }
 
     fn data(&self, project: &ProjectFile) -> Checked {

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::tables::{
     AudioTable, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable, ProjectTable,
-    RetrainTable, RolloutTable, TrainTable, TriggerTable, ValidateTable, VariantTable,
+    RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerTable, ValidateTable, VariantTable,
 };
 use super::{Document, ProjectError};
 
@@ -20,9 +20,10 @@ const LIKENESS_MIN: f64 = 0.7;
 type Fields = &'static [&'static str];
 
 /// Every table of the file by its header, with its keys.
-pub(super) fn tables() -> [(&'static str, Fields); 15] {
+pub(super) fn tables() -> [(&'static str, Fields); 16] {
     [
         ("[project]", fields::<ProjectTable>()),
+        ("[source]", fields::<SourceTable>()),
         ("[data]", fields::<DataTable>()),
         ("[validate]", fields::<ValidateTable>()),
         ("[train]", fields::<TrainTable>()),

@@ -1,28 +1,54 @@
 //! From the tables to the policies that the control plane and the devices follow.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use edgeward_core::alert::AlertKind;
 use edgeward_core::event::Project;
 use edgeward_core::rollout::RolloutPolicy;
+use edgeward_core::source::Source;
 use edgeward_core::trigger::{Trigger, TriggerPolicy};
 use edgeward_monitor::{Budget, MonitorConfig};
 
 use super::{ProjectFile, TriggerOn, TriggerTable};
 
+/// The level at which a project follows its repository.
+const LEVEL_OF_SOURCE: u8 = 2;
+
 impl ProjectFile {
     /// The project as the control plane keeps it. The path is made absolute where the folder exists.
     #[must_use]
     pub fn to_core_project(&self) -> Project {
-        let path = std::fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        let path = fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
         Project {
             name: self.name.clone(),
             model: self.model.clone(),
             path: shown(&path),
             trigger: self.trigger_policy(),
             rollout: self.rollout_policy(),
+            source: self.source_at(&path, crate::git::commit(&self.dir)),
         }
+    }
+
+    /// The project of a commit that is followed from now on; `home` is the folder that was registered by hand.
+    #[must_use]
+    pub fn to_adopted_project(&self, home: &Path, commit: &str) -> Project {
+        Project { source: self.source_at(home, Some(commit.to_owned())), ..self.to_core_project() }
+    }
+
+    /// Where the pipeline comes from, if it follows a repository: a path is relative to `home`.
+    fn source_at(&self, home: &Path, commit: Option<String>) -> Option<Source> {
+        let table = self.source.as_ref().filter(|_| self.level >= LEVEL_OF_SOURCE)?;
+        let local = fs::canonicalize(home.join(&table.git)).ok();
+        Some(Source {
+            git: local.map_or_else(|| table.git.clone(), |path| shown(&path)),
+            branch: table.branch.clone(),
+            path: table.path.clone(),
+            poll_ms: table.poll.0,
+            home: shown(home),
+            commit,
+        })
     }
 
     /// What the model follows from: the file without its policies, so that changing a policy makes no new model.

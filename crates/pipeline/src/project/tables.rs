@@ -1,6 +1,7 @@
 //! The tables of a project file, one struct each. A key is defined here and nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use edgeward_core::alert::AlertKind;
 use edgeward_core::rollout::{Approval, Gates, OnFail, RolloutPolicy, WaveSize, Window};
@@ -19,12 +20,57 @@ pub struct ProjectTable {
     pub name: ProjectName,
     /// The model it makes; the project's name if absent.
     pub model: Option<ModelName>,
-    /// 0 notifies, 1 retrains by itself.
+    /// 0 notifies, 1 retrains by itself, 2 also follows the repository in `[source]`.
     #[serde(default)]
     pub level: u8,
     /// Seed of the split and of training.
     #[serde(default)]
     pub seed: u64,
+}
+
+/// `[source]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceTable {
+    /// What git calls the repository: an address, or a path relative to the project's folder.
+    pub git: String,
+    /// The branch that is followed.
+    #[serde(default = "default_branch")]
+    pub branch: String,
+    /// The folder with the project file in the repository.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// Time between two looks.
+    #[serde(default = "default_poll")]
+    pub poll: Span,
+    /// The pipeline's own tests: a shell command, run in the folder of the commit.
+    pub test: Option<String>,
+    /// How long the tests may take.
+    #[serde(default = "default_test_timeout")]
+    pub timeout: Span,
+    /// Rows of the smoke run.
+    #[serde(default = "default_smoke_rows")]
+    pub smoke_rows: usize,
+}
+
+fn default_branch() -> String {
+    "main".to_owned()
+}
+
+fn default_path() -> String {
+    ".".to_owned()
+}
+
+const fn default_poll() -> Span {
+    Span(Duration::from_secs(60))
+}
+
+const fn default_test_timeout() -> Span {
+    Span(Duration::from_secs(30 * 60))
+}
+
+const fn default_smoke_rows() -> usize {
+    500
 }
 
 /// What a model predicts.

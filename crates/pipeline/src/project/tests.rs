@@ -100,8 +100,12 @@ fn the_head_is_checked_too() {
         let said = parse(&SMALL.replace(from, to)).expect_err(to).to_string();
         assert!(said.contains(expect), "{said}");
     };
-    check("name = \"digits\"", "name = \"digits\"\nlevel = 2", "[source] git following");
-    check("name = \"digits\"", "name = \"digits\"\nlevel = 7", "use 0 (notify) or 1 (retrain)");
+    check(
+        "name = \"digits\"",
+        "name = \"digits\"\nlevel = 2",
+        "2 follows the pipeline's repository: add [source] git",
+    );
+    check("name = \"digits\"", "name = \"digits\"\nlevel = 7", "use 0 (notify), 1 (retrain) or 2");
     check("name = \"digits\"", "name = \"My Digits\"", "not a valid project name");
     check("files = [\"data/*.csv\"]", "files = []", "[data] files: no data");
     check("builtin = \"mlp\"", "", "nothing trains");

@@ -18,8 +18,10 @@ use crate::evaluate::{self, Evaluation, evaluate};
 use crate::gates::{self, Candidate, Incumbent};
 use crate::incumbent::{self, IncumbentError};
 use crate::index::Content;
+use crate::leak::{self, OPENED_FILE, Opened};
 use crate::lineage::Lineage;
 use crate::measure::Quality;
+use crate::opened::OpenedFiles;
 use crate::project::{TaskKind, VariantTable};
 use crate::snapshot::{self, Snapshot, Sources};
 use crate::split::{Split, SplitRule, split};
@@ -32,7 +34,7 @@ use crate::{card, examine, git, source};
 const SNAPSHOT: StageCode = StageCode { name: "snapshot", version: 1 };
 const SPLIT: StageCode = StageCode { name: "split", version: 1 };
 const VALIDATE: StageCode = StageCode { name: "validate", version: 1 };
-const TRAIN: StageCode = StageCode { name: "train", version: 1 };
+const TRAIN: StageCode = StageCode { name: "train", version: 2 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
 const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 1 };
@@ -85,6 +87,9 @@ impl Pipeline<'_> {
         evaluation.forms.retain(|form| stays(&form.variant));
         forms.retain(|form| stays(&form.variant));
         judged.extend(self.gates(&data, &evaluation)?);
+        if self.context.adopts.is_some() {
+            judged.extend(self.leaks(&data, &deps, &trained)?);
+        }
         self.judged(&judged);
         verdicts.extend(judged);
         let bundle = match gates::refusal(&verdicts, &left_out) {
@@ -108,7 +113,7 @@ impl Pipeline<'_> {
     }
 
     fn snapshot(&self) -> Result<Entry, RunError> {
-        let (dir, data) = (&self.project.dir, &self.project.data);
+        let (dir, data) = (&self.project.data_dir, &self.project.data);
         let mut files = BTreeMap::new();
         for file in source::list(dir, &data.files)? {
             let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
@@ -120,13 +125,19 @@ impl Pipeline<'_> {
             }
             _ => None,
         };
-        let task = self.project.task();
+        let (task, rows_max) = (self.project.task(), self.context.rows_max);
         let mut read = inputs([("files", files_digest(&files))]);
         read.extend(captured.as_ref().map(|captured| ("captured", captured.digest())));
-        self.stage(SNAPSHOT, &(&data.label, task), &read, |out| {
+        self.stage(SNAPSHOT, &(&data.label, task, rows_max), &read, |out| {
             let captured = captured.as_ref();
-            let (manifest, rows) =
-                snapshot::take(&Sources { dir, files: &files, label: &data.label, task, captured })?;
+            let (manifest, rows) = snapshot::take(&Sources {
+                dir,
+                files: &files,
+                label: &data.label,
+                task,
+                captured,
+                rows_max,
+            })?;
             Ok(snapshot::write(out, &manifest, &rows)?)
         })
     }
@@ -186,13 +197,20 @@ impl Pipeline<'_> {
         self.stage(TRAIN, &params, &self.data_inputs(data)?, |out| {
             let rows = self.side(data, &data.sides.train)?;
             match &table.run {
-                Some(command) => self.train_by_command(command, &rows, out),
+                Some(command) => self.train_by_command(command, &rows, (&data.manifest, out)),
                 None => self.train_builtin(&rows, out),
             }
         })
     }
 
-    fn train_by_command(&self, command: &str, rows: &Dataset, out: &std::path::Path) -> Result<(), RunError> {
+    fn train_by_command(
+        &self,
+        command: &str,
+        rows: &Dataset,
+        (snapshot, out): (&Snapshot, &std::path::Path),
+    ) -> Result<(), RunError> {
+        let data_dir = &self.project.data_dir;
+        let watch = OpenedFiles::watch(snapshot.files.keys().map(|name| data_dir.join(name)));
         let training = CommandTraining {
             command,
             dir: &self.project.dir,
@@ -202,7 +220,31 @@ impl Pipeline<'_> {
             log: &self.work.train_log(&self.context.run),
             cancel: self.context.cancel,
         };
-        Ok(training.run(rows, out, &mut |line| self.log(TRAIN.name, line))?)
+        training.run(rows, out, &mut |line| self.log(TRAIN.name, line))?;
+        let opened = match watch.and_then(OpenedFiles::opened) {
+            Ok(files) => Opened { files: Some(named(&files, data_dir)), unseen: None },
+            Err(error) => Opened { files: None, unseen: Some(error.to_string()) },
+        };
+        Ok(write_json(&out.join(OPENED_FILE), &opened)?)
+    }
+
+    /// Whether a commit's training saw rows that it is judged by.
+    fn leaks(
+        &self,
+        data: &Data,
+        deps: &BTreeMap<String, Digest>,
+        trained: &Entry,
+    ) -> Result<Vec<GateVerdict>, RunError> {
+        let project = self.project;
+        if project.train.run.is_none() {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows(&data.snapshot)?;
+        let held_out = data.sides.holdout.iter().map(|row| rows.row_digest(*row)).collect();
+        Ok(vec![
+            leak::opened(&trained.json(OPENED_FILE)?),
+            leak::copies(&project.dir, deps, &project.data.label, rows, &held_out),
+        ])
     }
 
     fn train_builtin(&self, rows: &Dataset, out: &std::path::Path) -> Result<(), RunError> {
@@ -476,6 +518,12 @@ impl From<CacheError> for Unmeasured {
     fn from(error: CacheError) -> Self {
         Self::Run(error.into())
     }
+}
+
+/// Files by their names below `dir`, for people.
+fn named(files: &BTreeSet<std::path::PathBuf>, dir: &std::path::Path) -> BTreeSet<String> {
+    let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    files.iter().map(|file| file.strip_prefix(&dir).unwrap_or(file).display().to_string()).collect()
 }
 
 fn form_file(variant: &VariantTable) -> String {

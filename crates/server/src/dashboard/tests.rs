@@ -118,6 +118,7 @@ fn run() -> Run {
     Run {
         id: RunId::new("r1").unwrap(),
         project: ProjectName::new("robots").unwrap(),
+        commit: None,
         cause: "by hand".into(),
         requested_at_ms: Timestamp(NOW),
         finished_at_ms: None,

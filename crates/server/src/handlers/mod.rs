@@ -16,6 +16,7 @@ pub(crate) mod public;
 pub(crate) mod quarantine;
 pub(crate) mod repository;
 pub(crate) mod rollouts;
+pub(crate) mod sources;
 
 use edgeward_core::{RunId, Timestamp};
 

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use edgeward_api::operator::{GateVerdicts, Projects, Run, RunAnnouncement, RunEnd, RunRequest, Runs};
 use edgeward_api::{Problem, routes};
 use edgeward_core::event::{Project, RunOutcome, Runner};
+use edgeward_core::source::{is_commit, is_safe_name};
 use edgeward_core::{Event, ProjectName, RunId};
 use edgeward_store::RunRow;
 
@@ -37,7 +38,7 @@ pub(crate) async fn register_project(
     State(app): State<Arc<App>>,
     Document(project): Document<Project>,
 ) -> Result<StatusCode, Failure> {
-    check_text("path", &project.path)?;
+    check_project(&project)?;
     app.decide(move |decision| {
         if decision.project_named(&project.name)?.as_ref() != Some(&project) {
             decision.append(Event::ProjectRegistered(project))?;
@@ -99,7 +100,7 @@ fn begin(decision: &Decision<'_, '_>, asked: &RunAnnouncement, runner: Runner) -
             .hint("Wait until it has ended. If its process is gone, run again in the same --work folder."));
     }
     let (run, project, cause) = (asked.run.clone(), asked.project.clone(), asked.cause.clone());
-    decision.append(Event::RunRequested { run, project, cause, runner })?;
+    decision.append(Event::RunRequested { run, project, cause, runner, commit: None })?;
     known_run(decision, &asked.run).map(listing::run)
 }
 
@@ -158,18 +159,53 @@ pub(crate) async fn finish_run(
     if let RunOutcome::Refused { reason } | RunOutcome::Failed { reason } = &end.outcome {
         check_text("reason", reason)?;
     }
-    app.decide(move |decision| finish(decision, &run, end.outcome)).await?;
+    app.decide(move |decision| finish(decision, &run, end)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends `run`, unless it has ended the same way.
-pub(crate) fn finish(decision: &Decision<'_, '_>, run: &RunId, outcome: RunOutcome) -> Result<(), Failure> {
+/// Ends `run`, unless it has ended the same way. The pipeline of a commit that passed is followed in the same step.
+fn finish(decision: &Decision<'_, '_>, run: &RunId, end: RunEnd) -> Result<(), Failure> {
+    let RunEnd { outcome, adopts } = end;
     let known = known_run(decision, run)?;
     match known.outcome {
-        Some(ended) if ended == outcome => Ok(()),
-        Some(_) => Err(Failure::conflict(format!("run {run} has already ended otherwise"))),
-        None => {
-            Ok(decision.append(Event::RunFinished { run: run.clone(), project: known.project, outcome })?)
-        }
+        Some(ended) if ended == outcome => return Ok(()),
+        Some(_) => return Err(Failure::conflict(format!("run {run} has already ended otherwise"))),
+        None => {}
+    }
+    if let Some(project) = adopts {
+        adopt(decision, &known.project, (known.commit.is_some(), &outcome), project)?;
+    }
+    Ok(decision.append(Event::RunFinished { run: run.clone(), project: known.project, outcome })?)
+}
+
+fn adopt(
+    decision: &Decision<'_, '_>,
+    known: &ProjectName,
+    (on_trial, outcome): (bool, &RunOutcome),
+    project: Project,
+) -> Result<(), Failure> {
+    check_project(&project)?;
+    if !on_trial || !matches!(outcome, RunOutcome::Passed { .. }) || project.name != *known {
+        let refusal = format!("only a commit on trial that passed changes the pipeline of {known}");
+        return Err(Failure::conflict(refusal));
+    }
+    match decision.project_named(known)?.as_ref() == Some(&project) {
+        true => Ok(()),
+        false => Ok(decision.append(Event::ProjectRegistered(project))?),
+    }
+}
+
+/// What is kept of a project, and given to git.
+fn check_project(project: &Project) -> Result<(), Failure> {
+    check_text("path", &project.path)?;
+    let Some(source) = &project.source else { return Ok(()) };
+    for (what, text) in [("path", &source.path), ("home", &source.home)] {
+        check_text(what, text)?;
+    }
+    let known = source.commit.as_deref().is_none_or(is_commit);
+    match is_safe_name(&source.git) && is_safe_name(&source.branch) && known {
+        true => Ok(()),
+        false => Err(Failure::invalid("the source's repository, branch or commit is no such name")
+            .hint("Look at [source] in edgeward.toml.")),
     }
 }

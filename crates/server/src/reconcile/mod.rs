@@ -9,6 +9,7 @@ pub(crate) mod fleet;
 pub(crate) mod observe;
 pub(crate) mod rollouts;
 pub(crate) mod runs;
+pub(crate) mod sources;
 pub(crate) mod triggers;
 
 use std::sync::Arc;
@@ -85,6 +86,7 @@ pub(crate) enum ReconcileError {
 pub(crate) async fn turn(app: &App) {
     let outcomes = [
         ("fleet", fleet::reconcile(app).await),
+        ("sources", sources::reconcile(app).await),
         ("triggers", triggers::reconcile(app).await),
         ("runs", runs::reconcile(app).await),
         ("evidence", evidence::reconcile(app).await),

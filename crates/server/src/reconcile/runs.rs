@@ -69,14 +69,15 @@ pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
     // Children report the end of their run before they end, so what is read after reaping is the truth about them.
     children.reap();
     let wanted = app.read(unfinished).await?;
-    children.deaths.retain(|run, _| wanted.iter().any(|(id, _)| id == run));
-    for (run, project) in wanted {
+    children.deaths.retain(|run, _| wanted.iter().any(|(known, _)| known.id == *run));
+    for (asked, project) in wanted {
+        let run = asked.id.clone();
         if children.alive.contains_key(&run) {
             continue;
         }
         match children.deaths.get(&run) {
             Some((deaths, how)) if *deaths >= DEATHS_MAX => give_up(app, &run, how).await?,
-            _ => match spawn(app, &run, &project) {
+            _ => match spawn(app, &asked, &project) {
                 Ok(child) => {
                     tracing::info!(%run, project = %project.name, pid = child.id(), "run started");
                     children.alive.insert(run, child);
@@ -89,11 +90,11 @@ pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
 }
 
 /// Runs of the control plane that have not ended, each with its project.
-fn unfinished(view: &View<'_>) -> Result<Vec<(RunId, Project)>, ReconcileError> {
+fn unfinished(view: &View<'_>) -> Result<Vec<(RunRow, Project)>, ReconcileError> {
     let mut unfinished = Vec::new();
     for project in view.projects()? {
         let run = view.run_under_way(&project.name)?.filter(|run| run.runner == Runner::ControlPlane);
-        unfinished.extend(run.map(|run| (run.id, project)));
+        unfinished.extend(run.map(|run| (run, project)));
     }
     Ok(unfinished)
 }
@@ -150,14 +151,16 @@ fn tail(path: PathBuf) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn spawn(app: &App, run: &RunId, project: &Project) -> std::io::Result<Child> {
+fn spawn(app: &App, run: &RunRow, project: &Project) -> std::io::Result<Child> {
     let work = app.home.work(&project.name);
     std::fs::create_dir_all(&work)?;
-    let mut log = open_log(&log_path(app, run))?;
+    let mut log = open_log(&log_path(app, &run.id))?;
     writeln!(log, "# {} run --project {}", app.runner_program.display(), project.path)?;
     Command::new(&app.runner_program)
         .arg("run")
-        .args(["--project", &project.path, "--server", &app.address, "--run-id", run.as_str()])
+        .args(["--project", &project.path, "--server", &app.address, "--run-id", run.id.as_str()])
+        .args(project.source.iter().flat_map(|source| ["--home", &source.home]))
+        .args(run.commit.iter().flat_map(|commit| ["--commit", commit]))
         .arg("--work")
         .arg(work)
         .arg("--release-key")

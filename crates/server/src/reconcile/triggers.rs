@@ -42,7 +42,7 @@ fn request(decision: &Decision<'_, '_>, project: &Project) -> Result<(), Reconci
     let run: RunId = fresh_run_id(decision.now())?;
     tracing::info!(%run, project = %project.name, cause, "run requested");
     let (project, runner) = (project.name.clone(), Runner::ControlPlane);
-    Ok(decision.append(Event::RunRequested { run, project, cause, runner })?)
+    Ok(decision.append(Event::RunRequested { run, project, cause, runner, commit: None })?)
 }
 
 fn observed(view: &View<'_>, project: &Project) -> Result<Observed, StoreError> {

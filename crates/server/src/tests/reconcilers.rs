@@ -48,7 +48,7 @@ impl Plant {
         let project = project().name;
         let (cause, runner) = ("test".to_owned(), Runner::Caller);
         [
-            Event::RunRequested { run: run.clone(), project: project.clone(), cause, runner },
+            Event::RunRequested { run: run.clone(), project: project.clone(), cause, runner, commit: None },
             Event::ModelRegistered(ModelVersion {
                 model: model(),
                 version,
@@ -349,7 +349,7 @@ fn with_runner(script: &str) -> Plant {
     let (project_name, cause, runner) = (project().name, "test".to_owned(), Runner::ControlPlane);
     plant.append(&[
         Event::ProjectRegistered(project()),
-        Event::RunRequested { run, project: project_name, cause, runner },
+        Event::RunRequested { run, project: project_name, cause, runner, commit: None },
     ]);
     plant
 }
@@ -397,7 +397,7 @@ fn a_callers_run_that_never_ends_does_not_keep_others_waiting_for_ever() {
     let (run, cause, runner) = (RunId::new("run-1").unwrap(), "test".to_owned(), Runner::Caller);
     plant.append(&[
         Event::ProjectRegistered(project()),
-        Event::RunRequested { run, project: project().name, cause, runner },
+        Event::RunRequested { run, project: project().name, cause, runner, commit: None },
     ]);
     plant.pass(Duration::from_secs(23 * 3600));
     plant.runtime.block_on(runs::reconcile(&plant.app)).unwrap();
@@ -414,7 +414,7 @@ fn a_runner_that_is_not_there_fails_the_run() {
     let (run, cause, runner) = (RunId::new("run-1").unwrap(), "test".to_owned(), Runner::ControlPlane);
     plant.append(&[
         Event::ProjectRegistered(project()),
-        Event::RunRequested { run, project: project().name, cause, runner },
+        Event::RunRequested { run, project: project().name, cause, runner, commit: None },
     ]);
     turn_until(&plant, |plant| plant.runs()[0].outcome.is_some());
 }

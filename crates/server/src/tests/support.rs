@@ -139,7 +139,7 @@ impl Plant {
         operator.announce_run(&RunAnnouncement { run: run.clone(), project, cause }).unwrap();
         let (bundle, registration) = self.upload(operator, &run, files);
         let version = operator.register_version(&model(), &registration).unwrap();
-        operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle } }).unwrap();
+        operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle }, adopts: None }).unwrap();
         version
     }
 
@@ -185,6 +185,7 @@ pub(crate) fn project() -> Project {
         model: model(),
         path: "/srv/robots".to_owned(),
         trigger: TriggerPolicy { level: 1, ..TriggerPolicy::default() },
+        source: None,
         rollout: RolloutPolicy {
             waves: vec![WaveSize::Devices(1), WaveSize::Percent(100)],
             bake_ms: Duration::from_secs(10),

@@ -214,6 +214,8 @@ impl Bench {
                 now: Timestamp(1_000),
                 signer: Some(&signer),
                 server,
+                rows_max: None,
+                adopts: None,
                 tools: &tools,
                 cancel: &AtomicBool::new(false),
                 progress: &|event| self.events.borrow_mut().push(event),
