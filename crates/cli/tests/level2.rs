@@ -150,7 +150,11 @@ impl Plant {
             if let Some(run) = found.filter(|run| !run["outcome"].is_null()) {
                 return run.clone();
             }
-            assert!(began.elapsed() < PATIENCE, "waited in vain for {commit}: {}", self.run(&["source", "ls"]));
+            assert!(
+                began.elapsed() < PATIENCE,
+                "waited in vain for {commit}: {}",
+                self.run(&["source", "ls"])
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }

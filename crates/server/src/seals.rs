@@ -21,6 +21,10 @@ pub(crate) fn sealer(keys: &Arc<Keys>) -> Sealer {
 }
 
 /// What the file beside the keys says of the ledger; it is made where there is none.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method of one lifetime is no closure for all"
+)]
 pub(crate) fn witness(setup: &Setup, store: &Store) -> Result<Option<TreeHead>, ServerError> {
     let (origin, authority) = (ledger_origin(&setup.keys.root), setup.keys.root.authority(Role::Ledger));
     if let Some(note) = setup::read_witness(&setup.home)? {
