@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,7 +30,8 @@ use crate::control::{Control, Message, Parts};
 use crate::durable::{Access, TwoCopies, replace};
 use crate::endpoint::{About, Endpoint};
 use crate::fetch::open_verified;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Identity, IdentityError, Join, Joining};
+use crate::keeper::Keeper;
 use crate::pick::Picker;
 use crate::platform::Platform;
 use crate::records::{Records, to_json};
@@ -56,8 +58,16 @@ pub struct Bound {
     address: SocketAddr,
     endpoint: Arc<Endpoint>,
     /// Stops the control loop; none for a bare endpoint.
-    control: Option<(Sender<Message>, oneshot::Receiver<()>)>,
+    control: Option<Running>,
     _kept: Kept,
+}
+
+/// What runs beside the endpoint.
+struct Running {
+    sender: Sender<Message>,
+    end: oneshot::Receiver<()>,
+    /// Ends the thread that keeps the certificate.
+    keeper: Arc<AtomicBool>,
 }
 
 /// What lives as long as the process serves.
@@ -107,10 +117,11 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     let registry = Arc::new(Registry::default());
     let records = Arc::new(Records::open(&config.data_dir, identity.device.clone())?);
     let about = Arc::new(About::new(identity.device.clone(), Some(config.server.clone())));
+    let (client, stop) = keep_identity(&config, identity);
     let parts = Parts {
         brain,
         store,
-        client: Client::new(&config.server, Some(identity.credential)),
+        client,
         slots: Slots::new(config.data_dir.join("models")),
         platform: Arc::new(Platform::new(Arc::clone(&config.engines), config.hardware.clone())),
         registry: Arc::clone(&registry),
@@ -126,9 +137,10 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         witness: Witness::open(config.data_dir.join(WITNESS_FILE), &root),
         clock: now,
     };
-    let control = start_control(parts).await;
+    let (sender, end) = start_control(parts).await;
+    let control = Some(Running { sender, end, keeper: stop });
     let endpoint = Endpoint::new(registry, records, about, now);
-    Ok(Bound { listener, address, endpoint, control: Some(control), _kept: Kept::Lock(lock) })
+    Ok(Bound { listener, address, endpoint, control, _kept: Kept::Lock(lock) })
 }
 
 /// Starts a bare endpoint up to the point where it serves.
@@ -179,7 +191,8 @@ impl Bound {
         shutdown.await;
         drop(stop);
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, server).await;
-        if let Some((sender, end)) = self.control {
+        if let Some(Running { sender, end, keeper }) = self.control {
+            keeper.store(true, Ordering::Relaxed);
             // The loop may have ended by itself.
             let _ = sender.send(Message::Stop);
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, end).await;
@@ -260,32 +273,92 @@ fn url(address: SocketAddr) -> String {
 /// The device's identity; a fresh one comes with the believer that goes into a fresh state.
 async fn identify(config: &AgentConfig) -> Result<(Identity, Option<Believer>), AgentError> {
     let path = config.data_dir.join("identity.json");
-    if let Some(identity) = Identity::load(&path)? {
-        return Ok((identity, None));
+    if let Some(known) = Identity::load(&path)? {
+        return Ok((join_again(config, known, &path).await?, None));
     }
-    let token = config.join_token.clone().ok_or(IdentityError::NoToken)?;
-    let identity = enrol(config, token).await?;
+    let token = config.join_token.as_deref().ok_or(IdentityError::NoToken)?;
+    let identity = enrol(config, join(config, token)).await?;
     let believer =
         Believer::new(identity.root()?, Timestamp(0)).map_err(|error| AgentError::Trust(Box::new(error)))?;
     Ok((identity, Some(believer)))
 }
 
+fn join(config: &AgentConfig, token: &str) -> Join {
+    Join {
+        server: config.server.clone(),
+        name: config.name.clone(),
+        token: token.trim().to_owned(),
+        roots: config.roots.clone(),
+        again: false,
+    }
+}
+
+/// A token that the device did not join with lets it join again. If that fails, the device is who it was: what it has
+/// may still be good, and what it serves is in any case.
+async fn join_again(config: &AgentConfig, known: Identity, path: &Path) -> Result<Identity, AgentError> {
+    let Some(token) = config.join_token.as_deref() else { return Ok(known) };
+    let join = Join { name: known.device.clone(), again: true, ..join(config, token) };
+    if known.joined_with == Some(join.token_digest()) {
+        return Ok(known);
+    }
+    match attempt(config, &join).await {
+        Ok(joined) => {
+            // What the device believes of releases has grown from the root that it pinned first.
+            let joined = Identity { root: known.root, ..joined };
+            joined.save(path)?;
+            forget_joining(config);
+            Ok(joined)
+        }
+        Err(error) => {
+            tracing::warn!("joining again: {}; the device goes on as before", chain(&error));
+            Ok(known)
+        }
+    }
+}
+
+async fn attempt(config: &AgentConfig, join: &Join) -> Result<Identity, AgentError> {
+    let joining = Joining::begin(&config.data_dir.join("joining.json"), join.token_digest())?;
+    let join = join.clone();
+    let attempt = tokio::task::spawn_blocking(move || Identity::enrol(&join, &joining));
+    Ok(attempt.await.map_err(|error| AgentError::Endpoint(error.into()))??)
+}
+
+/// The key of the join is in the identity now.
+fn forget_joining(config: &AgentConfig) {
+    // Another token gets another key, whether or not this one is gone.
+    let _ = fs::remove_file(config.data_dir.join("joining.json"));
+}
+
 /// Enrols, waiting for a control plane that does not answer yet.
-async fn enrol(config: &AgentConfig, token: String) -> Result<Identity, AgentError> {
+async fn enrol(config: &AgentConfig, join: Join) -> Result<Identity, AgentError> {
     let mut wait = ENROL_RETRY;
     loop {
-        let (server, name, token) = (config.server.clone(), config.name.clone(), token.clone());
-        let attempt = tokio::task::spawn_blocking(move || Identity::enrol(&server, &name, &token));
-        let outcome = attempt.await.map_err(|error| AgentError::Endpoint(error.into()))?;
-        match outcome {
-            Err(error @ IdentityError::Unreachable { .. }) => {
+        match attempt(config, &join).await {
+            Err(AgentError::Identity(error @ IdentityError::Unreachable { .. })) => {
                 tracing::warn!("{}; next try in {} s", chain(&error), wait.as_secs());
                 tokio::time::sleep(wait).await;
                 wait = wait.saturating_mul(2).min(ENROL_RETRY_MAX);
             }
-            outcome => return Ok(outcome?),
+            outcome => return outcome,
         }
     }
+}
+
+/// A client that shows who the device is; under TLS its certificate is kept alive until the flag is set.
+fn keep_identity(config: &AgentConfig, identity: Identity) -> (Client, Arc<AtomicBool>) {
+    let tls = identity.client_tls(config.roots.as_ref());
+    let client = Client::with_tls(&config.server, identity.credential.clone(), tls);
+    let stop = Arc::new(AtomicBool::new(false));
+    if config.server.starts_with("https://") {
+        let keeper = Keeper {
+            client: client.clone(),
+            identity,
+            path: config.data_dir.join("identity.json"),
+            roots: config.roots.clone(),
+        };
+        keeper.run(Arc::clone(&stop));
+    }
+    (client, stop)
 }
 
 /// The device's state; a device that has just enrolled gets a fresh one, kept before its identity is.
@@ -301,6 +374,7 @@ fn restore(
         let brain = Brain::new(identity.device.clone(), believer, config.slots.clone());
         store.write(&to_json(brain.snapshot()))?;
         identity.save(&config.data_dir.join("identity.json"))?;
+        forget_joining(config);
         return Ok((store, brain));
     }
     let (store, bytes) = TwoCopies::open(&path)?;

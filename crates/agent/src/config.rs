@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeward_api::client::Roots;
 use edgeward_core::slot::SlotPolicy;
 use edgeward_core::{DeviceId, ModelName};
 use edgeward_model::Engines;
@@ -22,8 +23,10 @@ use crate::platform::Hardware;
 pub struct AgentConfig {
     /// The control plane, such as `http://127.0.0.1:7700`.
     pub server: String,
-    /// Needed once, to enrol.
+    /// Needed once, to enrol; another one than that lets the device join again.
     pub join_token: Option<String>,
+    /// Whom to believe under TLS where neither the join token nor the identity says so.
+    pub roots: Option<Roots>,
     /// Everything the agent keeps.
     pub data_dir: PathBuf,
     /// The name it would like.
@@ -60,6 +63,7 @@ impl AgentConfig {
         Self {
             server: server.into(),
             join_token: None,
+            roots: None,
             data_dir: data_dir.into(),
             name,
             listen,

@@ -307,7 +307,7 @@ impl Control {
         self.poll.missed(error.retry_after());
         let why = match error {
             ClientError::Refused { status: 401 | 403, .. } => format!(
-                "{}; the control plane does not accept this device any more: remove the data folder and enrol again",
+                "{}; the control plane does not accept this device any more; serving goes on, and `edgeward device token --for NAME` makes a token with which it joins again",
                 chain(error)
             ),
             _ => format!("{}; serving goes on", chain(error)),

@@ -1,19 +1,27 @@
 //! Who this device is: enrolled once, kept from then on.
 //!
-//! `identity.json` holds the credential and the pinned root, readable by its owner only. It is written last, after the
-//! device's state, so that an identity without a state is known to be damage.
+//! `identity.json` holds what the device shows (a certificate with its key, or on loopback a bearer credential) and the
+//! pinned root, readable by its owner only. It is written last, after the device's state, so that an identity without a
+//! state is known to be damage. `joining.json` holds the key of a join that has begun, so that a join whose answer was
+//! lost is asked for again and uses no second use of its token.
+
+mod key;
 
 use std::fmt;
 use std::path::Path;
 
+use edgeward_api::access::DeviceCertificate;
+use edgeward_api::client::{ClientCertificate, Roots, Tls};
 use edgeward_api::device::{EnrolAnswer, EnrolRequest};
-use edgeward_api::{Client, ClientError};
-use edgeward_core::DeviceId;
+use edgeward_api::{Client, ClientError, JoinPin};
+use edgeward_core::envelope::Base64;
+use edgeward_core::{DeviceId, Digest, Timestamp};
 use edgeward_trust::Root;
 use edgeward_trust::root::RootError;
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{Access, DurableError, read_if_present, replace};
+pub use key::{DeviceKey, Joining};
 
 /// Schema of [`Identity`].
 pub const IDENTITY_SCHEMA: &str = "edgeward.identity/1";
@@ -30,10 +38,47 @@ pub struct Identity {
     pub server: String,
     /// Its id.
     pub device: DeviceId,
-    /// Its bearer credential.
-    pub credential: String,
+    /// Its bearer credential, if it joined without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// What it shows and believes under TLS, if it joined so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsIdentity>,
+    /// SHA-256 of the token it joined with: another one lets it join again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined_with: Option<Digest>,
     /// The root of trust it pinned.
     pub root: serde_json::Value,
+}
+
+/// What a device shows and believes under TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsIdentity {
+    /// Its certificate, DER.
+    pub certificate: Base64,
+    /// The certificate's key.
+    pub key: DeviceKey,
+    /// Authorities on which the control plane's certificate may stand, DER; none if any that the computer believes will
+    /// do.
+    pub authorities: Vec<Base64>,
+    /// A time that is surely past: when the certificate was issued, by the control plane's clock.
+    pub floor_ms: Timestamp,
+}
+
+/// How to join.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The control plane.
+    pub server: String,
+    /// The name the device would like, or the id it has.
+    pub name: DeviceId,
+    /// The join token.
+    pub token: String,
+    /// Whom to believe if the token does not say.
+    pub roots: Option<Roots>,
+    /// The device has that id already.
+    pub again: bool,
 }
 
 impl fmt::Debug for Identity {
@@ -65,6 +110,23 @@ pub enum IdentityError {
         "this device is not enrolled and no join token was given; make one on the control plane and pass it as --join-token"
     )]
     NoToken,
+    /// No key can be made.
+    #[error("the operating system gave no randomness for a key; try again")]
+    NoRandomness,
+    /// The kept key is damaged.
+    #[error("the device's key is damaged ({0}); join again with a new join token")]
+    Key(String),
+    /// The control plane gave neither a certificate nor a credential.
+    #[error(
+        "the control plane at {server} let this device in but gave it nothing to show; update the older of the two"
+    )]
+    Nothing {
+        /// The control plane.
+        server: String,
+    },
+    /// Whoever answers is not believed.
+    #[error(transparent)]
+    Untrusted(Box<ClientError>),
     /// The control plane said no.
     #[error(
         "the control plane at {server} refused to enrol this device: {reason}; ask for a fresh join token"
@@ -103,26 +165,56 @@ impl Identity {
         serde_json::from_slice(&bytes).map(Some).map_err(wrap)
     }
 
-    /// Joins the fleet of the control plane at `server`.
+    /// Joins a fleet. Under TLS with the key of `joining`, which stands on the disk already.
     ///
     /// # Errors
     /// No answer, a refusal, or a root that is not one.
-    pub fn enrol(server: &str, name: &DeviceId, join_token: &str) -> Result<Self, IdentityError> {
-        let request = EnrolRequest { join_token: join_token.trim().to_owned(), name: name.clone() };
-        let answer = Client::new(server, None).enrol(&request).map_err(|error| match error {
-            ClientError::Refused { status: 404 | 405, .. } | ClientError::Malformed { .. } => {
-                IdentityError::NoControlPlane { server: server.to_owned() }
-            }
-            ClientError::Refused { status, problem, .. } if status < 500 && status != 429 => {
-                IdentityError::Refused { server: server.to_owned(), reason: problem.error }
-            }
-            error => IdentityError::Unreachable { server: server.to_owned(), source: Box::new(error) },
-        })?;
-        let EnrolAnswer { device, credential, root } = answer;
-        let identity =
-            Self { schema: IDENTITY_SCHEMA.to_owned(), server: server.to_owned(), device, credential, root };
+    pub fn enrol(join: &Join, joining: &Joining) -> Result<Self, IdentityError> {
+        let server = join.server.clone();
+        let is_tls = server.starts_with("https://");
+        let request = EnrolRequest {
+            join_token: join.token.clone(),
+            name: join.name.clone(),
+            public_key: is_tls.then(|| joining.key.public()).transpose()?.map(Base64),
+            again: join.again,
+        };
+        let client = Client::with_tls(&server, None, join.tls());
+        let answer = client.enrol(&request).map_err(|error| refusal(&server, error))?;
+        let EnrolAnswer { device, credential, certificate, root } = answer;
+        if credential.is_none() && certificate.is_none() {
+            return Err(IdentityError::Nothing { server });
+        }
+        let schema = IDENTITY_SCHEMA.to_owned();
+        let joined_with = Some(joining.token);
+        let mut identity = Self { schema, server, device, credential, tls: None, joined_with, root };
+        if let Some(certificate) = certificate {
+            identity.take(certificate, joining.key.clone());
+        }
         identity.root()?;
         Ok(identity)
+    }
+
+    /// Shows another certificate from now on, and no bearer credential any more.
+    pub fn take(&mut self, issued: DeviceCertificate, key: DeviceKey) {
+        let DeviceCertificate { certificate, issued_at_ms, authorities, .. } = issued;
+        self.credential = None;
+        self.tls = Some(TlsIdentity { certificate, key, authorities, floor_ms: issued_at_ms });
+    }
+
+    /// How the device speaks TLS; `roots` counts where the identity does not say whom to believe.
+    #[must_use]
+    pub fn client_tls(&self, roots: Option<&Roots>) -> Tls {
+        let otherwise = roots.cloned().unwrap_or_default();
+        let Some(tls) = &self.tls else { return Tls::with_roots(otherwise) };
+        let known: Vec<Vec<u8>> = tls.authorities.iter().map(|der| der.0.clone()).collect();
+        Tls {
+            roots: if known.is_empty() { otherwise } else { Roots::Certificates(known) },
+            floor: Some(tls.floor_ms),
+            certificate: Some(ClientCertificate {
+                certificate: tls.certificate.0.clone(),
+                key: tls.key.pkcs8().to_vec(),
+            }),
+        }
     }
 
     /// The pinned root.
@@ -144,6 +236,54 @@ impl Identity {
     }
 }
 
+impl Join {
+    /// SHA-256 of the token.
+    #[must_use]
+    pub fn token_digest(&self) -> Digest {
+        Digest::of(self.token.as_bytes())
+    }
+
+    /// Whom to believe at first contact: whom the token says.
+    fn tls(&self) -> Tls {
+        let pin = JoinPin::of(&self.token);
+        let roots = pin.map(|pin| Roots::Pinned(pin.authority)).or_else(|| self.roots.clone());
+        Tls { roots: roots.unwrap_or_default(), floor: pin.map(|pin| pin.made_at), certificate: None }
+    }
+}
+
+impl Joining {
+    /// The join with this token that has begun, or a new one, kept in `path` either way.
+    ///
+    /// # Errors
+    /// No key can be made or kept.
+    pub fn begin(path: &Path, token: Digest) -> Result<Self, IdentityError> {
+        let known = read_if_present(path, IDENTITY_BYTES_MAX)?;
+        let known = known.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        if let Some(known) = known.filter(|known| known.token == token && known.key.public().is_ok()) {
+            return Ok(known);
+        }
+        let begun = Self { token, key: DeviceKey::generate()? };
+        let bytes = serde_json::to_vec(&begun)
+            .map_err(|source| IdentityError::Parse { path: path.display().to_string(), source })?;
+        replace(path, &bytes, Access::OwnerOnly)?;
+        Ok(begun)
+    }
+}
+
+fn refusal(server: &str, error: ClientError) -> IdentityError {
+    let server = server.to_owned();
+    match error {
+        ClientError::Refused { status: 404 | 405, .. } | ClientError::Malformed { .. } => {
+            IdentityError::NoControlPlane { server }
+        }
+        ClientError::Refused { status, problem, .. } if status < 500 && status != 429 => {
+            IdentityError::Refused { server, reason: problem.error }
+        }
+        error @ ClientError::Untrusted { .. } => IdentityError::Untrusted(Box::new(error)),
+        error => IdentityError::Unreachable { server, source: Box::new(error) },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,9 +293,62 @@ mod tests {
             schema: IDENTITY_SCHEMA.to_owned(),
             server: "http://127.0.0.1:1".to_owned(),
             device: DeviceId::new("robot-1").unwrap(),
-            credential: "secret".to_owned(),
+            credential: Some("secret".to_owned()),
+            tls: None,
+            joined_with: None,
             root: serde_json::json!({}),
         }
+    }
+
+    fn join(token: &str) -> Join {
+        let name = DeviceId::new("robot-1").unwrap();
+        let (server, token) = ("http://127.0.0.1:1".to_owned(), token.to_owned());
+        Join { server, name, token, roots: None, again: false }
+    }
+
+    fn joining(folder: &Path) -> Joining {
+        Joining::begin(&folder.join("joining.json"), Digest::of(b"token")).unwrap()
+    }
+
+    #[test]
+    fn a_join_that_was_begun_keeps_its_key_and_another_token_gets_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = joining(folder.path());
+        assert_eq!(joining(folder.path()), first);
+        let other = Joining::begin(&folder.path().join("joining.json"), Digest::of(b"other")).unwrap();
+        assert_ne!(other.key, first.key);
+        assert_ne!(joining(folder.path()).key, first.key);
+        std::fs::write(folder.path().join("joining.json"), "{").unwrap();
+        assert_ne!(joining(folder.path()).key, first.key);
+    }
+
+    #[test]
+    fn the_token_says_whom_to_believe_and_else_the_flag() {
+        let (digest, flag) = (Digest::of(b"authority"), Roots::Pinned(Digest::of(b"flag")));
+        let pin = JoinPin { authority: digest, made_at: Timestamp(5000) };
+        let with_flag = |token: &str| Join { roots: Some(flag.clone()), ..join(token) }.tls();
+        let pinned = with_flag(&pin.token("ewj_00"));
+        assert_eq!((pinned.roots, pinned.floor), (Roots::Pinned(digest), Some(Timestamp(5000))));
+        assert_eq!(with_flag("ewj_00").roots, flag);
+        assert_eq!(join("ewj_00").tls().roots, Roots::System);
+    }
+
+    #[test]
+    fn a_certificate_takes_the_place_of_a_credential() {
+        let mut identity = identity();
+        let issued = |authorities| DeviceCertificate {
+            certificate: Base64(vec![1]),
+            issued_at_ms: Timestamp(7),
+            expires_at_ms: Timestamp(9),
+            authorities,
+        };
+        identity.take(issued(vec![Base64(vec![2])]), DeviceKey::generate().unwrap());
+        assert_eq!(identity.credential, None);
+        let tls = identity.client_tls(Some(&Roots::System));
+        assert_eq!((tls.roots, tls.floor), (Roots::Certificates(vec![vec![2]]), Some(Timestamp(7))));
+        assert_eq!(tls.certificate.unwrap().certificate, [1]);
+        identity.take(issued(Vec::new()), DeviceKey::generate().unwrap());
+        assert_eq!(identity.client_tls(None).roots, Roots::System);
     }
 
     #[test]
@@ -175,8 +368,7 @@ mod tests {
         let path = folder.path().join("identity.json");
         std::fs::write(&path, "{").unwrap();
         assert!(matches!(Identity::load(&path), Err(IdentityError::Parse { .. })));
-        let name = DeviceId::new("robot-1").unwrap();
-        let error = Identity::enrol("http://127.0.0.1:1", &name, "token").unwrap_err();
+        let error = Identity::enrol(&join("token"), &joining(folder.path())).unwrap_err();
         assert!(matches!(error, IdentityError::Unreachable { .. }));
     }
 }

@@ -4,6 +4,7 @@
 //! - [`slots`], [`fetch`]: the two folders of each model, and getting a verified bundle into one.
 //! - [`platform`], [`pick`]: what runs models here, and which form of a bundle that is to be.
 //! - [`activation`]: what makes an activated bundle serve: this agent, an app that watches, a restart, a reboot.
+//! - [`identity`], [`keeper`]: who the device is, and keeping its certificate alive.
 //! - [`nudge`]: being told that there is news, so that it need not wait for the next poll.
 //! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
 //! - [`witness`]: what the device saw of the ledger.
@@ -26,6 +27,7 @@ pub mod endpoint;
 pub mod fetch;
 pub mod identity;
 pub mod journal;
+pub mod keeper;
 pub mod nudge;
 pub mod pick;
 pub mod platform;
@@ -43,4 +45,5 @@ pub use activation::{ActivationConfig, AppConfig, Method, Ready};
 pub use agent::{Bound, bind, bind_bare, run, serve};
 pub use brain::Brain;
 pub use config::{AgentConfig, AgentError, ServeConfig, Source};
+pub use edgeward_api::client::Roots;
 pub use platform::Hardware;

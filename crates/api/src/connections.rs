@@ -134,6 +134,18 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The first byte that the other end sends, which stays to be read.
+    ///
+    /// # Errors
+    /// The connection ends before that.
+    pub async fn first_byte(&self) -> io::Result<u8> {
+        let mut byte = [0];
+        match self.stream.peek(&mut byte).await? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(byte[0]),
+        }
+    }
+
     fn was_active(&mut self, owes_answer: bool) {
         self.active_at = Instant::now();
         self.owes_answer = owes_answer;

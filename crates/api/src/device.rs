@@ -8,6 +8,8 @@ use edgeward_core::{Alert, DeviceId, Digest, Envelope, ModelName, PredictionId, 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::access::DeviceCertificate;
+
 /// Schema of [`Report`].
 pub const REPORT_SCHEMA: &str = "edgeward.report/2";
 /// Schema of [`ProfileUpload`].
@@ -25,6 +27,21 @@ pub struct EnrolRequest {
     /// The name the device would like; the server adds a suffix when it is taken.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: DeviceId,
+    /// Under TLS: the public half of a key that the device made, as in a request for a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub public_key: Option<Base64>,
+    /// The device is `name` already and joins again: no other id will do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+impl EnrolRequest {
+    /// A new device joins without TLS.
+    #[must_use]
+    pub const fn new(join_token: String, name: DeviceId) -> Self {
+        Self { join_token, name, public_key: None, again: false }
+    }
 }
 
 /// The device has joined.
@@ -35,8 +52,12 @@ pub struct EnrolAnswer {
     /// Its id from now on.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub device: DeviceId,
-    /// Its bearer credential: a secret.
-    pub credential: String,
+    /// Its bearer credential, a secret; none under TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Its certificate under TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<DeviceCertificate>,
     /// The root of trust to pin: the keys that may sign for this fleet.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub root: serde_json::Value,

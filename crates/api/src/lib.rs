@@ -1,7 +1,7 @@
 //! What crosses a wire between devices, operators and the control plane.
 //!
 //! Documents ([`device`], [`operator`], [`problem`]), the paths they travel on ([`routes`]), the limits both sides
-//! keep ([`limits`]), and a blocking HTTP client ([`client`]) that speaks them. With the feature `openapi` every
+//! keep ([`limits`]), what a join token pins ([`join`]), and a blocking HTTP client ([`client`]) that speaks them. With the feature `openapi` every
 //! document also has a JSON schema; with the feature `connections` there is a gate for those who listen.
 //!
 //! Deliberately missing: the server's handlers, retry policies (the caller's loop decides), and anything that verifies
@@ -12,10 +12,12 @@ pub mod client;
 #[cfg(feature = "connections")]
 pub mod connections;
 pub mod device;
+pub mod join;
 pub mod limits;
 pub mod operator;
 pub mod problem;
 pub mod routes;
 
 pub use client::{Client, ClientError};
+pub use join::JoinPin;
 pub use problem::Problem;

@@ -23,6 +23,8 @@ pub const REPOSITORY: &str = "/v1/repository";
 pub const RELEASES: &str = "/v1/releases";
 /// Says "look now" whenever the desired state changes (server-sent events). Device.
 pub const NUDGES: &str = "/v1/device/nudges";
+/// A device's certificate: what to do about it, and another one. Device.
+pub const CERTIFICATE: &str = "/v1/device/certificate";
 /// A device's report. Device.
 pub const REPORT: &str = "/v1/device/report";
 /// A window's profile. Device.
@@ -40,6 +42,12 @@ pub const NO_SOURCE: &str = "full";
 
 /// Makes join tokens. Operator.
 pub const JOIN_TOKENS: &str = "/v1/join-tokens";
+/// The fleet's certificate authorities. Viewer.
+pub const AUTHORITIES: &str = "/v1/authorities";
+/// Makes a further certificate authority. Admin.
+pub const AUTHORITY_ROTATE: &str = "/v1/authorities/rotate";
+/// Lets the newest certificate authority serve alone. Admin.
+pub const AUTHORITY_SWITCH: &str = "/v1/authorities/switch";
 /// Operator tokens: list and make. Admin.
 pub const TOKENS: &str = "/v1/tokens";
 /// Revokes an operator token. Admin.

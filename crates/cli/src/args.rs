@@ -33,7 +33,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "control")]
-pub(crate) use access::{DeviceCommand, TokenCommand};
+pub(crate) use access::{CaCommand, DeviceCommand, TokenCommand};
 #[cfg(feature = "agent")]
 pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "control")]
@@ -123,6 +123,10 @@ pub(crate) enum Command {
     /// Roll a model's version out to the devices
     #[cfg(feature = "control")]
     Deploy(DeployArgs),
+    /// The certificate authorities on which the fleet's TLS stands
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Operator tokens: who may do what
     #[cfg(feature = "control")]
     #[command(subcommand)]
@@ -181,7 +185,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct Remote {
     /// The control plane
-    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700", value_parser = parse_url)]
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700", value_parser = parse_server)]
     pub(crate) server: String,
     /// The operator token
     #[arg(long, env = "EDGEWARD_TOKEN", hide_env_values = true)]
@@ -189,6 +193,10 @@ pub(crate) struct Remote {
     /// A file with the operator token; goes before --token and its variable
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Whom to believe under https: a file with certificate authorities (PEM), or the fingerprint of one; this computer's
+    /// own if not given
+    #[arg(long, value_name = "FILE|sha256:HEX", env = "EDGEWARD_CA")]
+    pub(crate) ca: Option<String>,
 }
 
 /// Flags of `demo`.
@@ -238,6 +246,21 @@ pub(crate) struct ServerArgs {
     /// Ask for the operator token on loopback too
     #[arg(long)]
     pub(crate) require_auth: bool,
+    /// Speak TLS on loopback too; elsewhere it always does
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// A name or address under which devices and people reach it, beside this machine's own; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) public_name: Vec<String>,
+    /// A certificate that any computer believes, with its chain (PEM), in place of one of the fleet's own authority
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// How long a device's certificate lasts; devices renew it after two thirds of that
+    #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_span)]
+    pub(crate) certificate_life: Duration,
 }
 
 /// Flags of `agent`.
@@ -245,14 +268,18 @@ pub(crate) struct ServerArgs {
 #[derive(Args)]
 pub(crate) struct AgentArgs {
     /// The control plane
-    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700", value_parser = parse_url)]
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700", value_parser = parse_server)]
     pub(crate) server: String,
-    /// The token to join with; needed once
+    /// The token to join with; needed once. Another one than that lets the device join again
     #[arg(long, value_name = "TOKEN")]
     pub(crate) join_token: Option<String>,
     /// A file with the token to join with
     #[arg(long, value_name = "FILE", conflicts_with = "join_token")]
     pub(crate) join_token_file: Option<PathBuf>,
+    /// Whom to believe under https where the join token does not say: a file with certificate authorities (PEM), or the
+    /// fingerprint of one; this computer's own if not given
+    #[arg(long, value_name = "FILE|sha256:HEX", env = "EDGEWARD_CA")]
+    pub(crate) ca: Option<String>,
     /// Where the device keeps its identity, models and spool
     #[arg(long, value_name = "DIR", env = "EDGEWARD_DATA", default_value = ".edgeward/agent")]
     pub(crate) data: PathBuf,
@@ -317,7 +344,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) project: PathBuf,
     /// The control plane to register with; without it the run stays local
-    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", value_parser = parse_url)]
+    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", value_parser = parse_server)]
     pub(crate) server: Option<String>,
     /// A run that the control plane asked for; a new one if not given
     #[arg(long, value_name = "ID")]
@@ -343,6 +370,10 @@ pub(crate) struct RunArgs {
     /// A file with the operator token; goes before --token and its variable
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Whom to believe under https: a file with certificate authorities (PEM), or the fingerprint of one; this computer's
+    /// own if not given
+    #[arg(long, value_name = "FILE|sha256:HEX", env = "EDGEWARD_CA")]
+    pub(crate) ca: Option<String>,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
@@ -436,6 +467,19 @@ fn parse_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// The address of a control plane: `https`, or `http` on this machine, where nobody listens in.
+fn parse_server(text: &str) -> Result<String, String> {
+    let address = parse_url(text)?;
+    let uri: Option<ureq::http::Uri> = text.parse().ok();
+    let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    match is_here || text.starts_with("https:") {
+        true => Ok(address),
+        false => Err("a control plane on another machine is reached over https://".to_owned()),
+    }
+}
+
 #[cfg(feature = "control")]
 const RATE_PER_S_MAX: f64 = 1000.0;
 
@@ -512,6 +556,18 @@ mod tests {
         }
         for bad in ["", "notaurl", "127.0.0.1:7700", "ftp://plant", "http://", "http://a b"] {
             assert!(parse_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for good in
+            ["http://127.0.0.1:7700", "http://localhost", "http://[::1]:7700", "https://plant.example"]
+        {
+            assert_eq!(parse_server(good).as_deref(), Ok(good));
+        }
+        for bad in ["http://plant.example", "http://10.0.0.1:7700", "http://127.0.0.1.example", "plant"] {
+            assert!(parse_server(bad).is_err(), "{bad}");
         }
     }
 

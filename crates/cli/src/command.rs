@@ -1,7 +1,7 @@
 //! One file per noun; each takes its flags and an [`Output`], and returns an [`Outcome`].
 
 #[cfg(feature = "agent")]
-mod agent;
+pub(crate) mod agent;
 #[cfg(feature = "control")]
 mod alert;
 #[cfg(feature = "control")]
@@ -10,6 +10,8 @@ pub(crate) mod audit;
 mod backtest;
 #[cfg(feature = "control")]
 mod bench;
+#[cfg(feature = "control")]
+mod ca;
 mod completions;
 #[cfg(feature = "control")]
 mod convert;
@@ -91,6 +93,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Drift(args) => drift::run(&args, out),
         Command::Backtest(args) => backtest::run(&args, out),
         Command::Deploy(args) => deploy::run(&args, out),
+        Command::Ca(command) => ca::run(&command, out),
         Command::Token(command) => token::run(&command, out),
         Command::Device(command) => device::run(&command, out),
         Command::Group(command) => group::run(&command, out),

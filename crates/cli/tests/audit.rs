@@ -49,6 +49,7 @@ fn ledger(folder: &Path, labels: usize) -> (PathBuf, PathBuf) {
     let (data, device) = (folder.join("server"), folder.join("robot-1"));
     let runtime = Runtime::new().unwrap();
     let config = ServerConfig {
+        tls: edgeward_server::TlsConfig::default(),
         data_dir: data.clone(),
         listen: ([127, 0, 0, 1], 0).into(),
         require_auth: false,

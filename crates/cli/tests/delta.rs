@@ -128,6 +128,7 @@ fn a_new_last_layer_ships_a_last_layer() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = ServerConfig {
+        tls: edgeward_server::TlsConfig::default(),
         data_dir: folder.path().join("server"),
         listen: "127.0.0.1:0".parse().unwrap(),
         require_auth: false,

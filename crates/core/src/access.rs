@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Timestamp, TokenId};
+use crate::{DeviceId, Digest, Timestamp, TokenId};
 
 /// What the holder of an operator token may do; each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +103,31 @@ pub enum AccessChange {
         /// Who did it.
         by: String,
     },
+    /// A device was given a certificate.
+    CertificateIssued {
+        /// The device.
+        device: DeviceId,
+        /// SHA-256 of the certificate.
+        certificate: Digest,
+        /// SHA-256 of the certificate of the authority that issued it.
+        authority: Digest,
+        /// When it ends.
+        expires_at_ms: Timestamp,
+    },
+    /// A further certificate authority of the fleet was made; it issues from now on.
+    AuthorityMade {
+        /// SHA-256 of its certificate.
+        authority: Digest,
+        /// Who asked for it.
+        by: String,
+    },
+    /// A certificate authority of the fleet counts no more.
+    AuthorityRetired {
+        /// SHA-256 of its certificate.
+        authority: Digest,
+        /// Who did it.
+        by: String,
+    },
 }
 
 /// One line for people.
@@ -118,6 +143,15 @@ impl fmt::Display for AccessChange {
             }
             Self::JoinTokenCreated { uses, by, .. } => write!(f, "{by} made a join token with {uses} uses"),
             Self::DeviceRevoked { device, cause, by } => write!(f, "{by} shut {device} out: {cause}"),
+            Self::CertificateIssued { device, certificate, .. } => {
+                write!(f, "{device} got the certificate {}", certificate.short())
+            }
+            Self::AuthorityMade { authority, by } => {
+                write!(f, "{by} made the certificate authority {}", authority.short())
+            }
+            Self::AuthorityRetired { authority, by } => {
+                write!(f, "{by} retired the certificate authority {}", authority.short())
+            }
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Who may call what.
 //!
+//! A device is known by the certificate it shows under TLS, or by its bearer credential. A certificate counts because the
+//! store knows it; one that does not is refused whatever else the request carries.
+//!
 //! Each route belongs to one [`Need`]; the router asks [`guard`] before a handler runs, and writes the same need into
 //! the OpenAPI document. A caller is known by a bearer credential, by the dashboard's cookie, or, on a control plane
 //! that listens on loopback without `require_auth`, by being local. The last two are what a browser sends on anyone's
 //! behalf, so they count only when `Host` names this machine and `Origin` names this server.
 //!
-//! Deliberately missing: permissions finer than a role, such as one project only, and transport security.
+//! Deliberately missing: permissions finer than a role, such as one project only.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use edgeward_core::{DeviceId, Digest, Role};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::secret::{self, SECRET_LEN_MAX};
+use crate::tls::Peer;
 
 /// The dashboard's cookie.
 pub(crate) const COOKIE: &str = "edgeward_operator";
@@ -146,14 +150,18 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Result<Response, Failure> {
     if need != Need::Nothing {
-        let caller = identify(&app, request.method(), request.headers()).await?;
+        let peer = Peer::of(request.extensions());
+        let caller = identify(&app, peer, request.method(), request.headers()).await?;
         admit(need, &caller)?;
         request.extensions_mut().insert(caller);
     }
     Ok(next.run(request).await)
 }
 
-async fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, Failure> {
+async fn identify(app: &App, peer: Peer, method: &Method, headers: &HeaderMap) -> Result<Caller, Failure> {
+    if let Some(certificate) = peer.certificate {
+        return identify_certificate(app, certificate).await;
+    }
     match presented(headers) {
         Presented::Bearer(token) => match person(app, token).await? {
             Some(person) => Ok(Caller::Person(person)),
@@ -171,6 +179,28 @@ async fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<Cal
             identify_browser(&app.access, known, method, headers)
         }
     }
+}
+
+/// A caller that shows a certificate.
+async fn identify_certificate(app: &App, fingerprint: Digest) -> Result<Caller, Failure> {
+    let row = app.read(move |view| Ok::<_, Failure>(view.certificate(fingerprint)?)).await?;
+    let refused = |why: String| Failure::bad_certificate(why);
+    match row {
+        None => Err(refused("the certificate was not issued by this control plane".to_owned())
+            .hint("Join with a join token.")),
+        Some(row) if row.revoked => {
+            Err(refused(format!("the certificate of {} was revoked", row.device))
+                .hint(join_again(&row.device)))
+        }
+        Some(row) if app.now() >= row.expires_at_ms => {
+            Err(refused(format!("the certificate of {} has ended", row.device)).hint(join_again(&row.device)))
+        }
+        Some(row) => Ok(Caller::Device(row.device)),
+    }
+}
+
+fn join_again(device: &DeviceId) -> String {
+    format!("Join again with the token that `edgeward device token --for {device}` makes.")
 }
 
 /// A caller that shows no bearer credential; `known` is whom its cookie names.

@@ -24,6 +24,7 @@ use crate::reconcile::runs::Children;
 use crate::reconcile::sources::Looks;
 use crate::repository::{Repository, RepositoryError};
 use crate::setup::{Home, Keys};
+use crate::tls::Certificates;
 
 /// Where the time comes from; tests bring their own.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -36,6 +37,9 @@ pub(crate) struct App {
     pub(crate) keys: Arc<Keys>,
     pub(crate) repository: Arc<Repository>,
     pub(crate) access: Access,
+    pub(crate) certificates: Arc<Certificates>,
+    /// Whether it listens under TLS.
+    pub(crate) is_tls: bool,
     /// Where clients on this machine reach it, such as `http://127.0.0.1:7700`.
     pub(crate) address: String,
     pub(crate) runner_program: PathBuf,

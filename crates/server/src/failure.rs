@@ -18,11 +18,13 @@ pub(crate) struct Failure {
     status: StatusCode,
     problem: Problem,
     retry_after_s: Option<u64>,
+    /// The connection is of no use any more.
+    close: bool,
 }
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, kind: &str, error: impl Into<String>) -> Self {
-        Self { status, problem: Problem::new(kind, error), retry_after_s: None }
+        Self { status, problem: Problem::new(kind, error), retry_after_s: None, close: false }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -37,7 +39,12 @@ impl Failure {
 
     /// The same, for another caller who waited for the same thing.
     pub(crate) fn again(&self) -> Self {
-        Self { status: self.status, problem: self.problem.clone(), retry_after_s: self.retry_after_s }
+        Self {
+            status: self.status,
+            problem: self.problem.clone(),
+            retry_after_s: self.retry_after_s,
+            close: self.close,
+        }
     }
 
     /// 404.
@@ -48,6 +55,13 @@ impl Failure {
     /// 401.
     pub(crate) fn unauthorized(error: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
+    }
+
+    /// 401, and the end of the connection: what it shows will never be accepted.
+    pub(crate) fn bad_certificate(error: impl Into<String>) -> Self {
+        let mut failure = Self::new(StatusCode::UNAUTHORIZED, "bad_certificate", error);
+        failure.close = true;
+        failure
     }
 
     /// 403.
@@ -99,10 +113,13 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let retry_after_s = self.retry_after_s;
+        let (retry_after_s, close) = (self.retry_after_s, self.close);
         let mut response = (self.status, Json(self.problem)).into_response();
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if close {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -9,8 +9,7 @@
 //! every refusal is a [`edgeward_api::Problem`]; nothing but `/health`, the API's description, the dashboard's assets
 //! and enrolment is open to a caller without a credential.
 //!
-//! Deliberately missing: flags and the environment (`cli`), training (a child process), transport security (a proxy in
-//! front), several operators.
+//! Deliberately missing: flags and the environment (`cli`), training (a child process), several operators.
 
 mod access;
 mod app;
@@ -34,6 +33,7 @@ mod serve;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use app::Stopped;
 pub use edgeward_trust::checkpoint::ledger_origin;
@@ -41,6 +41,7 @@ pub use repository::RepositoryError;
 pub use secret::NoRandomness;
 pub use serve::{Bound, ServerConfig, ServerError, bind, run};
 pub use setup::SetupError;
+pub use tls::{DEVICE_LIFE, TlsConfig, TlsError};
 
 /// The OpenAPI document of the control plane, as JSON.
 #[must_use]

@@ -24,8 +24,8 @@ use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
-    access, audit, blobs, deltas, desired, device as devices, fleet, groups, models, nudges, projects,
-    public, quarantine, repository, rollouts, sources,
+    access, audit, blobs, certificates, deltas, desired, device as devices, fleet, groups, models, nudges,
+    projects, public, quarantine, repository, rollouts, sources,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -67,6 +67,7 @@ fn device_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(desired::desired))
         .routes(routes!(nudges::nudges))
+        .routes(routes!(certificates::advice, certificates::renew))
         .routes(routes!(devices::report))
         .routes(routes!(devices::profile))
         .routes(routes!(devices::samples))
@@ -87,6 +88,7 @@ fn viewer_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(fleet::devices))
         .routes(routes!(fleet::alerts))
+        .routes(routes!(certificates::authorities))
         .routes(routes!(groups::labels))
         .routes(routes!(groups::groups))
         .routes(routes!(projects::projects))
@@ -136,6 +138,8 @@ fn admin_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(access::tokens, access::make_token))
         .routes(routes!(access::revoke_token))
+        .routes(routes!(certificates::rotate))
+        .routes(routes!(certificates::switch))
 }
 
 /// The security requirements of which a caller must meet one. Beside a scheme that is not OAuth stand the roles that it
@@ -185,7 +189,7 @@ pub(crate) fn openapi_json() -> String {
             SecurityScheme::Http(http.build())
         };
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("device", bearer("The credential a device was given when it joined."));
+        components.add_security_scheme("device", bearer("The credential a device was given when it joined. Under TLS its certificate takes the place of that."));
         components.add_security_scheme("operator", bearer("An operator token. The roles, each including those before it: viewer, operator, approver, admin."));
         document.to_json().unwrap_or_default()
     })

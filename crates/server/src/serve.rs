@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::Problem;
-use edgeward_api::connections::{Connection, Gate, Patience};
+use edgeward_api::connections::{Gate, Patience};
 use edgeward_api::limits::UPLOADS_WAITING_MAX;
 use edgeward_core::Timestamp;
 use edgeward_store::{BlobError, Blobs, Store, StoreError};
@@ -27,7 +27,8 @@ use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::{self, runs};
 use crate::routes::router;
 use crate::seals;
-use crate::setup::{self, Setup, SetupError};
+use crate::setup::{self, Home, Setup, SetupError};
+use crate::tls::{Certificates, Door, Peer, TlsConfig, TlsError};
 
 /// Time that requests under way get when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -47,6 +48,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Ask local callers for the operator token too.
     pub require_auth: bool,
+    /// How to speak TLS; on anything but loopback it does.
+    pub tls: TlsConfig,
     /// The program that carries out runs: `PROGRAM run --project ...`.
     pub runner_program: PathBuf,
     /// Longest time between two looks of the reconcilers.
@@ -68,6 +71,9 @@ pub enum ServerError {
     /// The first checkpoint of the ledger cannot be signed.
     #[error("signing the first checkpoint of the ledger")]
     Checkpoint(#[from] NoteError),
+    /// No certificate can be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error("listening on {address}")]
     Listen {
@@ -94,6 +100,7 @@ impl ServerError {
             Self::Store(StoreError::NewerSchema { .. }) => Problem::new("newer_database", chain(self)),
             Self::Store(_) => Problem::new("database", chain(self)),
             Self::Blobs(_) => Problem::new("blobs", chain(self)),
+            Self::Tls(error) => tls_problem(error),
             Self::Listen { address, source } => {
                 let (kind, hint) = match source.kind() {
                     ErrorKind::AddrInUse => (
@@ -136,6 +143,8 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     let data_dir = config.data_dir.clone();
     let now = clock();
     let (setup, store, blobs, witness) = blocking(move || open(&data_dir, now)).await?;
+    let is_tls = config.tls.always || config.tls.public.is_some() || !listen.ip().is_loopback();
+    let certificates = Certificates::open(&setup.home, &with_address(config.tls, listen), now)?;
     let listening = async {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -144,14 +153,10 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     let (listener, address) =
         listening.await.map_err(|source| ServerError::Listen { address: listen, source })?;
     let Setup { home, keys, repository, operator_token, lock } = setup;
-    let local = local_address(address);
+    let local = local_address(address, is_tls);
     setup::write_address(&home, &local)?;
     let access = Access::new(&operator_token, address, config.require_auth);
-    tracing::info!(%address, data_dir = %home.path().display(), "control plane listens");
-    match access.local_trust() {
-        true => tracing::warn!("callers on this machine need no token; --require-auth asks them for it"),
-        false => tracing::info!(token = %home.token().display(), "operators need the token in this file"),
-    }
+    say_how_it_listens(&home, address, &access, is_tls.then_some(&certificates));
     let len = store.head()?.len;
     let (intake, uploads) = intake::queue(UPLOADS_WAITING_MAX);
     let app = Arc::new(App {
@@ -161,6 +166,8 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         keys,
         repository: Arc::new(repository),
         access,
+        certificates: Arc::new(certificates),
+        is_tls,
         address: local,
         runner_program: config.runner_program,
         clock,
@@ -192,8 +199,21 @@ fn open(data_dir: &std::path::Path, now: Timestamp) -> Result<Opened, ServerErro
     Ok((setup, store, blobs, witness))
 }
 
+fn say_how_it_listens(home: &Home, address: SocketAddr, access: &Access, tls: Option<&Certificates>) {
+    tracing::info!(%address, data_dir = %home.path().display(), "control plane listens");
+    match access.local_trust() {
+        true => tracing::warn!("callers on this machine need no token; --require-auth asks them for it"),
+        false => tracing::info!(token = %home.token().display(), "operators need the token in this file"),
+    }
+    if let Some(certificates) = tls {
+        let pin = certificates.pin().map(|pin| pin.to_string());
+        let authority = pin.unwrap_or_else(|| "one that any computer believes".to_owned());
+        tracing::info!(authority, names = certificates.names().join(", "), "speaks TLS");
+    }
+}
+
 /// The address that clients on this machine use.
-fn local_address(listening: SocketAddr) -> String {
+fn local_address(listening: SocketAddr, is_tls: bool) -> String {
     let mut address = listening;
     if address.ip().is_unspecified() {
         let loopback: std::net::IpAddr = match address {
@@ -202,7 +222,26 @@ fn local_address(listening: SocketAddr) -> String {
         };
         address.set_ip(loopback);
     }
-    format!("http://{address}")
+    format!("{}://{address}", if is_tls { "https" } else { "http" })
+}
+
+/// The address that is listened on is a name of the control plane too.
+fn with_address(mut tls: TlsConfig, listen: SocketAddr) -> TlsConfig {
+    if !listen.ip().is_unspecified() {
+        tls.names.push(listen.ip().to_string());
+    }
+    tls
+}
+
+fn tls_problem(error: &TlsError) -> Problem {
+    match error {
+        TlsError::Setup(error) => error.problem(),
+        TlsError::Damaged { .. } => Problem::new("certificates", chain(error))
+            .hint("Restore the folder 'keys' from a backup; devices would not believe a new authority."),
+        TlsError::Public { .. } => Problem::new("certificates", chain(error))
+            .hint("Give --tls-cert a PEM file with the certificate and its chain, and --tls-key its key."),
+        _ => Problem::new("certificates", chain(error)),
+    }
 }
 
 fn system_clock() -> Timestamp {
@@ -228,6 +267,12 @@ impl Bound {
         self.address
     }
 
+    /// The file with the authority to believe, if it speaks TLS on a certificate of its own.
+    #[must_use]
+    pub fn authority_file(&self) -> Option<&std::path::Path> {
+        (self.app.is_tls && self.app.certificates.pin().is_some()).then(|| self.app.certificates.pem_file())
+    }
+
     /// Its address for clients on this machine, such as `http://127.0.0.1:7700`.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -250,8 +295,13 @@ impl Bound {
         tokio::spawn(intake::run(Arc::clone(&app), self.uploads));
         tokio::spawn(deltas::catch_up(Arc::clone(&app)));
         let ending = Arc::clone(&app);
-        let door = Door(Gate::new(self.listener, CONNECTIONS_MAX, Patience::default()));
-        let graceful = axum::serve(door, router(&app)).with_graceful_shutdown(async move {
+        let gate = Gate::new(self.listener, CONNECTIONS_MAX, Patience::default());
+        let door = match app.is_tls {
+            true => Door::tls(gate, Arc::clone(&app.certificates), Arc::clone(&app.clock)),
+            false => Door::Plain(gate),
+        };
+        let service = router(&app).into_make_service_with_connect_info::<Peer>();
+        let graceful = axum::serve(door, service).with_graceful_shutdown(async move {
             shutdown.await;
             tracing::info!("ending");
             ending.closing.send_replace(true);
@@ -270,21 +320,5 @@ impl Bound {
         let _ = reconciler.await;
         runs::stop(&app).await;
         served
-    }
-}
-
-/// The way in, for `axum`.
-struct Door(Gate);
-
-impl axum::serve::Listener for Door {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        self.0.accept().await
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
     }
 }

@@ -199,6 +199,15 @@ impl Home {
         self.0.join("repository")
     }
 
+    pub(crate) fn authorities(&self) -> PathBuf {
+        self.keys().join("authorities.json")
+    }
+
+    /// For whoever is to believe this control plane.
+    pub(crate) fn ca_pem(&self) -> PathBuf {
+        self.0.join("ca.pem")
+    }
+
     fn root(&self) -> PathBuf {
         self.keys().join("root.json")
     }
@@ -366,7 +375,7 @@ fn open_token(path: &Path) -> Result<String, SetupError> {
     }
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, SetupError> {
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, SetupError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|source| read_error(path, source))?,
@@ -391,6 +400,16 @@ pub(crate) fn write_witness(home: &Home, note: &str) -> Result<(), SetupError> {
 /// Writes the address clients should use.
 pub(crate) fn write_address(home: &Home, address: &str) -> Result<(), SetupError> {
     write(&home.address(), format!("{address}\n").as_bytes(), PUBLIC_MODE)
+}
+
+/// Writes what only its owner may read.
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
+    write(path, bytes, SECRET_MODE)
+}
+
+/// Writes what anyone may read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
+    write(path, bytes, PUBLIC_MODE)
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SetupError> {

@@ -87,12 +87,31 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Revokes every credential of a device; returns how many were valid.
+    /// Revokes every credential and certificate of a device; returns how many were valid.
     ///
     /// # Errors
     /// The database fails.
     pub fn revoke_credentials(&self, device: &DeviceId) -> Result<usize, StoreError> {
+        Ok(self.revoke_bearers(device)? + self.revoke_certificates(device, &[])?)
+    }
+
+    /// Revokes the bearer credentials of a device only; returns how many were valid.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn revoke_bearers(&self, device: &DeviceId) -> Result<usize, StoreError> {
         let sql = "UPDATE device_credentials SET revoked = 1 WHERE device = ?1 AND revoked = 0";
         self.execute("revoking credentials", sql, [Text(device)])
+    }
+
+    /// Whether a join token is known and its time is not over.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn is_join_token_alive(&self, hash: Digest, now: Timestamp) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT 1 FROM join_tokens WHERE hash = ?1 AND expires_at_ms > ?2";
+        let found: Option<i64> =
+            self.row("looking for a join token", SQL, params![Text(hash), now.0], |row| row.get(0))?;
+        Ok(found.is_some())
     }
 }

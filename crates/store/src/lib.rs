@@ -14,6 +14,7 @@
 //! profile means, and the checking of signatures. A PostgreSQL store joins by passing `tests/conformance.rs`.
 
 mod blob;
+mod certificate;
 mod column;
 mod credential;
 mod database;
@@ -33,6 +34,7 @@ mod registry;
 mod sample;
 
 pub use blob::{BLOB_BYTES_MAX, BlobError, Blobs};
+pub use certificate::CertificateRow;
 pub use credential::JoinOutcome;
 pub use database::{SCHEMA_VERSION, SealError, Sealer, Store, View, Writer};
 pub use decision::{Registered, RunDecision};

@@ -94,7 +94,8 @@ async fn enrol(Json(request): Json<EnrolRequest>) -> Response {
         return (StatusCode::UNAUTHORIZED, Json(problem)).into_response();
     }
     let root = serde_json::to_value(root()).unwrap();
-    Json(EnrolAnswer { device: request.name, credential: "credential".to_owned(), root }).into_response()
+    let credential = Some("credential".to_owned());
+    Json(EnrolAnswer { device: request.name, credential, certificate: None, root }).into_response()
 }
 
 async fn desired(State(plane): State<Shared>, headers: HeaderMap) -> Response {

@@ -148,7 +148,7 @@ impl Staging<'_> {
             }
             // Nothing stands behind what is here.
             Err(ClientError::Refused { status: 416, .. }) if offset > 0 => return Ok(Arrived::Whole),
-            Err(error @ ClientError::Unreachable { .. }) => {
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::Untrusted { .. })) => {
                 return Err(FetchError::Transfer { what: name.to_owned(), source: Box::new(error) });
             }
             Err(_) => return Ok(Arrived::Never),

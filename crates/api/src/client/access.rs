@@ -3,7 +3,10 @@
 use edgeward_core::{DeviceId, TokenId};
 
 use super::{Client, ClientError};
-use crate::access::{DeviceRevocation, DeviceRevoked, NewToken, Token, TokenRequest, Tokens};
+use crate::access::{
+    Authorities, AuthoritySwitch, CertificateAdvice, CertificateRequest, DeviceCertificate, DeviceRevocation,
+    DeviceRevoked, NewToken, Token, TokenRequest, Tokens,
+};
 use crate::routes;
 
 /// Every method fails with no answer, a refusal, or an answer that cannot be read: see [`ClientError`].
@@ -31,5 +34,30 @@ impl Client {
         revocation: &DeviceRevocation,
     ) -> Result<DeviceRevoked, ClientError> {
         self.post_json(&routes::device_revoke(device), revocation)
+    }
+
+    /// Whether the device that calls should ask for another certificate.
+    pub fn certificate_advice(&self) -> Result<CertificateAdvice, ClientError> {
+        self.get_json(routes::CERTIFICATE)
+    }
+
+    /// Asks for another certificate of the device that calls.
+    pub fn renew_certificate(&self, request: &CertificateRequest) -> Result<DeviceCertificate, ClientError> {
+        self.post_json(routes::CERTIFICATE, request)
+    }
+
+    /// The certificate authorities of the fleet.
+    pub fn authorities(&self) -> Result<Authorities, ClientError> {
+        self.get_json(routes::AUTHORITIES)
+    }
+
+    /// Makes a further certificate authority, which issues from now on.
+    pub fn rotate_authority(&self) -> Result<Authorities, ClientError> {
+        self.post_json(routes::AUTHORITY_ROTATE, &serde_json::json!({}))
+    }
+
+    /// Lets the newest authority serve alone.
+    pub fn switch_authority(&self, switch: &AuthoritySwitch) -> Result<Authorities, ClientError> {
+        self.post_json(routes::AUTHORITY_SWITCH, switch)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{StatusCode, header};
 
-use super::{ClientError, checked, is_absent};
+use super::{ClientError, Tls, agent, checked, failed, is_absent};
 use crate::limits::{ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S};
 
 /// Fetches files below one address.
@@ -40,9 +40,19 @@ impl Files {
         Self::with_timeout(base, credential, Duration::from_secs(ANSWER_TIMEOUT_S))
     }
 
+    /// The same, with its own idea of whom to believe and what to show under `https`.
+    #[must_use]
+    pub fn of(base: &str, credential: Option<String>, tls: Tls) -> Self {
+        Self::build(base, credential, Duration::from_secs(ANSWER_TIMEOUT_S), tls)
+    }
+
     /// The same, with another limit than [`ANSWER_TIMEOUT_S`] on the time a whole file may take.
     #[must_use]
     pub fn with_timeout(base: &str, credential: Option<String>, timeout: Duration) -> Self {
+        Self::build(base, credential, timeout, Tls::default())
+    }
+
+    fn build(base: &str, credential: Option<String>, timeout: Duration, tls: Tls) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -51,7 +61,7 @@ impl Files {
             .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
             .proxy(None)
             .build();
-        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), credential }
+        Self { agent: agent(config, tls), base: base.trim_end_matches('/').to_owned(), credential }
     }
 
     /// The address the files are below.
@@ -83,10 +93,7 @@ impl Files {
         let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
         let mut bytes = Vec::new();
         let mut body = response.into_body().into_reader().take(bytes_max.saturating_add(1));
-        body.read_to_end(&mut bytes).map_err(|source| ClientError::Unreachable {
-            address,
-            source: Box::new(ureq::Error::Io(source)),
-        })?;
+        body.read_to_end(&mut bytes).map_err(|source| failed(address, ureq::Error::Io(source)))?;
         Ok(FileAnswer::Bytes { bytes, etag })
     }
 }

@@ -8,13 +8,18 @@ mod access;
 mod device;
 mod files;
 mod operator;
+mod tls;
 
 use std::io::Read;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::config::Config;
 use ureq::http::{Response, StatusCode, header};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, TcpConnector};
 use ureq::{Agent, Body};
 
 use crate::Problem;
@@ -25,13 +30,20 @@ use crate::limits::{
 
 pub use device::Desired;
 pub use files::{FileAnswer, Files};
+pub use tls::{ClientCertificate, Roots, RootsError, Tls};
 
 /// Talks to one control plane.
 #[derive(Clone)]
 pub struct Client {
-    agent: Agent,
+    line: Arc<RwLock<Line>>,
     base: String,
     credential: Option<String>,
+}
+
+/// How the control plane is reached; every clone of a client takes the same.
+struct Line {
+    agent: Agent,
+    tls: Tls,
 }
 
 /// Why a call did not succeed.
@@ -45,6 +57,14 @@ pub enum ClientError {
         /// What the network said.
         #[source]
         source: Box<ureq::Error>,
+    },
+    /// Somebody answered who is not believed, or does not believe this client.
+    #[error("no safe connection to {address}: {reason}")]
+    Untrusted {
+        /// The address asked.
+        address: String,
+        /// What is wrong, and what to do.
+        reason: String,
     },
     /// The server said no.
     #[error("{address} answered {status}: {}", problem.error)]
@@ -69,11 +89,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the same call may succeed later: there was no answer, or the server is overloaded or broken.
+    /// Whether the same call may succeed later: there was no answer, or none that is believed, or the server is overloaded
+    /// or broken.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Untrusted { .. } => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             Self::Malformed { .. } => false,
         }
@@ -91,19 +112,38 @@ impl ClientError {
 
 impl Client {
     /// A client of the control plane at `base`, such as `http://127.0.0.1:7700`, with a bearer credential if one is
-    /// needed.
+    /// needed. Under `https` it believes what this computer believes.
     #[must_use]
     pub fn new(base: &str, credential: Option<String>) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // A control plane is where it was said to be; an answer that points elsewhere is no answer.
-            .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
-            .timeout_global(Some(Duration::from_secs(ANSWER_TIMEOUT_S)))
-            .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
-            .proxy(None)
-            .build();
-        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), credential }
+        Self::with_tls(base, credential, Tls::default())
+    }
+
+    /// The same, with its own idea of whom to believe and what to show under `https`.
+    #[must_use]
+    pub fn with_tls(base: &str, credential: Option<String>, tls: Tls) -> Self {
+        let line = Arc::new(RwLock::new(Line::new(tls)));
+        Self { line, base: base.trim_end_matches('/').to_owned(), credential }
+    }
+
+    /// From now on this client, and every clone of it, believes and shows this. Calls under way go on as they began.
+    pub fn set_tls(&self, tls: Tls) {
+        *self.line.write().unwrap_or_else(PoisonError::into_inner) = Line::new(tls);
+    }
+
+    /// How this client speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Tls {
+        self.line.read().unwrap_or_else(PoisonError::into_inner).tls.clone()
+    }
+
+    /// Plain files below `path` of the control plane, such as `/v1/repository`, reached as this client reaches it.
+    #[must_use]
+    pub fn files(&self, path: &str) -> Files {
+        Files::of(&self.address(path), self.credential.clone(), self.tls())
+    }
+
+    fn agent(&self) -> Agent {
+        self.line.read().unwrap_or_else(PoisonError::into_inner).agent.clone()
     }
 
     /// The address this client talks to.
@@ -122,7 +162,7 @@ impl Client {
 
     fn get(&self, path: &str, etag: Option<&str>) -> Result<Response<Body>, ClientError> {
         let address = self.address(path);
-        let mut request = self.agent.get(&address);
+        let mut request = self.agent().get(&address);
         if let Some(bearer) = self.bearer() {
             request = request.header(header::AUTHORIZATION, bearer);
         }
@@ -138,7 +178,7 @@ impl Client {
 
     fn post(&self, path: &str, document: &impl Serialize) -> Result<Response<Body>, ClientError> {
         let address = self.address(path);
-        let mut request = self.agent.post(&address);
+        let mut request = self.agent().post(&address);
         if let Some(bearer) = self.bearer() {
             request = request.header(header::AUTHORIZATION, bearer);
         }
@@ -157,7 +197,7 @@ impl Client {
     fn put_bytes(&self, path: &str, body: impl ureq::AsSendBody) -> Result<(), ClientError> {
         let address = self.address(path);
         let mut request = self
-            .agent
+            .agent()
             .put(&address)
             .config()
             .timeout_global(Some(Duration::from_secs(BLOB_TIMEOUT_S)))
@@ -172,7 +212,7 @@ impl Client {
     fn stream(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
         let address = self.address(path);
         let mut request = self
-            .agent
+            .agent()
             .get(&address)
             .config()
             .timeout_global(Some(Duration::from_secs(STREAM_TIMEOUT_S)))
@@ -189,7 +229,7 @@ impl Client {
     fn get_bytes(&self, path: &str, offset: u64) -> Result<(bool, impl Read + use<>), ClientError> {
         let address = self.address(path);
         let mut request = self
-            .agent
+            .agent()
             .get(&address)
             .config()
             .timeout_global(Some(Duration::from_secs(BLOB_TIMEOUT_S)))
@@ -206,14 +246,40 @@ impl Client {
     }
 }
 
+impl Line {
+    fn new(tls: Tls) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // A control plane is where it was said to be; an answer that points elsewhere is no answer.
+            .max_redirects(0)
+            .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
+            .timeout_global(Some(Duration::from_secs(ANSWER_TIMEOUT_S)))
+            .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
+            .proxy(None)
+            .build();
+        Self { agent: agent(config, tls.clone()), tls }
+    }
+}
+
+/// An agent that speaks TLS by our own rules.
+fn agent(config: Config, tls: Tls) -> Agent {
+    let connector = ().chain(TcpConnector::default()).chain(tls::TlsConnector::new(tls));
+    Agent::with_parts(config, connector, DefaultResolver::default())
+}
+
+/// A call without an answer.
+fn failed(address: String, source: ureq::Error) -> ClientError {
+    match tls::fault(&source) {
+        Some(fault) => ClientError::Untrusted { address, reason: tls::explain(&fault) },
+        None => ClientError::Unreachable { address, source: Box::new(source) },
+    }
+}
+
 fn checked(
     address: &str,
     result: Result<Response<Body>, ureq::Error>,
 ) -> Result<Response<Body>, ClientError> {
-    let response = result.map_err(|source| ClientError::Unreachable {
-        address: address.to_owned(),
-        source: Box::new(source),
-    })?;
+    let response = result.map_err(|source| failed(address.to_owned(), source))?;
     let status = response.status();
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
         return Ok(response);

@@ -1,4 +1,4 @@
-//! Flags of `token` and `device`: who may do what, and which devices are in.
+//! Flags of `token`, `ca` and `device`: who may do what, who is believed, and which devices are in.
 
 use std::time::Duration;
 
@@ -33,6 +33,29 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// Which, by its id
         id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `ca`.
+#[derive(Subcommand)]
+pub(crate) enum CaCommand {
+    /// List them, with how many devices know each
+    Ls {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Make a new one, beside the one that serves; devices learn of it by themselves
+    Rotate {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let the new one serve, and retire the old one, once every device knows the new one
+    Switch {
+        /// Also if some devices do not know it yet: they have to join again
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         remote: Remote,
     },

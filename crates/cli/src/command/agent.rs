@@ -4,12 +4,12 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeward_agent::{ActivationConfig, AgentConfig, AppConfig, Method, Ready};
+use edgeward_agent::{ActivationConfig, AgentConfig, AppConfig, Method, Ready, Roots};
 use edgeward_core::DeviceId;
 
 use crate::args::{ActivationArgs, ActivationName, AgentArgs};
 use crate::engines::{engines, hardware};
-use crate::output::{Explain, Failure, Outcome};
+use crate::output::{Explain, Failure, Outcome, with_causes};
 use crate::process::{block_on, interrupted};
 
 pub(crate) fn run(args: AgentArgs) -> Outcome {
@@ -28,6 +28,7 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     config.engines = Arc::new(engines(&args.engines));
     config.hardware = hardware(&args.engines);
     config.join_token = args.join_token.or(token);
+    config.roots = args.ca.as_deref().map(roots).transpose()?;
     config.poll = Duration::from_millis(args.poll_ms);
     config.upload = Duration::from_millis(args.upload_ms);
     config.nudges = !args.no_nudges;
@@ -37,6 +38,15 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
         return Err(Failure::usage(problem));
     }
     Ok(config)
+}
+
+/// What `--ca` says.
+pub(crate) fn roots(ca: &str) -> Result<Roots, Failure> {
+    Roots::parse(ca).map_err(|error| {
+        Failure::new("ca", format!("--ca: {}", with_causes(&error))).hint(
+            "give the file DATA/ca.pem of the control plane, or the fingerprint that `edgeward ca ls` shows",
+        )
+    })
 }
 
 fn activation(args: ActivationArgs) -> ActivationConfig {

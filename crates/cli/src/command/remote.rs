@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use edgeward_api::client::Tls;
 use edgeward_api::{Client, ClientError};
 use edgeward_core::Timestamp;
 
+use super::agent::roots;
 use crate::args::Remote;
 use crate::output::{Explain, Failure, with_causes};
 
@@ -14,8 +16,14 @@ impl Remote {
     /// A client with the token that was given, if one was.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let token = credential(self.token.as_deref(), self.token_file.as_deref())?;
-        Ok(Client::new(&self.server, token))
+        client(&self.server, token, self.ca.as_deref())
     }
+}
+
+/// A client that believes in `ca`, or in what this computer believes.
+pub(crate) fn client(server: &str, token: Option<String>, ca: Option<&str>) -> Result<Client, Failure> {
+    let roots = ca.map(roots).transpose()?.unwrap_or_default();
+    Ok(Client::with_tls(server, token, Tls::with_roots(roots)))
 }
 
 /// The token in the file, or else the token itself, which may come from an environment set up for something else.
@@ -37,6 +45,8 @@ pub(crate) fn refused(what: &str, error: &ClientError) -> Failure {
     match error {
         ClientError::Unreachable { .. } => Failure::new("unreachable", text)
             .hint("is the control plane running? start it with `edgeward server`, or name it with --server or EDGEWARD_SERVER"),
+        ClientError::Untrusted { .. } => Failure::new("untrusted", text)
+            .hint("give the fleet's certificate authority with --ca DATA/ca.pem or EDGEWARD_CA; DATA is the server's --data folder"),
         ClientError::Refused { status: 401 | 403, .. } => Failure::new("unauthorized", text)
             .hint("pass --token-file DATA/operator.token, or set EDGEWARD_TOKEN; DATA is the server's --data folder"),
         ClientError::Refused { problem, .. } => {

@@ -14,7 +14,7 @@ use edgeward_model::Engine;
 use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunError, RunSummary, Tools};
 use edgeward_trust::{Signer, SigningKey};
 
-use super::remote::{credential, now, refused};
+use super::remote::{self, credential, now, refused};
 use super::trial;
 use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
 use crate::args::RunArgs;
@@ -101,7 +101,7 @@ fn client(args: &RunArgs) -> Result<Option<Client>, Failure> {
         ));
     }
     let token = credential(args.token.as_deref(), args.token_file.as_deref())?;
-    Ok(Some(Client::new(server, token)))
+    remote::client(server, token, args.ca.as_deref()).map(Some)
 }
 
 /// At the first signal the training command is stopped; what then still works has a moment to end. Stages are kept or not

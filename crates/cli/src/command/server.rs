@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeward_server::{ServerConfig, ServerError, bind};
+use edgeward_server::{ServerConfig, ServerError, TlsConfig, bind};
 use serde::Serialize;
 
 use crate::args::ServerArgs;
@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(500);
 #[derive(Serialize)]
 struct Listening {
     address: String,
+    /// The file with the certificate authority to believe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<String>,
 }
 
 pub(crate) fn run(args: ServerArgs, out: Output) -> Outcome {
@@ -24,6 +27,12 @@ pub(crate) fn run(args: ServerArgs, out: Output) -> Outcome {
         data_dir: args.data,
         listen: args.listen,
         require_auth: args.require_auth,
+        tls: TlsConfig {
+            always: args.tls,
+            names: args.public_name,
+            public: args.tls_cert.zip(args.tls_key),
+            device_life: args.certificate_life,
+        },
         runner_program: program,
         tick: TICK,
     };
@@ -37,9 +46,11 @@ async fn serve(config: ServerConfig, out: Output) -> Outcome {
         problem.hints.iter().fold(failure, Failure::hint)
     };
     let bound = bind(config).await.map_err(failed)?;
-    let listening = Listening { address: bound.url().to_owned() };
+    let ca = bound.authority_file().map(|file| file.display().to_string());
+    let listening = Listening { address: bound.url().to_owned(), ca };
     out.document(&listening, |listening| {
-        format!("the control plane and its dashboard are at {}", listening.address)
+        let ca = listening.ca.as_ref().map(|file| format!("; commands believe it with --ca {file}"));
+        format!("the control plane and its dashboard are at {}{}", listening.address, ca.unwrap_or_default())
     })?;
     bound.serve(interrupted()).await.map_err(failed)
 }

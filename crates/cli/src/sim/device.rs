@@ -15,6 +15,7 @@ use edgeward_core::{DeviceId, Digest, ModelName, Timestamp};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::sleep;
+use tokio_rustls::rustls::ClientConfig;
 use uuid::Uuid;
 
 use super::Fleet;
@@ -28,10 +29,19 @@ const LATENCY_BUCKET: usize = 3;
 /// Longest wait between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// What a device was given when it joined.
+pub(super) struct Joined {
+    pub(super) id: DeviceId,
+    /// Without TLS.
+    pub(super) credential: Option<String>,
+    /// What it believes and shows under TLS.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+}
+
 /// A device that has joined.
 pub(super) struct Device {
     pub(super) id: DeviceId,
-    pub(super) credential: String,
+    credential: Option<String>,
     fleet: Arc<Fleet>,
     connection: Connection,
     random: ChaCha8Rng,
@@ -61,14 +71,15 @@ pub(super) fn now() -> Timestamp {
 }
 
 impl Device {
-    pub(super) fn new(fleet: Arc<Fleet>, number: u64, id: DeviceId, credential: String) -> Self {
+    pub(super) fn new(fleet: Arc<Fleet>, number: u64, joined: Joined) -> Self {
+        let Joined { id, credential, tls } = joined;
         let mut random = ChaCha8Rng::seed_from_u64(fleet.seed.wrapping_add(number));
         let session = Uuid::from_u128(u128::from(random.next_u64()) << 64 | u128::from(random.next_u64()));
         Self {
             id,
             credential,
             fleet,
-            connection: Connection::default(),
+            connection: Connection::new(tls),
             random,
             session,
             started_at_ms: now(),
@@ -138,7 +149,7 @@ impl Device {
     /// Asks; an answer that is no success says when to try again, if it does.
     async fn ask(&mut self, kind: Kind, path: &str, body: Option<&[u8]>) -> Result<Answer, Option<Duration>> {
         let etag = if body.is_none() { self.etag.as_deref() } else { None };
-        let ask = Ask { path, credential: Some(&self.credential), etag, body };
+        let ask = Ask { path, credential: self.credential.as_deref(), etag, body };
         match self.connection.ask(&self.fleet.address, ask).await {
             Ok(answer) => {
                 self.fleet.tally.answered(kind, answer.status, answer.took);

@@ -1,12 +1,18 @@
-//! One device's connection: HTTP/1.1 with lengths, over a real socket, kept between two requests for a while.
+//! One device's connection: HTTP/1.1 with lengths, over a real socket, under TLS or not, kept between two requests for a while.
 //!
-//! Deliberately missing: TLS, redirects, chunked bodies and whatever else a control plane on loopback does not send.
+//! Deliberately missing: redirects, chunked bodies and whatever else a control plane does not send.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// A connection that was idle for so long is closed, as the agent's client does.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(15);
@@ -21,20 +27,35 @@ pub(super) struct Address {
     pub(super) host: String,
     /// What stands before every path; usually nothing.
     pub(super) base: String,
+    /// Whose certificate is asked for; none without TLS.
+    name: Option<ServerName<'static>>,
 }
 
 impl Address {
-    /// The address of a URL without TLS.
+    /// The address of a URL.
     pub(super) fn parse(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("http://")?.trim_end_matches('/');
+        let (rest, port) = match url.strip_prefix("https://") {
+            Some(rest) => (rest, 443),
+            None => (url.strip_prefix("http://")?, 80),
+        };
+        let rest = rest.trim_end_matches('/');
         let (host, base) =
             rest.split_once('/').map_or((rest, String::new()), |(host, base)| (host, format!("/{base}")));
         let host = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
             host.to_owned()
         } else {
-            format!("{host}:80")
+            format!("{host}:{port}")
         };
-        Some(Self { host, base })
+        let bare = host.rsplit_once(':').map_or(host.as_str(), |(bare, _)| bare).trim_matches(['[', ']']);
+        let name = match port {
+            443 => Some(ServerName::try_from(bare.to_owned()).ok()?),
+            _ => None,
+        };
+        Some(Self { host, base, name })
+    }
+
+    pub(super) const fn is_tls(&self) -> bool {
+        self.name.is_some()
     }
 }
 
@@ -59,16 +80,40 @@ pub(super) struct Answer {
     pub(super) took: Duration,
 }
 
+/// What bytes go over.
+trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
+
+type Stream = BufReader<Box<dyn Line>>;
+
 /// A connection, open or not.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Connection {
-    stream: Option<BufReader<TcpStream>>,
+    tls: Option<TlsConnector>,
+    stream: Option<Stream>,
     used_at: Option<Instant>,
     /// How often it was opened.
     pub(super) opened: u64,
 }
 
 impl Connection {
+    /// A connection that believes and shows what `tls` says, where the address asks for TLS.
+    pub(super) fn new(tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { tls: tls.map(TlsConnector::from), ..Self::default() }
+    }
+
+    async fn open(&mut self, address: &Address) -> io::Result<Stream> {
+        let stream = TcpStream::connect(&address.host).await?;
+        stream.set_nodelay(true)?;
+        self.opened += 1;
+        let line: Box<dyn Line> = match (&self.tls, &address.name) {
+            (Some(tls), Some(name)) => Box::new(tls.connect(name.clone(), stream).await?),
+            _ => Box::new(stream),
+        };
+        Ok(BufReader::with_capacity(2048, line))
+    }
+
     /// Closes it if it was idle for too long.
     pub(super) fn close_if_idle(&mut self) {
         if self.used_at.is_some_and(|used| used.elapsed() >= IDLE_MAX) {
@@ -99,14 +144,10 @@ impl Connection {
         let exchange = async {
             let mut stream = match self.stream.take() {
                 Some(stream) => stream,
-                None => {
-                    let stream = TcpStream::connect(&address.host).await?;
-                    stream.set_nodelay(true)?;
-                    self.opened += 1;
-                    BufReader::with_capacity(2048, stream)
-                }
+                None => self.open(address).await?,
             };
             stream.write_all(&request(address, ask)).await?;
+            stream.flush().await?;
             let (answer, keep) = read(&mut stream).await?;
             if keep {
                 self.stream = Some(stream);
@@ -139,7 +180,7 @@ fn request(address: &Address, ask: Ask<'_>) -> Vec<u8> {
 }
 
 /// The answer, and whether the connection may be kept.
-async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> {
+async fn read(stream: &mut Stream) -> io::Result<(Answer, bool)> {
     let mut answer = Answer { status: status_of(&line(stream).await?)?, ..Answer::default() };
     let (mut length, mut keep, mut read) = (0_usize, true, 0);
     loop {
@@ -173,7 +214,7 @@ fn status_of(line: &str) -> io::Result<u16> {
     line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
-async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+async fn line(stream: &mut Stream) -> io::Result<String> {
     let mut line = String::new();
     if stream.take(HEAD_BYTES_MAX as u64).read_line(&mut line).await? == 0 {
         return Err(ErrorKind::UnexpectedEof.into());
@@ -190,10 +231,13 @@ mod tests {
         let check = |url: &str, host: &str, base: &str| {
             let address = Address::parse(url).unwrap();
             assert_eq!((address.host.as_str(), address.base.as_str()), (host, base));
+            assert_eq!(address.is_tls(), url.starts_with("https:"));
         };
         check("http://127.0.0.1:7700", "127.0.0.1:7700", "");
         check("http://plant.example/edgeward/", "plant.example:80", "/edgeward");
         check("http://[::1]:7700/", "[::1]:7700", "");
-        assert!(Address::parse("https://plant.example").is_none());
+        check("https://plant.example/edgeward", "plant.example:443", "/edgeward");
+        check("https://[::1]:7700", "[::1]:7700", "");
+        assert!(Address::parse("ftp://plant.example").is_none());
     }
 }

@@ -14,18 +14,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use edgeward_agent::identity::DeviceKey;
+use edgeward_api::client::{ClientCertificate, Roots, Tls};
 use edgeward_api::device::{DesiredDocument, EnrolAnswer, EnrolRequest};
 use edgeward_api::operator::JoinTokenRequest;
-use edgeward_api::routes;
+use edgeward_api::{JoinPin, routes};
+use edgeward_core::envelope::Base64;
 use edgeward_core::{Desired, DeviceId, Digest};
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::client::Resumption;
 
 use crate::args::SimArgs;
+use crate::command::agent::roots;
 use crate::command::remote::refused;
 use crate::output::{Explain, Failure, Outcome, Output, note};
 
-use device::Device;
+use device::{Device, Joined};
 use http::{Address, Ask, Connection};
 use tally::{Kind, Summary, Taken, Tally, Watched};
 use windows::Windows;
@@ -42,6 +48,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(90);
 /// What all devices share.
 pub(crate) struct Fleet {
     address: Address,
+    /// Whom devices believe when they join, where the token does not say.
+    roots: Roots,
     poll: Duration,
     upload: Duration,
     labels: u64,
@@ -77,12 +85,12 @@ pub(crate) fn run(args: &SimArgs, out: Output) -> Outcome {
 
 fn fleet(args: &SimArgs) -> Result<Fleet, Failure> {
     let address = Address::parse(&args.remote.server).ok_or_else(|| {
-        Failure::usage(format!("{} is no address for sim", args.remote.server)).hint(
-            "it speaks plain HTTP only: name a control plane on this machine, such as http://127.0.0.1:7700",
-        )
+        Failure::usage(format!("{} is no address for sim", args.remote.server))
+            .hint("name a control plane, such as http://127.0.0.1:7700")
     })?;
     Ok(Fleet {
         address,
+        roots: args.remote.ca.as_deref().map(roots).transpose()?.unwrap_or_default(),
         poll: args.poll,
         upload: args.upload,
         labels: args.labels,
@@ -172,27 +180,69 @@ async fn join_group(
     name: String,
     token: String,
 ) -> Result<Vec<Device>, Failure> {
-    let mut connection = Connection::default();
+    let mut connection = Connection::new(fleet.first_contact(&token)?);
     let mut devices = Vec::with_capacity(numbers.len());
     for number in numbers {
         let name = DeviceId::new(format!("{name}-{number:06}")).explain("usage", "naming the devices")?;
-        let request = EnrolRequest { join_token: token.clone(), name };
-        let body = serde_json::to_vec(&request).explain("sim", "writing a request")?;
-        let ask = Ask { path: routes::ENROL, credential: None, etag: None, body: Some(&body) };
-        let answer = connection.ask(&fleet.address, ask).await;
-        let answer = answer.explain("unreachable", format_args!("joining at {}", fleet.address.host))?;
-        fleet.tally.answered(Kind::Join, answer.status, answer.took);
-        if answer.status != 200 {
-            let text = String::from_utf8_lossy(&answer.body).into_owned();
-            return Err(Failure::new(
-                "refused",
-                format!("joining was answered with {}: {text}", answer.status),
-            ));
-        }
-        let joined: EnrolAnswer = serde_json::from_slice(&answer.body).explain("malformed", "joining")?;
-        devices.push(Device::new(Arc::clone(&fleet), number, joined.device, joined.credential));
+        let joined = join(&fleet, &mut connection, EnrolRequest::new(token.clone(), name)).await?;
+        devices.push(Device::new(Arc::clone(&fleet), number, joined));
     }
     Ok(devices)
+}
+
+async fn join(
+    fleet: &Fleet,
+    connection: &mut Connection,
+    mut request: EnrolRequest,
+) -> Result<Joined, Failure> {
+    let doing = "making a device's key";
+    let key = fleet.address.is_tls().then(DeviceKey::generate).transpose().explain("sim", doing)?;
+    if let Some(key) = &key {
+        request.public_key = Some(Base64(key.public().explain("sim", doing)?));
+    }
+    let body = serde_json::to_vec(&request).explain("sim", "writing a request")?;
+    let ask = Ask { path: routes::ENROL, credential: None, etag: None, body: Some(&body) };
+    let answer = connection.ask(&fleet.address, ask).await;
+    let answer = answer.explain("unreachable", format_args!("joining at {}", fleet.address.host))?;
+    fleet.tally.answered(Kind::Join, answer.status, answer.took);
+    if answer.status != 200 {
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        return Err(Failure::new("refused", format!("joining was answered with {}: {text}", answer.status)));
+    }
+    let joined: EnrolAnswer = serde_json::from_slice(&answer.body).explain("malformed", "joining")?;
+    let tls = joined.certificate.zip(key).map(|(given, key)| {
+        let known: Vec<Vec<u8>> = given.authorities.into_iter().map(|der| der.0).collect();
+        Tls {
+            roots: if known.is_empty() { fleet.roots.clone() } else { Roots::Certificates(known) },
+            floor: Some(given.issued_at_ms),
+            certificate: Some(ClientCertificate {
+                certificate: given.certificate.0,
+                key: key.pkcs8().to_vec(),
+            }),
+        }
+    });
+    let tls = tls.as_ref().map(config).transpose()?;
+    Ok(Joined { id: joined.device, credential: joined.credential, tls })
+}
+
+impl Fleet {
+    /// Whom devices believe before they have joined; none without TLS.
+    fn first_contact(&self, token: &str) -> Result<Option<Arc<ClientConfig>>, Failure> {
+        if !self.address.is_tls() {
+            return Ok(None);
+        }
+        let pin = JoinPin::of(token);
+        let roots = pin.map_or_else(|| self.roots.clone(), |pin| Roots::Pinned(pin.authority));
+        config(&Tls { roots, floor: pin.map(|pin| pin.made_at), certificate: None }).map(Some)
+    }
+}
+
+/// A device comes back to one server, and remembers one session, as an agent does.
+fn config(tls: &Tls) -> Result<Arc<ClientConfig>, Failure> {
+    let mut config =
+        tls.config().map_err(|reason| Failure::new("tls", format!("preparing TLS: {reason}")))?;
+    config.resumption = Resumption::in_memory_sessions(1);
+    Ok(Arc::new(config))
 }
 
 fn words(told: &Told) -> String {

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use edgeward_api::access::{DeviceRevocation, DeviceRevoked, NewToken, Token, TokenRequest, Tokens};
 use edgeward_api::operator::{JoinToken, JoinTokenRequest};
-use edgeward_api::{Problem, routes};
+use edgeward_api::{JoinPin, Problem, routes};
 use edgeward_core::{AccessChange, DeviceId, Event, TokenId};
 use edgeward_store::TokenRow;
 
@@ -47,6 +47,11 @@ pub(crate) async fn make_join_token(
     }
     let join_token = secret::generate(Purpose::Join);
     let join_token = join_token.map_err(|error| Failure::unavailable("making a join token", &error))?;
+    let pin = app.certificates.pin().filter(|_| app.is_tls);
+    let join_token = match pin {
+        Some(authority) => JoinPin { authority, made_at: app.now() }.token(&join_token),
+        None => join_token,
+    };
     let (hash, expires_at_ms) = (secret::digest(&join_token), app.now() + ttl);
     app.decide(move |decision| {
         let JoinTokenRequest { uses, device, .. } = request;

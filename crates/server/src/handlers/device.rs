@@ -34,7 +34,7 @@ const CLASS_LEN_MAX: usize = 256;
 const ALERT_ID_LEN_MAX: usize = 128;
 
 /// The device that calls; the guard admits nobody else to these routes.
-fn device(caller: Caller) -> Result<DeviceId, Failure> {
+pub(crate) fn device(caller: Caller) -> Result<DeviceId, Failure> {
     match caller {
         Caller::Device(device) => Ok(device),
         _ => Err(Failure::forbidden("only a device may do this")),

@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod blobs;
+pub(crate) mod certificates;
 pub(crate) mod deltas;
 pub(crate) mod desired;
 pub(crate) mod device;

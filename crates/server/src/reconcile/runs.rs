@@ -156,7 +156,12 @@ fn spawn(app: &App, run: &RunRow, project: &Project) -> std::io::Result<Child> {
     std::fs::create_dir_all(&work)?;
     let mut log = open_log(&log_path(app, &run.id))?;
     writeln!(log, "# {} run --project {}", app.runner_program.display(), project.path)?;
-    Command::new(&app.runner_program)
+    let mut command = Command::new(&app.runner_program);
+    if app.is_tls {
+        // By its address it shows the fleet's own certificate, whatever else it shows by its public name.
+        command.env("EDGEWARD_CA", app.certificates.pem_file());
+    }
+    command
         .arg("run")
         .args(["--project", &project.path, "--server", &app.address, "--run-id", run.id.as_str()])
         .args(project.source.iter().flat_map(|source| ["--home", &source.home]))

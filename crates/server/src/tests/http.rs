@@ -115,7 +115,7 @@ fn joining_takes_a_use_of_the_token_and_a_free_name() {
     let token =
         plant.operator().make_join_token(&JoinTokenRequest { uses: 2, ttl_ms: 1000, device: None }).unwrap();
     let anyone = Client::new(&plant.url, None);
-    let request = EnrolRequest { join_token: token.join_token, name: DeviceId::new("robot").unwrap() };
+    let request = EnrolRequest::new(token.join_token, DeviceId::new("robot").unwrap());
     let (first, second) = (anyone.enrol(&request).unwrap(), anyone.enrol(&request).unwrap());
     assert_eq!([first.device.as_str(), second.device.as_str()], ["robot", "robot-2"]);
     assert_ne!(first.credential, second.credential);

@@ -109,8 +109,8 @@ fn device_credential(plant: &Plant, name: &str) -> String {
     let request = JoinTokenRequest { uses: 1, ttl_ms: SHORT_MS, device: None };
     let token = plant.operator().make_join_token(&request).unwrap();
     let name = edgeward_core::DeviceId::new(name).unwrap();
-    let request = EnrolRequest { join_token: token.join_token, name };
-    edgeward_api::Client::new(&plant.url, None).enrol(&request).unwrap().credential
+    let request = EnrolRequest::new(token.join_token, name);
+    edgeward_api::Client::new(&plant.url, None).enrol(&request).unwrap().credential.unwrap()
 }
 
 /// Everyone, with what they show.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use edgeward_api::Client;
+use edgeward_api::client::{Roots, Tls};
 use edgeward_api::device::{EnrolRequest, ModelReport, REPORT_SCHEMA, Report};
 use edgeward_api::operator::{JoinTokenRequest, RunAnnouncement, RunEnd, Version, VersionRegistration};
 use edgeward_core::alert::AlertKind;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::serve::{Bound, ServerConfig, ServerError, bind_with_clock};
+use crate::tls::TlsConfig;
 
 /// When every test begins.
 pub(crate) const START: i64 = 1_700_000_000_000;
@@ -56,6 +58,7 @@ pub(crate) fn config(dir: &Path) -> ServerConfig {
         data_dir: dir.to_owned(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         require_auth: true,
+        tls: TlsConfig::default(),
         runner_program: PathBuf::from("/bin/false"),
         tick: NEVER,
     }
@@ -64,7 +67,12 @@ pub(crate) fn config(dir: &Path) -> ServerConfig {
 impl Plant {
     /// Answers HTTP; its reconcilers run after each change.
     pub(crate) fn serving(change: impl FnOnce(&mut ServerConfig)) -> Self {
-        let mut plant = Self::open(Arc::new(tempfile::tempdir().unwrap()), START, change);
+        Self::serving_from(START, change)
+    }
+
+    /// The same, with a clock that starts at `now`.
+    pub(crate) fn serving_from(now: i64, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let mut plant = Self::open(Arc::new(tempfile::tempdir().unwrap()), now, change);
         let (stop, stopped) = oneshot::channel();
         let bound = plant._idle.take().unwrap();
         let task = plant.runtime.spawn(bound.serve(async {
@@ -115,7 +123,11 @@ impl Plant {
     }
 
     pub(crate) fn operator(&self) -> Client {
-        Client::new(&self.url, Some(self.token()))
+        let roots = match self.url.starts_with("https:") {
+            true => Roots::parse(self.dir.path().join("ca.pem").to_str().unwrap()).unwrap(),
+            false => Roots::System,
+        };
+        Client::with_tls(&self.url, Some(self.token()), Tls::with_roots(roots))
     }
 
     pub(crate) fn enrol(&self, name: &str) -> (DeviceId, Client) {
@@ -123,9 +135,9 @@ impl Plant {
             .operator()
             .make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000, device: None })
             .unwrap();
-        let request = EnrolRequest { join_token: token.join_token, name: DeviceId::new(name).unwrap() };
+        let request = EnrolRequest::new(token.join_token, DeviceId::new(name).unwrap());
         let answer = Client::new(&self.url, None).enrol(&request).unwrap();
-        (answer.device, Client::new(&self.url, Some(answer.credential)))
+        (answer.device, Client::new(&self.url, answer.credential))
     }
 
     pub(crate) fn release_key(&self) -> SigningKey {
