@@ -20,7 +20,17 @@ fn main() -> ExitCode {
         careful.cuts, careful.converged, careful.violations
     );
     careful.examples.iter().for_each(|why| println!("    {why}"));
+    let full = cut(Manner::CarefulOnFullDisk, seed, CRASHES, cuts);
+    println!(
+        "agent on a disk that others fill: {} cuts, {} driven on, {} violations",
+        full.cuts, full.converged, full.violations
+    );
+    full.examples.iter().for_each(|why| println!("    {why}"));
     let naive = cut(Manner::InPlace, seed, CRASHES, (cuts / 10).max(1000));
     println!("in place: {} cuts, {} violations", naive.cuts, naive.violations);
-    if careful.violations == 0 && naive.violations > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if careful.violations + full.violations == 0 && naive.violations > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -36,7 +36,8 @@ use crate::pick::Picker;
 use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::Registry;
-use crate::slots::Slots;
+use crate::reserve::Reserve;
+use crate::slots::{Quota, Slots};
 use crate::witness::{WITNESS_FILE, Witness};
 use edgeward_sdk::chain;
 
@@ -113,7 +114,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     let root = identity.root()?;
     let (store, brain) = restore(&config, &identity, believer)?;
     let url = url(address);
-    replace(&config.data_dir.join("endpoint"), url.as_bytes(), Access::Default)?;
+    tell_address(&config.data_dir, &url)?;
     let registry = Arc::new(Registry::default());
     let records = Arc::new(Records::open(&config.data_dir, identity.device.clone())?);
     let about = Arc::new(About::new(identity.device.clone(), Some(config.server.clone())));
@@ -122,7 +123,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         brain,
         store,
         client,
-        slots: Slots::new(config.data_dir.join("models")),
+        slots: Slots::new(config.data_dir.join("models")).with_quota(quota(&config)),
         platform: Arc::new(Platform::new(Arc::clone(&config.engines), config.hardware.clone())),
         registry: Arc::clone(&registry),
         records: Arc::clone(&records),
@@ -132,9 +133,11 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         upload: config.upload,
         nudges: config.nudges,
         bandwidth: config.bandwidth_bytes_per_second.map(|limit| Arc::new(Bandwidth::new(limit))),
+        courtesy: Arc::clone(&config.courtesy),
         activation: config.activation.clone(),
         data_dir: config.data_dir.clone(),
         witness: Witness::open(config.data_dir.join(WITNESS_FILE), &root),
+        reserve: Reserve::below(&config.data_dir),
         clock: now,
     };
     let (sender, end) = start_control(parts).await;
@@ -242,6 +245,22 @@ async fn start_control(parts: Parts) -> (Sender<Message>, oneshot::Receiver<()>)
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn quota(config: &AgentConfig) -> Option<Quota> {
+    let data_dir = config.data_dir.clone();
+    config.disk_quota_bytes.map(|bytes| Quota { data_dir, bytes: bytes.get() })
+}
+
+/// Writes down where predictions are served; a disk that is full is no reason not to serve them.
+fn tell_address(data_dir: &Path, url: &str) -> Result<(), AgentError> {
+    match replace(&data_dir.join("endpoint"), url.as_bytes(), Access::Default) {
+        Err(error) if error.is_full() => {
+            tracing::warn!("{}; the agent serves all the same", chain(&error));
+            Ok(())
+        }
+        written => Ok(written?),
+    }
 }
 
 fn lock(data_dir: &Path) -> Result<File, AgentError> {

@@ -122,6 +122,18 @@ pub enum Input {
         /// Where and how.
         reason: String,
     },
+    /// Something is ready and waits.
+    Waits {
+        /// The model.
+        model: ModelName,
+        /// For what.
+        reason: String,
+    },
+    /// There was no room for a bundle of `model`: the others give up what they can do without.
+    MakeRoom {
+        /// The model.
+        model: ModelName,
+    },
     /// Time passed: the server said nothing new, or could not be reached.
     Tick,
 }
@@ -253,6 +265,14 @@ impl Brain {
             Input::Damaged { model, reason } => {
                 self.step(&model, slot::Input::Damaged { reason }, now, &mut decided);
                 self.apply_wish(&model, now, &mut decided);
+            }
+            Input::Waits { model, reason } => self.say(&model, reason, &mut decided),
+            Input::MakeRoom { model } => {
+                let others: Vec<ModelName> =
+                    self.memory.models.keys().filter(|other| **other != model).cloned().collect();
+                for other in &others {
+                    self.step(other, slot::Input::MakeRoom, now, &mut decided);
+                }
             }
             Input::Tick => {
                 self.step_all(&slot::Input::Tick, now, &mut decided);

@@ -14,6 +14,7 @@ use edgeward_model::Engines;
 
 use crate::activation::ActivationConfig;
 use crate::brain::RestoreError;
+use crate::courtesy::Courtesy;
 use crate::durable::DurableError;
 use crate::identity::IdentityError;
 use crate::platform::Hardware;
@@ -41,6 +42,10 @@ pub struct AgentConfig {
     pub nudges: bool,
     /// Most bytes per second that bundles may take of the link; none is no limit.
     pub bandwidth_bytes_per_second: Option<NonZeroU64>,
+    /// Most bytes that the data folder may take for bundles to be fetched into it; none is no limit but the disk's.
+    pub disk_quota_bytes: Option<NonZeroU64>,
+    /// When bundles may be fetched and activated.
+    pub courtesy: Arc<Courtesy>,
     /// What makes an activated bundle serve.
     pub activation: ActivationConfig,
     /// How patient it is with new bundles; the desired state overrides the probation.
@@ -71,6 +76,8 @@ impl AgentConfig {
             upload: Duration::from_secs(2),
             nudges: true,
             bandwidth_bytes_per_second: None,
+            disk_quota_bytes: None,
+            courtesy: Arc::default(),
             activation: ActivationConfig::default(),
             slots: SlotPolicy::default(),
             engines: Arc::new(Engines::embedded()),

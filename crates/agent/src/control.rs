@@ -10,6 +10,7 @@
 mod activate;
 mod outside;
 mod pace;
+mod room;
 mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,11 +32,13 @@ use uuid::Uuid;
 use crate::activation::{ActivationConfig, worker};
 use crate::bandwidth::Bandwidth;
 use crate::brain::{Brain, Effect, Input, Output};
-use crate::durable::{DurableError, TwoCopies};
+use crate::courtesy::Courtesy;
+use crate::durable::TwoCopies;
 use crate::endpoint::{About, Link};
 use crate::platform::Platform;
-use crate::records::{Records, to_json};
+use crate::records::Records;
 use crate::registry::{Registry, View};
+use crate::reserve::Reserve;
 use crate::slots::Slots;
 use crate::witness::Witness;
 use edgeward_sdk::chain;
@@ -76,12 +79,16 @@ pub struct Parts {
     pub nudges: bool,
     /// What bundles may take of the link; none is no limit.
     pub bandwidth: Option<Arc<Bandwidth>>,
+    /// When bundles may be fetched and activated.
+    pub courtesy: Arc<Courtesy>,
     /// What makes an activated bundle serve.
     pub activation: ActivationConfig,
     /// Everything the agent keeps.
     pub data_dir: PathBuf,
     /// What the device saw of the ledger.
     pub witness: Witness,
+    /// Room for the state on a disk that is full.
+    pub reserve: Reserve,
     /// Tells the time.
     pub clock: fn() -> Timestamp,
 }
@@ -109,6 +116,8 @@ pub struct Control {
     witness_due: Instant,
     trouble: Option<String>,
     report_due: bool,
+    /// Whether slots may hold what nobody needs.
+    collect_due: bool,
     outside: Outside,
     worker: Option<JoinHandle<()>>,
     /// Ends the thread that listens for nudges.
@@ -181,6 +190,7 @@ impl Control {
             witness_due: Instant::now(),
             trouble: None,
             report_due: true,
+            collect_due: true,
             outside: Outside::default(),
             worker: None,
             deaf: Arc::default(),
@@ -194,6 +204,7 @@ impl Control {
     pub fn start(&mut self) {
         self.start_worker();
         self.feed(Input::Started);
+        self.serve_in_any_case();
         self.publish_views();
         if self.parts.nudges {
             let sender = self.sender.clone();
@@ -243,7 +254,9 @@ impl Control {
         if Instant::now() >= self.tick_due {
             self.tick_due = Instant::now() + self.parts.poll.min(TICK_MAX);
             self.feed(Input::Tick);
+            self.parts.reserve.restore(self.parts.slots.disk());
         }
+        self.collect_if_due();
         if Instant::now() >= self.poll.due() {
             self.ask();
             self.report_due = true;
@@ -339,10 +352,6 @@ impl Control {
         }
     }
 
-    fn persist(&mut self) -> Result<(), DurableError> {
-        self.parts.store.write(&to_json(self.parts.brain.snapshot()))
-    }
-
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Persist => {}
@@ -385,6 +394,7 @@ impl Control {
         if let Some((slot, release)) = next {
             return self.stage(model, slot, release);
         }
+        self.collect_due |= result.is_err();
         let outcome = match result {
             Ok(loaded) if self.is_held_back(&model, bundle, &loaded) => return,
             Ok(loaded) => {
@@ -394,7 +404,11 @@ impl Control {
             Err(outcome) => outcome,
         };
         self.report_due = true;
-        self.feed(Input::Staged { model, bundle, outcome });
+        let no_room = matches!(outcome, StageOutcome::NoRoom(_));
+        self.feed(Input::Staged { model: model.clone(), bundle, outcome });
+        if no_room {
+            self.feed(Input::MakeRoom { model });
+        }
     }
 
     /// Shows the endpoint what the brain thinks.

@@ -4,13 +4,15 @@
 //! [`Disk::sync_file`]; names (new, renamed, removed) are after [`Disk::sync_folder`] of the folder they stand in; until then
 //! any of them may be lost, and a file may hold any part of what was written.
 //!
-//! Deliberately missing: streams. Downloads are written with the standard library and put into place with
-//! [`settle`](crate::durable::settle).
+//! A disk that is full refuses with [`is_full`] errors; what was refused has changed nothing but, at most, the file that was
+//! being written.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
+
+use edgeward_model::delta::Seekable;
 
 use crate::durable::Access;
 
@@ -21,6 +23,34 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// It cannot be read, or is longer than `bytes_max`.
     fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>>;
+
+    /// Bytes that a file holds; none if there is no such file.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    fn len(&self, path: &Path) -> io::Result<Option<u64>>;
+
+    /// A file, to be read from any place; none if there is no such file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn open(&self, path: &Path) -> io::Result<Option<Box<dyn Seekable + Send>>>;
+
+    /// A file, made if it is not there, to be written on from its end, or from `keep` bytes on if it is longer. Each write
+    /// is one write of the system.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    fn append(&self, path: &Path, keep: u64) -> io::Result<Box<dyn io::Write + Send>>;
+
+    /// Names of the files and folders in a folder, in any order, without links; none if there is no such folder.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// Bytes that may still be written below a folder; none if the system does not tell.
+    fn free_bytes(&self, folder: &Path) -> Option<u64>;
 
     /// Writes a file from its beginning, in place of what it held.
     ///
@@ -68,6 +98,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 }
 
+/// Whether the disk, or the share of it that this user may take, is full.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct OsDisk;
@@ -76,7 +112,7 @@ impl Disk for OsDisk {
     fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut bytes = Vec::new();
@@ -85,6 +121,54 @@ impl Disk for OsDisk {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {bytes_max} bytes")));
         }
         Ok(Some(bytes))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Option<Box<dyn Seekable + Send>>> {
+        match File::open(path) {
+            Ok(file) => Ok(Some(Box::new(file))),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn append(&self, path: &Path, keep: u64) -> io::Result<Box<dyn io::Write + Send>> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.len() > keep {
+            file.set_len(keep)?;
+        }
+        file.seek(io::SeekFrom::End(0))?;
+        Ok(Box::new(file))
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let name = |entry: fs::DirEntry| -> io::Result<Option<String>> {
+            let name = entry.file_name().into_string().ok();
+            Ok(name.filter(|_| entry.file_type().is_ok_and(|kind| !kind.is_symlink())))
+        };
+        entries.filter_map(|entry| entry.and_then(name).transpose()).collect()
+    }
+
+    #[cfg(unix)]
+    fn free_bytes(&self, folder: &Path) -> Option<u64> {
+        let told = rustix::fs::statvfs(folder).ok()?;
+        Some(told.f_bavail.saturating_mul(told.f_frsize))
+    }
+
+    #[cfg(not(unix))]
+    fn free_bytes(&self, _folder: &Path) -> Option<u64> {
+        None
     }
 
     fn write(&self, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
@@ -122,9 +206,13 @@ impl Disk for OsDisk {
 
 fn unless_missing(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if !is_missing(&error) => Err(error),
         _ => Ok(()),
     }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 #[cfg(unix)]

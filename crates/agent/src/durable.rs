@@ -12,13 +12,16 @@ use std::sync::Arc;
 
 use edgeward_core::Digest;
 
-use crate::disk::{Disk, OsDisk};
+use crate::disk::{Disk, OsDisk, is_full};
 
 const MAGIC: &[u8; 8] = b"EWSTATE1";
 const HEADER_LEN: usize = MAGIC.len() + 8 + 8 + 32;
 
 /// Largest state that is read back.
 pub const STATE_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of a file that are held in memory while it is hashed or copied.
+pub(crate) const COPY_BUFFER_BYTES: usize = 64 << 10;
 
 /// A file operation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,14 @@ pub enum DurableError {
         /// The file, without `.0` or `.1`.
         path: PathBuf,
     },
+}
+
+impl DurableError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if is_full(source))
+    }
 }
 
 /// Who may read a file.
@@ -126,6 +137,26 @@ pub fn create_folder_on(disk: &dyn Disk, folder: &Path) -> Result<(), DurableErr
     }
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     disk.sync_folder(parent).map_err(writing(parent))
+}
+
+/// Passes what a reader gives to `take`, piece by piece; the number of bytes.
+pub(crate) fn for_each_piece(
+    reader: &mut (impl io::Read + ?Sized),
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut buffer = vec![0; COPY_BUFFER_BYTES];
+    let mut read = 0;
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            count => count?,
+        };
+        if count == 0 {
+            return Ok(read);
+        }
+        read += count as u64;
+        take(&buffer[..count])?;
+    }
 }
 
 /// The content of a file, or none if there is no such file.

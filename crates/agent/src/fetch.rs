@@ -14,8 +14,7 @@
 mod smaller;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,14 +29,13 @@ use edgeward_model::bundle::path;
 use edgeward_sdk::Loaded;
 
 use self::smaller::Held;
-use crate::disk::OsDisk;
-use crate::durable::{DurableError, settle};
+use crate::courtesy::Courtesy;
+use crate::disk::Disk;
+use crate::durable::{COPY_BUFFER_BYTES, DurableError, for_each_piece, read_on, settle};
 use crate::pick::Picker;
 use crate::platform::Platform;
 use crate::slots::{Prepared, SLOT_BYTES_MAX, Slots};
 use edgeward_sdk::chain;
-
-const COPY_BUFFER_BYTES: usize = 64 << 10;
 
 /// Trials of one bundle that may be cut off by the end of the process before the bundle is blamed: a loss of power is
 /// no fault of the bundle, a model that takes all memory is.
@@ -113,6 +111,21 @@ pub enum FetchError {
     /// The disk refuses.
     #[error(transparent)]
     Disk(#[from] DurableError),
+    /// The device waits for a better time.
+    #[error("the bundle is not fetched now: {0}")]
+    Waits(&'static str),
+    /// The bundle does not fit beside what is kept.
+    #[error("there is no room for the bundle: it needs {needed} more bytes and {what} leaves {left}; {hint}")]
+    NoRoom {
+        /// Bytes that are still to be written.
+        needed: u64,
+        /// Bytes that may be.
+        left: u64,
+        /// What sets the limit.
+        what: &'static str,
+        /// What a person may do about it.
+        hint: &'static str,
+    },
     /// Nobody wants the bundle any more.
     #[error("staging was given up for another bundle")]
     Cancelled,
@@ -144,6 +157,8 @@ impl FetchError {
         match self {
             Self::Wrong { .. } | Self::Unusable(_) => StageOutcome::Refused(chain(self)),
             Self::Damaged { .. } => StageOutcome::Damaged(chain(self)),
+            Self::NoRoom { .. } => StageOutcome::NoRoom(chain(self)),
+            Self::Disk(error) if error.is_full() => StageOutcome::NoRoom(chain(self)),
             _ => StageOutcome::Unreachable(chain(self)),
         }
     }
@@ -157,6 +172,8 @@ pub struct Staging<'a> {
     pub slots: &'a Slots,
     /// What runs them; forms that it cannot are not fetched.
     pub platform: &'a Platform,
+    /// When files may be fetched.
+    pub courtesy: &'a Courtesy,
     /// Set when nobody wants the bundle any more.
     pub cancelled: &'a AtomicBool,
     /// Counts the bytes that came.
@@ -174,8 +191,34 @@ impl Staging<'_> {
         slot: SlotId,
         release: &Release,
     ) -> Result<Arc<Loaded>, FetchError> {
+        let prepared = self.fetch(model, slot, release)?;
+        let opened = open_verified(&prepared.folder, release.bundle, self.platform);
+        let bundle = opened.inspect_err(|_| self.slots.distrust(model, slot))?;
+        self.try_out(model, slot, &bundle).map(Arc::new)
+    }
+
+    /// Puts the released bundle's files into `slot`, each with the bytes that were signed when it was put there.
+    ///
+    /// # Errors
+    /// As [`Staging::stage`]. A full disk gets back what it held of the bundle: the next try begins anew.
+    pub fn fetch(&self, model: &ModelName, slot: SlotId, release: &Release) -> Result<Prepared, FetchError> {
         let prepared = self.slots.prepare(model, slot, release.bundle)?;
-        let manifest = self.fetch_manifest(model, release, &prepared)?;
+        let fetched = self.fetch_into(model, slot, release, &prepared);
+        if matches!(&fetched, Err(FetchError::Disk(error)) if error.is_full()) {
+            // What the device does besides needs the room more than the next try needs these bytes.
+            let _ = self.slots.empty(model, slot);
+        }
+        fetched.map(|()| prepared)
+    }
+
+    fn fetch_into(
+        &self,
+        model: &ModelName,
+        slot: SlotId,
+        release: &Release,
+        prepared: &Prepared,
+    ) -> Result<(), FetchError> {
+        let manifest = self.fetch_manifest(model, release, prepared)?;
         let device = self.platform.capabilities(&manifest);
         let needed = needed_files(&manifest, &device)?;
         let total: u64 = needed.iter().map(|path| manifest.files[*path].size_bytes).sum();
@@ -184,14 +227,39 @@ impl Staging<'_> {
                 "it takes {total} bytes, over {SLOT_BYTES_MAX} per slot"
             )));
         }
-        let held = Held::new(self.slots.folder(model, slot.other()), &prepared.folder, &manifest);
+        self.room_for(&manifest, &needed, prepared)?;
+        let held =
+            Held::new(self.disk(), self.slots.folder(model, slot.other()), &prepared.folder, &manifest);
         for path in needed {
-            self.obtain(path, &manifest.files[path], &prepared, &held)?;
+            self.obtain(path, &manifest.files[path], prepared, &held)?;
         }
-        self.slots.remove_partial(&prepared)?;
-        let opened = open_verified(&prepared.folder, release.bundle, self.platform);
-        let bundle = opened.inspect_err(|_| self.slots.distrust(model, slot))?;
-        self.try_out(model, slot, &bundle).map(Arc::new)
+        Ok(self.slots.remove_partial(prepared)?)
+    }
+
+    /// Whether what is missing fits onto the disk and into the device's share of it, with the copy that the largest file is
+    /// made beside.
+    fn room_for(
+        &self,
+        manifest: &Manifest,
+        needed: &[&BundlePath],
+        prepared: &Prepared,
+    ) -> Result<(), FetchError> {
+        let missing = needed.iter().map(|path| (path, &manifest.files[*path])).filter(|(path, entry)| {
+            let there = self.disk().len(&prepared.folder.join(path.as_str())).ok().flatten();
+            there != Some(entry.size_bytes)
+        });
+        let sizes: Vec<u64> = missing.map(|(_, entry)| entry.size_bytes).collect();
+        let needed = sizes.iter().sum::<u64>() + sizes.iter().max().unwrap_or(&0);
+        self.slots.room_for(needed).map_err(|(left, limit)| FetchError::NoRoom {
+            needed,
+            left,
+            what: limit.what(),
+            hint: limit.hint(),
+        })
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        self.slots.disk()
     }
 
     /// Loads the bundle and runs its golden test, but not for ever again when that ends the process.
@@ -216,8 +284,8 @@ impl Staging<'_> {
         let entry = FileEntry { size_bytes: release.manifest_size_bytes, digest: release.bundle };
         self.fetch_file(path::MANIFEST, &entry, prepared)?;
         let wrong = |reason| FetchError::Wrong { what: path::MANIFEST.to_owned(), reason };
-        let at = prepared.folder.join(path::MANIFEST);
-        let bytes = fs::read(&at).map_err(|source| DurableError::Read { path: at, source })?;
+        let bytes = read_on(self.disk(), &prepared.folder.join(path::MANIFEST), release.manifest_size_bytes)?;
+        let bytes = bytes.unwrap_or_default();
         let manifest = Manifest::parse(&bytes).map_err(|error| wrong(chain(&error)))?;
         if manifest.model != *model {
             return Err(wrong(format!("it is a bundle of {}, not of {model}", manifest.model)));
@@ -228,7 +296,7 @@ impl Staging<'_> {
     /// Fetches one file, unless it is there and whole.
     fn fetch_file(&self, name: &str, entry: &FileEntry, prepared: &Prepared) -> Result<(), FetchError> {
         let target = prepared.folder.join(name);
-        if is_whole(&target, entry) {
+        if is_whole(self.disk(), &target, entry) {
             return Ok(());
         }
         let part = prepared.partial.join(entry.digest.hex());
@@ -237,12 +305,12 @@ impl Staging<'_> {
             // What stood on the disk before may be at fault: once more from the start.
             let found = self.download(name, entry, &part, false)?;
             if found != entry.digest {
-                remove_quietly(&part);
+                self.remove_quietly(&part);
                 let reason = format!("its digest is {found}, expected {}", entry.digest);
                 return Err(FetchError::Damaged { what: name.to_owned(), reason });
             }
         }
-        settle(&OsDisk, &part, &target)?;
+        settle(self.disk(), &part, &target)?;
         Ok(())
     }
 
@@ -255,26 +323,46 @@ impl Staging<'_> {
         resume: bool,
     ) -> Result<Digest, FetchError> {
         let disk = |source| FetchError::Disk(DurableError::Write { path: part.to_owned(), source });
-        let (mut file, mut hasher, mut offset) = open_part(part, entry, resume).map_err(disk)?;
+        let (mut hasher, mut offset) = match resume {
+            true => begun(self.disk(), part, entry.size_bytes).map_err(disk)?,
+            false => (Hasher::new(), 0),
+        };
+        let mut found = Ok(offset);
         if offset < entry.size_bytes {
             let transfer = |error| FetchError::Transfer { what: name.to_owned(), source: Box::new(error) };
             let (honoured, mut reader) = self.source.open(&entry.digest, offset).map_err(transfer)?;
             if offset > 0 && !honoured {
-                (file, hasher, offset) = open_part(part, entry, false).map_err(disk)?;
+                (hasher, offset) = (Hasher::new(), 0);
             }
-            let left = entry.size_bytes - offset;
-            let copied = self.copy(name, &mut reader, left, &mut file, &mut hasher);
-            file.sync_data().map_err(disk)?;
-            let found = offset + copied?;
-            if found < entry.size_bytes {
-                return Err(FetchError::BrokeOff {
-                    what: name.to_owned(),
-                    expected: entry.size_bytes,
-                    found,
-                });
-            }
+            let mut file = self.disk().append(part, offset).map_err(disk)?;
+            let copied = self.copy(name, &mut reader, entry.size_bytes - offset, &mut *file, &mut hasher);
+            found = copied.map(|copied| offset + copied);
+        }
+        // What stood there before may not have been said to be on the disk either.
+        self.disk().sync_file(part).map_err(disk)?;
+        let found = found?;
+        if found < entry.size_bytes {
+            let (what, expected) = (name.to_owned(), entry.size_bytes);
+            return Err(FetchError::BrokeOff { what, expected, found });
         }
         Ok(hasher.finish())
+    }
+
+    /// Whether the transfer of a bundle is still wanted, and wanted now.
+    fn goes_on(&self, name: &str) -> Result<(), FetchError> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(FetchError::Cancelled);
+        }
+        // A manifest is small, and says whether anything else is missing.
+        if name == path::MANIFEST {
+            return Ok(());
+        }
+        self.courtesy.waits_for_link().map_or(Ok(()), |why| Err(FetchError::Waits(why)))
+    }
+
+    fn remove_quietly(&self, path: &Path) {
+        // Preparing the slot for another bundle empties it anyway.
+        let _ = self.disk().remove_file(path);
     }
 
     /// Copies at most `left` bytes; one more is proof that the file is not what was signed.
@@ -283,15 +371,13 @@ impl Staging<'_> {
         name: &str,
         reader: &mut dyn Read,
         left: u64,
-        file: &mut File,
+        file: &mut dyn Write,
         hasher: &mut Hasher,
     ) -> Result<u64, FetchError> {
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
         let mut copied = 0;
         loop {
-            if self.cancelled.load(Ordering::Relaxed) {
-                return Err(FetchError::Cancelled);
-            }
+            self.goes_on(name)?;
             // A read that fails is an answer that breaks off: the caller sees what is missing.
             let count = reader.read(&mut buffer).unwrap_or(0);
             if count == 0 {
@@ -343,33 +429,34 @@ fn needed_files<'a>(
     Ok(manifest.files.keys().filter(|path| is_usable(path) || !is_model(path)).collect())
 }
 
-fn is_whole(path: &Path, entry: &FileEntry) -> bool {
-    let right_size = fs::metadata(path).is_ok_and(|metadata| metadata.len() == entry.size_bytes);
-    right_size && fs::read(path).is_ok_and(|bytes| Digest::of(&bytes) == entry.digest)
+/// Whether a file has the bytes that are asked of it.
+fn is_whole(disk: &dyn Disk, path: &Path, entry: &FileEntry) -> bool {
+    let right_size = disk.len(path).is_ok_and(|len| len == Some(entry.size_bytes));
+    let digest = || {
+        let mut hasher = Hasher::new();
+        let mut file = disk.open(path).ok()??;
+        for_each_piece(&mut *file, |piece| {
+            hasher.update(piece);
+            Ok(())
+        })
+        .ok()?;
+        Some(hasher.finish())
+    };
+    right_size && digest() == Some(entry.digest)
 }
 
-/// The partial file, positioned at its end, with a hasher that has seen what it holds.
-fn open_part(part: &Path, entry: &FileEntry, resume: bool) -> io::Result<(File, Hasher, u64)> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(!resume).open(part)?;
-    if file.metadata()?.len() > entry.size_bytes {
-        file.set_len(0)?;
-    }
+/// A hasher that has seen what stands in a partial file, and how much that is; nothing of one that is too long.
+fn begun(disk: &dyn Disk, part: &Path, bytes_max: u64) -> std::io::Result<(Hasher, u64)> {
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; COPY_BUFFER_BYTES];
-    let mut offset = 0;
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok((file, hasher, offset));
-        }
-        hasher.update(&buffer[..count]);
-        offset += count as u64;
+    if disk.len(part)?.is_none_or(|len| len > bytes_max) {
+        return Ok((hasher, 0));
     }
-}
-
-fn remove_quietly(path: &Path) {
-    // Preparing the slot for another bundle empties it anyway.
-    let _ = fs::remove_file(path);
+    let Some(mut file) = disk.open(part)? else { return Ok((hasher, 0)) };
+    let len = for_each_piece(&mut *file, |piece| {
+        hasher.update(piece);
+        Ok(())
+    })?;
+    Ok((hasher, len))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod index;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgeward_core::{Digest, ModelName, PredictionId, Timestamp};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::index::Index;
+use crate::disk::OsDisk;
 use crate::durable::DurableError;
 use crate::segments::{Place, SEGMENT_BYTES_MAX, Segments};
 
@@ -128,16 +130,19 @@ impl Journal {
         let mut latest = BTreeMap::new();
         let mut labelled = HashSet::new();
         let segment_bytes_max = SEGMENT_BYTES_MAX.min(bytes_max / 8).max(1);
-        let log = Segments::open(folder, segment_bytes_max, |place, _, payload| match decode(payload) {
-            Some((Header::Prediction { id, at_ms, .. }, _)) => {
-                index.add(id.0, place);
-                note(&mut latest, place, at_ms);
-            }
-            Some((Header::Label { id, row }, _)) => {
-                labelled.insert((id.0, row));
-            }
-            None => {}
-        })?;
+        let log =
+            Segments::open(Arc::new(OsDisk), folder, segment_bytes_max, |place, _, payload| {
+                match decode(payload) {
+                    Some((Header::Prediction { id, at_ms, .. }, _)) => {
+                        index.add(id.0, place);
+                        note(&mut latest, place, at_ms);
+                    }
+                    Some((Header::Label { id, row }, _)) => {
+                        labelled.insert((id.0, row));
+                    }
+                    None => {}
+                }
+            })?;
         let oldest = index.oldest();
         labelled.retain(|(id, _)| oldest.is_some_and(|oldest| oldest <= *id));
         Ok(Self { log, index, latest, labelled, predictions_max, bytes_max })
@@ -150,7 +155,12 @@ impl Journal {
     pub fn record(&mut self, entry: Entry) -> Result<(), DurableError> {
         let Entry { id, model, bundle, at_ms, predicted, width, values, scored, scores } = entry;
         let header = Header::Prediction { id, model, bundle, at_ms, predicted, width, scored };
-        let (_, place) = self.log.append(&encode(&header, &values, &scores))?;
+        let record = encode(&header, &values, &scores);
+        let (_, place) = match self.log.append(&record) {
+            // It remembers for a while what others have to keep: it gives way first.
+            Err(error) if error.is_full() && self.drop_oldest()? => self.log.append(&record)?,
+            appended => appended?,
+        };
         self.index.add(id.0, place);
         note(&mut self.latest, place, at_ms);
         self.make_room(at_ms)
@@ -231,13 +241,21 @@ impl Journal {
             || self.log.bytes() > self.bytes_max
             || self.is_stale(now)
         {
-            let Some(dropped) = self.log.drop_oldest()? else { return Ok(()) };
-            self.latest.remove(&dropped.segment);
-            self.index.drop_segment(dropped.segment);
-            let oldest = self.index.oldest();
-            self.labelled.retain(|(id, _)| oldest.is_some_and(|oldest| oldest <= *id));
+            if !self.drop_oldest()? {
+                return Ok(());
+            }
         }
         Ok(())
+    }
+
+    /// Forgets the oldest segment; false if there is none to spare.
+    fn drop_oldest(&mut self) -> Result<bool, DurableError> {
+        let Some(dropped) = self.log.drop_oldest()? else { return Ok(false) };
+        self.latest.remove(&dropped.segment);
+        self.index.drop_segment(dropped.segment);
+        let oldest = self.index.oldest();
+        self.labelled.retain(|(id, _)| oldest.is_some_and(|oldest| oldest <= *id));
+        Ok(true)
     }
 }
 

@@ -189,6 +189,7 @@ impl Served {
             requests: count(&self.counters.requests),
             requests_failed: count(&self.counters.requests_failed),
             swaps: count(&self.counters.swaps),
+            received_bytes: count(&self.counters.received_bytes),
             accuracy: accuracy.map(|(accuracy, _)| accuracy),
             accuracy_labels: accuracy.map_or(0, |(_, labels)| labels),
             log10_threshold: evidence.first().map(|stream| stream.log10_threshold),

@@ -9,12 +9,13 @@
 //! Deliberately missing: a limit on the number of segments; the owner drops the oldest by its own rules.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::durable::{DurableError, sync_folder};
+use crate::disk::Disk;
+use crate::durable::{DurableError, create_folder_on};
 
 /// A segment that has grown to this many bytes is followed by a new one.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -25,11 +26,13 @@ const FRAME_HEADER_LEN: usize = 16;
 const EXTENSION: &str = "log";
 
 /// A log.
-#[derive(Debug)]
 pub struct Segments {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     segments: VecDeque<Segment>,
-    tail: Option<File>,
+    tail: Option<Box<dyn Write + Send>>,
+    /// Whether the last segment may end in a part of a frame that this process wrote.
+    torn: bool,
     next_seq: u64,
     segment_bytes_max: u64,
 }
@@ -68,21 +71,24 @@ impl Segments {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn open(
+        disk: Arc<dyn Disk>,
         folder: &Path,
         segment_bytes_max: u64,
         mut visit: impl FnMut(Place, u64, &[u8]),
     ) -> Result<Self, DurableError> {
         let wrap = |source| DurableError::Read { path: folder.to_owned(), source };
-        fs::create_dir_all(folder)
-            .map_err(|source| DurableError::Write { path: folder.to_owned(), source })?;
+        create_folder_on(&*disk, folder)?;
+        let names = segment_names(&*disk, folder).map_err(wrap)?;
         let mut log = Self {
+            disk,
             folder: folder.to_owned(),
             segments: VecDeque::new(),
             tail: None,
+            torn: false,
             next_seq: 1,
             segment_bytes_max,
         };
-        for first_seq in segment_names(folder).map_err(wrap)? {
+        for first_seq in names {
             let segment = log.scan(first_seq, &mut visit).map_err(wrap)?;
             log.next_seq = log.next_seq.max(first_seq + segment.records);
             log.segments.push_back(segment);
@@ -91,7 +97,8 @@ impl Segments {
     }
 
     fn scan(&self, first_seq: u64, visit: &mut impl FnMut(Place, u64, &[u8])) -> io::Result<Segment> {
-        let mut reader = BufReader::new(File::open(self.path(first_seq))?);
+        let file = self.disk.open(&self.path(first_seq))?.ok_or(io::ErrorKind::NotFound)?;
+        let mut reader = BufReader::new(file);
         let mut segment = Segment { first_seq, records: 0, bytes: 0 };
         while let Some((seq, payload)) = read_frame(&mut reader)? {
             if seq != first_seq + segment.records {
@@ -121,8 +128,8 @@ impl Segments {
                 Ok((seq, place))
             }
             Err(source) => {
-                // A part of the frame may stand in the file: the next record goes to a new segment.
-                self.tail = None;
+                // A part of the frame may stand in the file: the next record is written over it.
+                (self.tail, self.torn) = (None, true);
                 Err(self.refuse(source))
             }
         }
@@ -148,29 +155,41 @@ impl Segments {
         if self.tail.is_some() && !full {
             return Ok(());
         }
-        if let Some(file) = self.tail.take() {
-            file.sync_data().map_err(|source| DurableError::Write { path: self.folder.clone(), source })?;
+        if let Some(segment) = self.segments.back().filter(|_| self.torn && !full) {
+            let path = self.path(segment.first_seq);
+            let tail = self.disk.append(&path, segment.bytes);
+            self.tail = Some(tail.map_err(|source| DurableError::Write { path, source })?);
+            self.torn = false;
+            return Ok(());
+        }
+        if self.tail.take().is_some()
+            && let Some(segment) = self.segments.back()
+        {
+            let path = self.path(segment.first_seq);
+            self.disk.sync_file(&path).map_err(|source| DurableError::Write { path, source })?;
         }
         // A last segment without any whole record has the name that the new one needs.
         if self.segments.back().is_some_and(|segment| segment.records == 0) {
             self.segments.pop_back();
         }
         let path = self.path(self.next_seq);
-        let open = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
-        self.tail = Some(open.map_err(|source| DurableError::Write { path, source })?);
+        let opened = self.disk.append(&path, 0);
+        self.tail = Some(opened.map_err(|source| DurableError::Write { path, source })?);
+        self.torn = false;
         self.segments.push_back(Segment { first_seq: self.next_seq, records: 0, bytes: 0 });
-        sync_folder(&self.folder)
+        self.disk.sync_folder(&self.folder).map_err(|source| self.refuse(source))
     }
 
-    /// A handle whose `sync_data` makes every record appended so far durable; none if nothing is open.
+    /// What makes every record appended so far durable; none if nothing was appended since the log was opened.
     #[must_use]
-    pub fn sync_handle(&self) -> Option<File> {
-        self.tail.as_ref().and_then(|file| file.try_clone().ok())
+    pub fn sync_handle(&self) -> Option<SyncHandle> {
+        let segment = self.segments.back().filter(|_| self.tail.is_some())?;
+        Some(SyncHandle { disk: Arc::clone(&self.disk), path: self.path(segment.first_seq) })
     }
 
     /// Passes the records of a segment from `place` on to `visit`, until it has seen enough or one is gone or damaged.
     pub fn scan_from(&self, place: Place, mut visit: impl FnMut(&[u8]) -> ControlFlow<()>) {
-        let Ok(mut file) = File::open(self.path(place.segment)) else { return };
+        let Ok(Some(mut file)) = self.disk.open(&self.path(place.segment)) else { return };
         if file.seek(SeekFrom::Start(place.offset)).is_err() {
             return;
         }
@@ -188,7 +207,7 @@ impl Segments {
         let mut batch = Vec::new();
         let mut bytes = 0;
         for segment in self.segments.iter().filter(|segment| segment.first_seq + segment.records > seq + 1) {
-            let Ok(file) = File::open(self.path(segment.first_seq)) else { continue };
+            let Ok(Some(file)) = self.disk.open(&self.path(segment.first_seq)) else { continue };
             let mut reader = BufReader::new(file);
             while let Ok(Some((found, payload))) = read_frame(&mut reader) {
                 if found <= seq {
@@ -254,12 +273,7 @@ impl Segments {
 
     fn remove(&self, segment: &Segment) -> Result<(), DurableError> {
         let path = self.path(segment.first_seq);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(DurableError::Write { path, source })
-            }
-            _ => Ok(()),
-        }
+        self.disk.remove_file(&path).map_err(|source| DurableError::Write { path, source })
     }
 
     fn path(&self, first_seq: u64) -> PathBuf {
@@ -267,15 +281,40 @@ impl Segments {
     }
 }
 
-fn segment_names(folder: &Path) -> io::Result<Vec<u64>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let is_segment = path.extension().is_some_and(|extension| extension == EXTENSION);
-        let number: Option<u64> =
-            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        names.extend(number.filter(|_| is_segment));
+/// Makes the records of a log durable without holding it.
+#[derive(Debug)]
+pub struct SyncHandle {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl SyncHandle {
+    /// Makes them durable.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn sync(&self) -> Result<(), DurableError> {
+        match self.disk.sync_file(&self.path) {
+            // The segment was dropped meanwhile: nothing of it is to be kept.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(|source| DurableError::Write { path: self.path.clone(), source }),
+        }
     }
+}
+
+impl std::fmt::Debug for Segments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segments")
+            .field("folder", &self.folder)
+            .field("segments", &self.segments)
+            .finish_non_exhaustive()
+    }
+}
+
+fn segment_names(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<u64>> {
+    let ending = format!(".{EXTENSION}");
+    let number = |name: String| name.strip_suffix(&ending)?.parse().ok();
+    let mut names: Vec<u64> = disk.names(folder)?.into_iter().filter_map(number).collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -329,11 +368,17 @@ fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::disk::OsDisk;
 
     fn open(folder: &Path) -> (Segments, Vec<(u64, Vec<u8>)>) {
         let mut seen = Vec::new();
-        let log = Segments::open(folder, 100, |_, seq, payload| seen.push((seq, payload.to_vec()))).unwrap();
+        let log = Segments::open(Arc::new(OsDisk), folder, 100, |_, seq, payload| {
+            seen.push((seq, payload.to_vec()));
+        })
+        .unwrap();
         (log, seen)
     }
 

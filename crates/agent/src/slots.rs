@@ -5,8 +5,13 @@
 //! tried, so that one that takes the whole process down is known after the restart; `<slot>.derived/` holds which form was
 //! chosen and its faster copy. Nothing here is believed: whoever
 //! uses a folder verifies every byte against the bundle's digest first.
+//!
+//! What is needed is decided elsewhere ([`Kept`]); [`Slots::collect`] removes the rest, and [`Slots::room_for`] says
+//! whether more fits onto the disk and into the device's share of it.
 
-use std::fs;
+mod room;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +20,8 @@ use edgeward_core::{Digest, ModelName};
 
 use crate::disk::{Disk, OsDisk};
 use crate::durable::{Access, DurableError, create_folder_on, read_on, replace_on};
+
+pub use self::room::{FREE_BYTES_KEPT, Limit, Quota};
 
 /// Most bytes one slot may take, the partial file included.
 pub const SLOT_BYTES_MAX: u64 = 4 << 30;
@@ -27,6 +34,16 @@ const MONITOR_STATE_BYTES_MAX: u64 = 128 << 20;
 pub struct Slots {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    quota: Option<Quota>,
+}
+
+/// What of a model is needed; everything else in its folder that is an agent's may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Slots with what is active, the way back, or what is being staged.
+    pub slots: Vec<SlotId>,
+    /// Bundles whose monitors may be needed.
+    pub monitors: Vec<Digest>,
 }
 
 /// A slot made ready for one bundle.
@@ -48,7 +65,19 @@ impl Slots {
     /// The slots below `root` of any disk.
     #[must_use]
     pub fn on(disk: Arc<dyn Disk>, root: impl Into<PathBuf>) -> Self {
-        Self { disk, root: root.into() }
+        Self { disk, root: root.into(), quota: None }
+    }
+
+    /// The same slots with a limit on what the agent keeps.
+    #[must_use]
+    pub fn with_quota(self, quota: Option<Quota>) -> Self {
+        Self { quota, ..self }
+    }
+
+    /// The disk they are on.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// The folder of a model, which apps follow.
@@ -156,14 +185,69 @@ impl Slots {
     /// Forgets the monitors of every bundle that is not in `kept`.
     pub fn forget_monitors(&self, model: &ModelName, kept: &[Digest]) {
         let kept: Vec<PathBuf> = kept.iter().map(|bundle| self.monitor_path(model, *bundle)).collect();
-        let Ok(entries) = fs::read_dir(self.model_folder(model)) else { return };
-        let states = entries.flatten().map(|entry| entry.path()).filter(|path| {
+        let folder = self.model_folder(model);
+        let names = self.disk.names(&folder).unwrap_or_default();
+        let states = names.iter().map(|name| folder.join(name)).filter(|path| {
             path.extension().is_some_and(|extension| extension == "monitor") && !kept.contains(path)
         });
         for path in states {
             // A file that stays costs a little room and nothing else.
-            let _ = fs::remove_file(path);
+            let _ = self.disk.remove_file(&path);
         }
+    }
+
+    /// Removes a slot with all that belongs to it.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn empty(&self, model: &ModelName, slot: SlotId) -> Result<(), DurableError> {
+        self.distrust(model, slot);
+        self.end_trial(model, slot);
+        let part = self.model_folder(model).join(format!("{}.part", slot.as_str()));
+        for folder in [self.folder(model, slot), part, self.derived(model, slot)] {
+            self.remove_folder(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what no model needs; those in `busy` are left as they are. The number of slots that were emptied.
+    ///
+    /// # Errors
+    /// The disk refuses; some of it may be gone.
+    pub fn collect(
+        &self,
+        kept: &BTreeMap<ModelName, Kept>,
+        busy: &[&ModelName],
+    ) -> Result<usize, DurableError> {
+        let names = self.disk.names(&self.root);
+        let names = names.map_err(|source| DurableError::Read { path: self.root.clone(), source })?;
+        let nothing = Kept::default();
+        let mut emptied = 0;
+        for model in names.into_iter().filter_map(|name| ModelName::new(name).ok()) {
+            if busy.contains(&&model) {
+                continue;
+            }
+            let kept = kept.get(&model).unwrap_or(&nothing);
+            for slot in [SlotId::A, SlotId::B].into_iter().filter(|slot| !kept.slots.contains(slot)) {
+                emptied += usize::from(self.holds_anything(&model, slot));
+                self.empty(&model, slot)?;
+            }
+            self.forget_monitors(&model, &kept.monitors);
+        }
+        Ok(emptied)
+    }
+
+    fn holds_anything(&self, model: &ModelName, slot: SlotId) -> bool {
+        let part = self.model_folder(model).join(format!("{}.part", slot.as_str()));
+        [self.folder(model, slot), part].iter().any(|folder| self.disk.is_folder(folder))
+    }
+
+    /// Whether so many more bytes may be written.
+    ///
+    /// # Errors
+    /// They may not: how many may, and what sets the limit.
+    pub fn room_for(&self, bytes: u64) -> Result<(), (u64, Limit)> {
+        room::check(&*self.disk, &self.root, self.quota.as_ref(), bytes)
     }
 
     fn monitor_path(&self, model: &ModelName, bundle: Digest) -> PathBuf {
@@ -191,6 +275,8 @@ pub fn create_folder(folder: &Path) -> Result<(), DurableError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -219,5 +305,53 @@ mod tests {
         slots.forget_monitors(&model, &[two]);
         assert_eq!(slots.monitor_state(&model, one), None);
         assert_eq!(slots.monitor_state(&model, two).as_deref(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn what_no_model_needs_is_removed_and_what_apps_own_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let slots = Slots::new(root.path());
+        let [kept, gone, busy] = ["kept", "gone", "busy"].map(|name| ModelName::new(name).unwrap());
+        for model in [&kept, &gone, &busy] {
+            for slot in [SlotId::A, SlotId::B] {
+                let prepared = slots.prepare(model, slot, Digest::of(b"1")).unwrap();
+                fs::write(prepared.folder.join("file"), b"x").unwrap();
+                fs::create_dir_all(slots.derived(model, slot)).unwrap();
+            }
+            slots.save_monitor_state(model, Digest::of(b"1"), b"learnt").unwrap();
+            fs::create_dir_all(slots.model_folder(model).join("app")).unwrap();
+            fs::write(slots.model_folder(model).join("active.json"), b"{}").unwrap();
+        }
+        let needed = Kept { slots: vec![SlotId::B], monitors: vec![Digest::of(b"1")] };
+        let needed = BTreeMap::from([(kept.clone(), needed)]);
+        assert_eq!(slots.collect(&needed, &[&busy]).unwrap(), 3);
+        let names = |model: &ModelName| {
+            let mut names = slots.disk().names(&slots.model_folder(model)).unwrap();
+            names.sort();
+            names
+        };
+        let monitor = format!("{}.monitor", Digest::of(b"1").hex());
+        let mut left = vec!["active.json", "app", "b", "b.bundle", "b.derived", "b.part", &monitor];
+        left.sort_unstable();
+        assert_eq!(names(&kept), left);
+        assert_eq!(names(&gone), ["active.json", "app"]);
+        assert_eq!(names(&busy).len(), 11);
+    }
+
+    #[test]
+    fn a_quota_counts_all_that_the_agent_keeps_and_no_link_twice() {
+        let data = tempfile::tempdir().unwrap();
+        let quota = Quota { data_dir: data.path().to_owned(), bytes: 1000 };
+        let slots = Slots::new(data.path().join("models")).with_quota(Some(quota));
+        let model = ModelName::new("digits").unwrap();
+        let prepared = slots.prepare(&model, SlotId::A, Digest::of(b"1")).unwrap();
+        fs::write(prepared.folder.join("file"), [0; 500]).unwrap();
+        fs::write(data.path().join("state.0"), [0; 200]).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("a", slots.model_folder(&model).join("current")).unwrap();
+        let marker = Digest::of(b"1").to_string().len() as u64;
+        assert_eq!(slots.room_for(300 - marker), Ok(()));
+        assert_eq!(slots.room_for(301 - marker), Err((300 - marker, Limit::Quota)));
+        assert!(matches!(slots.with_quota(None).room_for(u64::MAX), Err((_, Limit::Disk))));
     }
 }

@@ -8,9 +8,10 @@
 //! Deliberately missing: the documents inside; a record is bytes here.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::durable::{Access, DurableError, read_if_present, replace};
+use crate::disk::{Disk, OsDisk};
+use crate::durable::{Access, DurableError, read_on, replace_on};
 use crate::segments::{SEGMENT_BYTES_MAX, Segments};
 
 /// Most bytes that wait for upload, over all lanes.
@@ -54,6 +55,7 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct LaneLog {
+    disk: Arc<dyn Disk>,
     log: Segments,
     ack_path: PathBuf,
     acked_seq: u64,
@@ -67,8 +69,17 @@ impl Spool {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn open(folder: &Path, bytes_max: u64) -> Result<Self, DurableError> {
+        Self::open_on(&(Arc::new(OsDisk) as Arc<dyn Disk>), folder, bytes_max)
+    }
+
+    /// [`Spool::open`] on any disk.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_on(disk: &Arc<dyn Disk>, folder: &Path, bytes_max: u64) -> Result<Self, DurableError> {
         let segment_bytes_max = SEGMENT_BYTES_MAX.min(bytes_max / 8).max(1);
-        let open = |lane: Lane| LaneLog::open(&folder.join(lane.as_str()), segment_bytes_max);
+        let open =
+            |lane: Lane| LaneLog::open(Arc::clone(disk), &folder.join(lane.as_str()), segment_bytes_max);
         let lanes = [open(Lane::Alerts)?, open(Lane::Samples)?, open(Lane::Profiles)?];
         Ok(Self { lanes: Mutex::new(lanes), committing: Mutex::new(()), bytes_max })
     }
@@ -98,9 +109,8 @@ impl Spool {
             }
             (lane.log.last_seq(), lane.log.sync_handle())
         };
-        if let Some(file) = handle {
-            let path = PathBuf::from(lane.as_str());
-            file.sync_data().map_err(|source| DurableError::Write { path, source })?;
+        if let Some(handle) = handle {
+            handle.sync()?;
         }
         let mut lanes = self.lanes();
         let lane = &mut lanes[lane as usize];
@@ -144,15 +154,15 @@ impl Spool {
 }
 
 impl LaneLog {
-    fn open(folder: &Path, segment_bytes_max: u64) -> Result<Self, DurableError> {
-        let mut log = Segments::open(folder, segment_bytes_max, |_, _, _| {})?;
+    fn open(disk: Arc<dyn Disk>, folder: &Path, segment_bytes_max: u64) -> Result<Self, DurableError> {
+        let mut log = Segments::open(Arc::clone(&disk), folder, segment_bytes_max, |_, _, _| {})?;
         let ack_path = folder.join("acknowledged");
-        let text = read_if_present(&ack_path, ACK_BYTES_MAX)?;
+        let text = read_on(&*disk, &ack_path, ACK_BYTES_MAX)?;
         let acked_seq =
             text.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok()).unwrap_or(0);
         log.skip_to(acked_seq);
         let synced_seq = log.last_seq();
-        Ok(Self { log, ack_path, acked_seq, synced_seq, dropped: 0 })
+        Ok(Self { disk, log, ack_path, acked_seq, synced_seq, dropped: 0 })
     }
 
     fn acknowledge(&mut self, seq: u64) -> Result<(), DurableError> {
@@ -160,7 +170,7 @@ impl LaneLog {
             return Ok(());
         }
         self.acked_seq = seq;
-        replace(&self.ack_path, seq.to_string().as_bytes(), Access::Default)?;
+        replace_on(&*self.disk, &self.ack_path, seq.to_string().as_bytes(), Access::Default)?;
         self.log.drop_through(seq)
     }
 

@@ -160,6 +160,9 @@ pub struct ModelReport {
     pub requests_failed: u64,
     /// Swaps since the agent started.
     pub swaps: u64,
+    /// Bytes that came for its bundles since the agent started.
+    #[serde(default)]
+    pub received_bytes: u64,
     /// Accuracy over the last labelled predictions, in [0, 1]; none without labels.
     pub accuracy: Option<f64>,
     /// Labels in that window.

@@ -7,6 +7,8 @@ mod activation;
 #[cfg(feature = "control")]
 mod audit;
 #[cfg(feature = "agent")]
+mod courtesy;
+#[cfg(feature = "agent")]
 mod engines;
 #[cfg(feature = "control")]
 mod fleet;
@@ -38,6 +40,8 @@ pub(crate) use access::{CaCommand, DeviceCommand, TokenCommand};
 pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "control")]
 pub(crate) use audit::AuditCommand;
+#[cfg(feature = "agent")]
+pub(crate) use courtesy::{CourtesyArgs, MeteredName};
 #[cfg(feature = "agent")]
 pub(crate) use engines::EngineArgs;
 #[cfg(feature = "control")]
@@ -301,6 +305,11 @@ pub(crate) struct AgentArgs {
     /// Most bytes per second that models may take of the link; no limit if not given
     #[arg(long, value_name = "BYTES")]
     pub(crate) bandwidth_limit_bytes_per_second: Option<std::num::NonZeroU64>,
+    /// Most bytes that the data folder may take for models to be fetched into it; the disk is the limit if not given
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) disk_quota_bytes: Option<std::num::NonZeroU64>,
+    #[command(flatten)]
+    pub(crate) courtesy: CourtesyArgs,
     #[command(flatten)]
     pub(crate) activation: ActivationArgs,
     #[command(flatten)]

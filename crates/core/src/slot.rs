@@ -177,6 +177,8 @@ pub enum Input {
         /// Where and how.
         reason: String,
     },
+    /// Another model needs room: a way back that was kept beyond its probation is given up.
+    MakeRoom,
     /// The agent started.
     Started,
     /// Time passed.
@@ -190,6 +192,8 @@ pub enum StageOutcome {
     Ready,
     /// Could not be fetched; worth another try.
     Unreachable(String),
+    /// There is no room for it; worth another try, once there is.
+    NoRoom(String),
     /// What came, or what lies on the disk, is not what was signed; other bytes may be right.
     Damaged(String),
     /// What was signed is wrong, cannot run here or gives wrong answers: never worth another try.
@@ -277,6 +281,7 @@ pub fn step(policy: &SlotPolicy, state: State, input: Input, now: Timestamp) -> 
         Input::Staged { bundle, outcome } => on_staged(policy, state, bundle, outcome, now),
         Input::Unhealthy { reason } => on_unhealthy(state, &reason, Blame::Bundle),
         Input::Damaged { reason } => on_unhealthy(state, &reason, Blame::Disk),
+        Input::MakeRoom => make_room(state),
         Input::Started => on_started(policy, state),
         Input::Tick => on_tick(policy, state, now),
     }
@@ -342,7 +347,7 @@ fn on_staged(
     match outcome {
         StageOutcome::Ready => activate(state, Installed { slot, bundle }, policy, now)
             .because(format!("{bundle:?} is verified and answers as it should")),
-        StageOutcome::Unreachable(reason) => {
+        StageOutcome::Unreachable(reason) | StageOutcome::NoRoom(reason) => {
             let wait = retry_wait(policy, failures);
             let failures = failures.saturating_add(1);
             state.phase = Phase::Staging { slot, bundle, failures, damaged, retry_at_ms: Some(now + wait) };
@@ -412,6 +417,15 @@ fn give_up(mut state: State, failed: Installed, reason: &str, blame: Blame) -> S
     Step::stay(state)
         .then(Effect::Deactivate)
         .because(format!("{:?} dropped, nothing to go back to: {reason}", failed.bundle))
+}
+
+/// What serves stays, and so does the way back while it may be needed.
+fn make_room(mut state: State) -> Step {
+    match (&state.phase, state.previous.take()) {
+        (Phase::Idle, Some(previous)) => Step::stay(state)
+            .because(format!("{:?}, kept as a way back, is given up for room", previous.bundle)),
+        (_, previous) => Step::stay(State { previous, ..state }),
+    }
 }
 
 fn on_started(policy: &SlotPolicy, mut state: State) -> Step {

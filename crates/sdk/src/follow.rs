@@ -35,6 +35,9 @@ pub struct Activation {
 /// What to do about an activation; an error is told to the agent, which takes it back.
 pub type OnActivation = Box<dyn FnMut(&Activation) -> Result<(), String> + Send>;
 
+/// What to do after an activation, once nothing new is there; true when it is done, false to be asked again at the next look.
+pub(crate) type OnQuiet = Box<dyn FnMut() -> bool + Send>;
+
 /// Follows one model; dropping it ends that.
 pub struct Follower {
     folder: PathBuf,
@@ -66,11 +69,21 @@ impl Follower {
     /// # Errors
     /// The folder cannot be made or the agent's file cannot be read.
     pub fn start(folder: &Path, look: Duration, on_activation: OnActivation) -> Result<Self, ActiveError> {
+        Self::start_with(folder, look, on_activation, Box::new(|| true))
+    }
+
+    pub(crate) fn start_with(
+        folder: &Path,
+        look: Duration,
+        on_activation: OnActivation,
+        on_quiet: OnQuiet,
+    ) -> Result<Self, ActiveError> {
         let wrap = |source| ActiveError { doing: "following", path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(wrap)?;
         let notice = Arc::new(Notice::on(folder).map_err(wrap)?);
         let stop = Arc::new(AtomicBool::new(false));
-        let mut following = Following { folder: folder.to_owned(), done: None, on_activation };
+        let folder_of = folder.to_owned();
+        let mut following = Following { folder: folder_of, done: None, quiet: true, on_activation, on_quiet };
         following.look();
         let (hears, ends) = (Arc::clone(&notice), Arc::clone(&stop));
         let thread = thread::Builder::new()
@@ -118,7 +131,10 @@ struct Following {
     folder: PathBuf,
     /// Sequence number of the last activation that was handed on.
     done: Option<u64>,
+    /// Whether nothing is left to do about it.
+    quiet: bool,
     on_activation: OnActivation,
+    on_quiet: OnQuiet,
 }
 
 impl Following {
@@ -126,8 +142,10 @@ impl Following {
         // A file that cannot be read now is looked at again soon.
         let Ok(Some(active)) = Active::read(&self.folder) else { return };
         if self.done == Some(active.sequence) {
+            self.quiet = self.quiet || (self.on_quiet)();
             return;
         }
+        self.quiet = false;
         let activation = Activation {
             folder: active.bundle_folder(&self.folder),
             derived: active.derived_folder(&self.folder),

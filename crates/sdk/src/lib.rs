@@ -5,7 +5,8 @@
 //!   request answers from the model it began with, and a model is dropped when its last request has left.
 //! - [`Watch`] keeps a handle as the agent on this device has it: loads beside, verifies, swaps. [`Follower`] is the same for
 //!   apps with a runtime of their own: a path and a callback. Either may ask for a [`Pause`].
-//! - [`give_back_memory`] hands a dropped model's memory back to the system; call it some time after a swap.
+//! - [`use_one_heap`], called first in `main`, and [`give_back_memory`], called when a model was dropped, keep memory at what
+//!   the model takes; [`Watch`] does the second by itself.
 //! - [`Prediction`] is an answer with its id, the bundle that gave it, and the alarms it raised.
 //!
 //! Everything is synchronous and may be called from any thread. Deliberately missing: fetching models and deciding which
@@ -35,7 +36,7 @@ pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, model_folder};
 pub use handle::{InferError, ModelHandle, Swap};
 pub use labelled::Labelled;
 pub use loaded::{LoadError, Loaded};
-pub use memory::give_back as give_back_memory;
+pub use memory::{give_back as give_back_memory, use_one_heap};
 pub use prediction::{Prediction, Table};
 pub use recorder::{Recorder, Window};
 pub use watch::{OnSwap, Watch, WatchOptions, load_active};

@@ -5,7 +5,7 @@
 //! bundle that fails any of this is reported to the agent, which takes it back, while the app goes on with the model it has.
 
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use edgeward_model::{Bundle, Engines, LoadOptions};
@@ -13,7 +13,7 @@ use edgeward_model::{Bundle, Engines, LoadOptions};
 use crate::active::ActiveError;
 use crate::cause::chain;
 use crate::follow::{Activation, Follower, LOOK, Pause};
-use crate::handle::{ModelHandle, Swap};
+use crate::handle::ModelHandle;
 use crate::loaded::{LoadError, Loaded};
 use crate::memory;
 use crate::taken::{Taken, load_first};
@@ -56,6 +56,8 @@ struct Shared {
     handle: ModelHandle,
     swaps: Mutex<u64>,
     swapped: Condvar,
+    /// What served before, as long as a request may still run on it.
+    before: Mutex<Weak<Loaded>>,
 }
 
 impl Watch {
@@ -70,14 +72,16 @@ impl Watch {
         let take_over = move |activation: &Activation| {
             let loaded = load_active(activation, &engines, &load).map_err(|error| chain(&error))?;
             let loaded = Arc::new(loaded);
-            drop(serves.publish(Arc::clone(&loaded)));
+            serves.publish(Arc::clone(&loaded));
             if let Some(on_swap) = &mut on_swap {
                 on_swap(activation, &loaded);
             }
             memory::give_back();
             Ok(())
         };
-        let follower = Follower::start(folder, look, Box::new(take_over))?;
+        let leaves = Arc::clone(&shared);
+        let follower =
+            Follower::start_with(folder, look, Box::new(take_over), Box::new(move || leaves.let_go()))?;
         Ok(Self { shared, follower })
     }
 
@@ -112,11 +116,23 @@ impl Watch {
 }
 
 impl Shared {
-    fn publish(&self, model: Arc<Loaded>) -> Swap {
-        let swap = self.handle.publish(model);
+    fn publish(&self, model: Arc<Loaded>) {
+        let before = self.handle.publish(model).before;
+        let left = before.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = left;
+        drop(before);
         *self.swaps.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.swapped.notify_all();
-        swap
+    }
+
+    /// Gives the memory back of what the last request under way dropped after the swap; false while one still runs.
+    fn let_go(&self) -> bool {
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_gone = before.strong_count() == 0;
+        if is_gone {
+            memory::give_back();
+        }
+        is_gone
     }
 }
 

@@ -1,12 +1,13 @@
 //! A disk that forgets what was not synchronised, in any order and in any part.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgeward_agent::disk::Disk;
 use edgeward_agent::durable::Access;
+use edgeward_model::delta::Seekable;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -34,16 +35,29 @@ pub enum Lie {
 struct Inside {
     lie: Lie,
     nodes: Vec<Arc<Node>>,
-    acknowledged: u64,
+    said: Said,
     moments: Option<Vec<Moment>>,
+    /// Most bytes of all files together; none is no limit.
+    bytes_max: Option<usize>,
+}
+
+/// What whoever wrote it was told is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Number of the newest state.
+    pub state: u64,
+    /// Number of the newest record that waits for upload.
+    pub spooled: u64,
+    /// Number of the newest record that was uploaded.
+    pub uploaded: u64,
 }
 
 /// The disk as it was after one operation.
 #[derive(Clone, Debug)]
 pub struct Moment {
     nodes: Vec<Arc<Node>>,
-    /// The newest state that whoever wrote it was told is kept.
-    pub acknowledged: u64,
+    /// What had been said to be kept.
+    pub said: Said,
 }
 
 #[derive(Clone, Debug)]
@@ -78,12 +92,26 @@ impl SimDisk {
     }
 
     fn of(nodes: Vec<Arc<Node>>, moments: Option<Vec<Moment>>, lie: Lie) -> Self {
-        Self { inside: Arc::new(Mutex::new(Inside { lie, nodes, acknowledged: 0, moments })) }
+        Self {
+            inside: Arc::new(Mutex::new(Inside {
+                lie,
+                nodes,
+                said: Said::default(),
+                moments,
+                bytes_max: None,
+            })),
+        }
     }
 
-    /// Notes that the state numbered `count` was said to be kept.
-    pub fn acknowledge(&self, count: u64) {
-        self.lock().acknowledged = count;
+    /// Notes what is now said to be kept.
+    pub fn say(&self, note: impl FnOnce(&mut Said)) {
+        note(&mut self.lock().said);
+    }
+
+    /// Lets all files together hold so many bytes more than they do now; none lifts the limit.
+    pub fn leave_room(&self, bytes: Option<usize>) {
+        let mut inside = self.lock();
+        inside.bytes_max = bytes.map(|bytes| inside.used() + bytes);
     }
 
     /// The moments so far.
@@ -97,10 +125,10 @@ impl SimDisk {
     }
 
     /// Does something and keeps the moment after it.
-    fn act(&self, act: impl FnOnce(&mut Inside) -> io::Result<()>) -> io::Result<()> {
+    fn act<T>(&self, act: impl FnOnce(&mut Inside) -> io::Result<T>) -> io::Result<T> {
         let mut inside = self.lock();
         let outcome = act(&mut inside);
-        let moment = Moment { nodes: inside.nodes.clone(), acknowledged: inside.acknowledged };
+        let moment = Moment { nodes: inside.nodes.clone(), said: inside.said };
         inside.moments.iter_mut().for_each(|moments| moments.push(moment.clone()));
         outcome
     }
@@ -146,7 +174,9 @@ fn torn(durable: &Bytes, since: &[Bytes], rng: &mut ChaCha8Rng) -> Bytes {
     let Some(new) = rng.random_range(0..=since.len()).checked_sub(1).map(|last| &since[last]) else {
         return Arc::clone(durable);
     };
-    let at = rng.random_range(0..=new.len());
+    // Appending leaves what is durable before it as it is.
+    let appended = since.iter().all(|content| content.starts_with(durable));
+    let at = rng.random_range(if appended { durable.len() } else { 0 }..=new.len());
     match rng.random_range(0..4_u32) {
         0 => Arc::clone(new),
         1 => Arc::new(new[..at].to_vec()),
@@ -156,6 +186,41 @@ fn torn(durable: &Bytes, since: &[Bytes], rng: &mut ChaCha8Rng) -> Bytes {
 }
 
 impl Inside {
+    /// Bytes of all files that have a name.
+    fn used(&self) -> usize {
+        self.used_below(0)
+    }
+
+    fn used_below(&self, at: usize) -> usize {
+        match &*self.nodes[at] {
+            Node::File { now, .. } => now.len(),
+            Node::Folder { now, .. } => now.values().map(|node| self.used_below(*node)).sum(),
+        }
+    }
+
+    /// Gives a file the bytes that fit onto the disk, after the first `keep` of those it has.
+    fn fill(&mut self, node: usize, keep: usize, bytes: &[u8]) -> io::Result<usize> {
+        let Node::File { now, .. } = &*self.nodes[node] else {
+            return Err(io::ErrorKind::IsADirectory.into());
+        };
+        let keep = keep.min(now.len());
+        let kept = now[..keep].to_vec();
+        let others = self.bytes_max.map(|_| self.used() - now.len());
+        let room = self
+            .bytes_max
+            .zip(others)
+            .map_or(usize::MAX, |(most, others)| most.saturating_sub(others + keep));
+        let fits = room.min(bytes.len());
+        if let Node::File { now, since, .. } = Arc::make_mut(&mut self.nodes[node]) {
+            if keep < now.len() {
+                since.push(Arc::new(kept.clone()));
+            }
+            *now = Arc::new([&kept, &bytes[..fits]].concat());
+            since.push(Arc::clone(now));
+        }
+        if fits == 0 && !bytes.is_empty() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(fits) }
+    }
+
     fn find(&self, path: &Path) -> Option<usize> {
         path.iter().try_fold(0, |at, name| match &*self.nodes[at] {
             Node::Folder { now, .. } if name == "/" => Some(at).filter(|_| now.len() < usize::MAX),
@@ -199,7 +264,63 @@ impl Inside {
     }
 }
 
+/// A file that is being written to its end.
+struct Appended {
+    disk: SimDisk,
+    node: usize,
+}
+
+impl Write for Appended {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.act(|inside| inside.fill(self.node, usize::MAX, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Disk for SimDisk {
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        let inside = self.lock();
+        Ok(inside.find(path).and_then(|node| match &*inside.nodes[node] {
+            Node::File { now, .. } => Some(now.len() as u64),
+            Node::Folder { .. } => None,
+        }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Option<Box<dyn Seekable + Send>>> {
+        let bytes = self.read(path, u64::MAX)?;
+        Ok(bytes.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Seekable + Send>))
+    }
+
+    fn append(&self, path: &Path, keep: u64) -> io::Result<Box<dyn Write + Send>> {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        let node = self.act(|inside| {
+            let node = match inside.find(path) {
+                Some(node) => node,
+                None => inside.add(path, Node::file())?,
+            };
+            inside.fill(node, keep, &[])?;
+            Ok(node)
+        })?;
+        Ok(Box::new(Appended { disk: self.clone(), node }))
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let inside = self.lock();
+        match inside.find(folder).map(|node| &*inside.nodes[node]) {
+            Some(Node::Folder { now, .. }) => Ok(now.keys().cloned().collect()),
+            Some(Node::File { .. }) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn free_bytes(&self, _: &Path) -> Option<u64> {
+        // A disk that does not tell fills up in the middle of a write.
+        None
+    }
+
     fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let inside = self.lock();
         match inside.find(path).map(|node| &*inside.nodes[node]) {
@@ -218,13 +339,9 @@ impl Disk for SimDisk {
                 Some(node) => node,
                 None => inside.add(path, Node::file())?,
             };
-            match Arc::make_mut(&mut inside.nodes[node]) {
-                Node::File { now, since, .. } => {
-                    *now = Arc::new(bytes.to_vec());
-                    since.extend([Bytes::default(), Arc::clone(now)]);
-                    Ok(())
-                }
-                Node::Folder { .. } => Err(io::ErrorKind::IsADirectory.into()),
+            match inside.fill(node, 0, bytes)? {
+                written if written < bytes.len() => Err(io::ErrorKind::StorageFull.into()),
+                _ => Ok(()),
             }
         })
     }

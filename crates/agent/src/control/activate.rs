@@ -28,6 +28,7 @@ pub(super) fn spawn_staging(
 ) -> JoinHandle<()> {
     let (client, slots) = (parts.client.clone(), parts.slots.clone());
     let (platform, bandwidth) = (Arc::clone(&parts.platform), parts.bandwidth.clone());
+    let courtesy = Arc::clone(&parts.courtesy);
     let served = parts.registry.get_or_add(&model);
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
@@ -36,6 +37,7 @@ pub(super) fn spawn_staging(
             source: &paced,
             slots: &slots,
             platform: &platform,
+            courtesy: &courtesy,
             cancelled: &cancelled,
             received: &served.counters.received_bytes,
         };
@@ -97,6 +99,7 @@ impl Control {
         let before = served.publish(loaded).filter(|before| before.bundle() != bundle);
         tracing::info!(%model, ?bundle, "serving");
         self.retire(model, before.as_deref());
+        drop(before);
         self.forget_old_monitors(model);
         // What staging tried and the model before held; requests still under way hold theirs a little longer.
         edgeward_sdk::give_back_memory();

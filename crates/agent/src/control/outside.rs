@@ -50,14 +50,22 @@ struct Awaited {
 
 struct Held {
     bundle: Digest,
-    loaded: Arc<Loaded>,
-    until: Instant,
+    /// Kept for a short wait; for hours it is loaded again.
+    loaded: Option<Arc<Loaded>>,
+    /// When an app that holds it back is no longer heeded; none while a maintenance window is waited for.
+    until: Option<Instant>,
 }
 
 impl Outside {
+    /// Models with a tested bundle that an app holds back.
+    pub(super) fn held_models(&self) -> impl Iterator<Item = &ModelName> {
+        self.held.keys()
+    }
+
     /// Whether something is to be looked for soon.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.held.is_empty() || self.awaited.values().any(|awaited| awaited.deadline.is_some())
+        self.held.values().any(|held| held.until.is_some())
+            || self.awaited.values().any(|awaited| awaited.deadline.is_some())
     }
 }
 
@@ -194,30 +202,49 @@ impl Control {
         }
     }
 
-    /// Whether an app asks to be left alone; the bundle is then kept until it does no longer.
+    /// Whether an app asks to be left alone, or no maintenance window is open; the bundle is then kept until it may serve.
     pub(super) fn is_held_back(&mut self, model: &ModelName, bundle: Digest, loaded: &Arc<Loaded>) -> bool {
         let folder = self.parts.slots.model_folder(model);
-        if Hold::remaining(&folder, (self.parts.clock)()).is_none() {
+        let now = (self.parts.clock)();
+        let waits_for_window =
+            self.parts.brain.active(model).is_some() && !self.parts.courtesy.may_activate(now);
+        if !waits_for_window && Hold::remaining(&folder, now).is_none() {
             return false;
         }
-        tracing::info!(%model, ?bundle, "the app asks to wait");
-        let held = Held { bundle, loaded: Arc::clone(loaded), until: Instant::now() + HOLD_MAX };
+        let held = match waits_for_window {
+            true => Held { bundle, loaded: None, until: None },
+            false => {
+                let until = Some(Instant::now() + HOLD_MAX);
+                Held { bundle, loaded: Some(Arc::clone(loaded)), until }
+            }
+        };
+        let reason = match waits_for_window {
+            true => format!("{bundle:?} waits for a maintenance window: {}", self.parts.courtesy.windows()),
+            false => format!("{bundle:?} waits: the app asks for a pause"),
+        };
         self.outside.held.insert(model.clone(), held);
+        self.report_due = true;
+        self.feed(Input::Waits { model: model.clone(), reason });
         true
     }
 
     fn end_holds(&mut self) {
         let now = (self.parts.clock)();
+        if !self.parts.courtesy.may_activate(now) {
+            return;
+        }
         let slots = self.parts.slots.clone();
-        let is_over = |(model, held): (&ModelName, &Held)| {
-            let over =
-                Instant::now() >= held.until || Hold::remaining(&slots.model_folder(model), now).is_none();
-            over.then(|| model.clone())
+        let is_over = |(model, held): (&ModelName, &mut Held)| {
+            let is_free = Hold::remaining(&slots.model_folder(model), now).is_none();
+            let until = *held.until.get_or_insert_with(|| Instant::now() + HOLD_MAX);
+            (is_free || Instant::now() >= until).then(|| model.clone())
         };
-        let over: Vec<ModelName> = self.outside.held.iter().filter_map(is_over).collect();
+        let over: Vec<ModelName> = self.outside.held.iter_mut().filter_map(is_over).collect();
         for model in over {
             if let Some(held) = self.outside.held.remove(&model) {
-                self.ready.insert(model.clone(), held.loaded);
+                if let Some(loaded) = held.loaded {
+                    self.ready.insert(model.clone(), loaded);
+                }
                 let (bundle, outcome) = (held.bundle, StageOutcome::Ready);
                 self.feed(Input::Staged { model, bundle, outcome });
             }

@@ -5,7 +5,6 @@
 //! last one being the file itself. One that broke off goes on where it stopped.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -17,9 +16,9 @@ use edgeward_core::{Digest, Manifest};
 use edgeward_model::bundle::path;
 use edgeward_model::delta::{DeltaError, Seekable, apply};
 
-use super::{COPY_BUFFER_BYTES, FetchError, Staging, is_whole, remove_quietly};
-use crate::disk::OsDisk;
-use crate::durable::{DurableError, read_if_present, settle};
+use super::{FetchError, Staging, is_whole};
+use crate::disk::{Disk, is_full};
+use crate::durable::{COPY_BUFFER_BYTES, DurableError, for_each_piece, read_on, settle};
 use crate::slots::Prepared;
 
 /// Smaller files are fetched as they are.
@@ -36,8 +35,8 @@ pub(super) struct Held {
 
 impl Held {
     /// What the manifest in the folder of the `other` slot lists, if there is one, and what `manifest` lists of `folder`.
-    pub(super) fn new(other: PathBuf, folder: &Path, manifest: &Manifest) -> Self {
-        let read = read_if_present(&other.join(path::MANIFEST), MANIFEST_BYTES_MAX).ok().flatten();
+    pub(super) fn new(disk: &dyn Disk, other: PathBuf, folder: &Path, manifest: &Manifest) -> Self {
+        let read = read_on(disk, &other.join(path::MANIFEST), MANIFEST_BYTES_MAX).ok().flatten();
         let old = read.and_then(|bytes| Manifest::parse(&bytes).ok());
         let old = old.map(|manifest| manifest.files).unwrap_or_default();
         let new = manifest.files.iter().map(|(path, entry)| (folder.join(path.as_str()), *entry)).collect();
@@ -75,22 +74,26 @@ impl Staging<'_> {
         held: &Held,
     ) -> Result<(), FetchError> {
         let target = prepared.folder.join(name.as_str());
-        if is_whole(&target, entry) {
+        if is_whole(self.disk(), &target, entry) {
             return Ok(());
         }
         let made = prepared.partial.join(format!("{}.made", entry.digest.hex()));
-        if held.same(entry).any(|from| copied(&from, entry, &made)) {
-            return Ok(settle(&OsDisk, &made, &target)?);
+        for from in held.same(entry) {
+            if self.copied(&from, entry, &made)? {
+                return Ok(settle(self.disk(), &made, &target)?);
+            }
         }
+        self.goes_on(name.as_str())?;
         // Of a file that was begun as it is, the rest is fetched.
-        let begun = fs::metadata(prepared.partial.join(entry.digest.hex())).is_ok_and(|part| part.len() > 0);
+        let part = prepared.partial.join(entry.digest.hex());
+        let begun = self.disk().len(&part).is_ok_and(|len| len.is_some_and(|len| len > 0));
         if entry.size_bytes < FILE_BYTES_MIN || begun {
             return self.fetch_file(name.as_str(), entry, prepared);
         }
         let before = held.before(name).filter(|(_, digest)| *digest != entry.digest);
         for source in before.map(Some).into_iter().chain([None]) {
             if self.make(name.as_str(), entry, source, prepared, &made)? {
-                return Ok(settle(&OsDisk, &made, &target)?);
+                return Ok(settle(self.disk(), &made, &target)?);
             }
         }
         self.fetch_file(name.as_str(), entry, prepared)
@@ -111,7 +114,7 @@ impl Staging<'_> {
         let arrived = self.download_delta(name, entry, from, &packed)?;
         let applied = match arrived {
             Arrived::Never => Ok(false),
-            Arrived::Whole => match unpack(&packed, old.as_deref(), entry, made) {
+            Arrived::Whole => match self.unpack(&packed, old.as_deref(), entry, made) {
                 Ok(()) => Ok(true),
                 Err(DeltaError::Write(source)) => {
                     Err(DurableError::Write { path: made.to_owned(), source }.into())
@@ -123,7 +126,7 @@ impl Staging<'_> {
                 }
             },
         };
-        remove_quietly(&packed);
+        self.remove_quietly(&packed);
         applied
     }
 
@@ -136,12 +139,12 @@ impl Staging<'_> {
         packed: &Path,
     ) -> Result<Arrived, FetchError> {
         let disk = |source| FetchError::Disk(DurableError::Write { path: packed.to_owned(), source });
-        let mut file = OpenOptions::new().append(true).create(true).open(packed).map_err(disk)?;
-        let mut offset = file.metadata().map_err(disk)?.len();
+        let mut offset = self.disk().len(packed).map_err(disk)?.unwrap_or(0);
+        let mut file = self.disk().append(packed, offset).map_err(disk)?;
         let mut reader = match self.source.open_delta(&entry.digest, from.as_ref(), offset) {
             Ok((honoured, reader)) => {
                 if offset > 0 && !honoured {
-                    file.set_len(0).map_err(disk)?;
+                    file = self.disk().append(packed, 0).map_err(disk)?;
                     offset = 0;
                 }
                 reader
@@ -156,8 +159,9 @@ impl Staging<'_> {
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
         let begun = offset;
         loop {
-            if self.cancelled.load(Ordering::Relaxed) {
-                return Err(FetchError::Cancelled);
+            if let Err(stopped) = self.goes_on(name) {
+                self.disk().sync_file(packed).map_err(disk)?;
+                return Err(stopped);
             }
             let count = match reader.read(&mut buffer) {
                 Ok(0) => break,
@@ -165,7 +169,7 @@ impl Staging<'_> {
                 // As long as it comes nearer, it is gone on with; else this is no way to the file.
                 Err(_) if offset == begun => return Ok(Arrived::Never),
                 Err(_) => {
-                    file.sync_data().map_err(disk)?;
+                    self.disk().sync_file(packed).map_err(disk)?;
                     return Err(FetchError::DeltaBrokeOff { what: name.to_owned(), found: offset });
                 }
             };
@@ -178,34 +182,54 @@ impl Staging<'_> {
         }
         Ok(Arrived::Whole)
     }
-}
 
-/// Writes what `packed` makes of the file `old`.
-fn unpack(packed: &Path, old: Option<&Path>, entry: &FileEntry, made: &Path) -> Result<(), DeltaError> {
-    let mut patch = BufReader::new(File::open(packed).map_err(DeltaError::Read)?);
-    let mut old = old.map(File::open).transpose().map_err(DeltaError::Source)?;
-    let source = old.as_mut().map(|file| file as &mut dyn Seekable);
-    let mut out = BufWriter::new(File::create(made).map_err(DeltaError::Write)?);
-    apply(&mut patch, source, entry, &mut out)?;
-    let file = out.into_inner().map_err(|error| DeltaError::Write(error.into_error()))?;
-    file.sync_data().map_err(DeltaError::Write)
-}
+    /// Writes what `packed` makes of the file `old`.
+    fn unpack(
+        &self,
+        packed: &Path,
+        old: Option<&Path>,
+        entry: &FileEntry,
+        made: &Path,
+    ) -> Result<(), DeltaError> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let patch = self.disk().open(packed).and_then(|file| file.ok_or_else(missing));
+        let mut patch = BufReader::new(patch.map_err(DeltaError::Read)?);
+        let old = old.map(|old| self.disk().open(old).and_then(|file| file.ok_or_else(missing)));
+        let mut old = old.transpose().map_err(DeltaError::Source)?;
+        let source = old.as_mut().map(|file| &mut **file as &mut dyn Seekable);
+        let out = self.disk().append(made, 0).map_err(DeltaError::Write)?;
+        let mut out = BufWriter::with_capacity(COPY_BUFFER_BYTES, out);
+        apply(&mut patch, source, entry, &mut out)?;
+        out.flush().map_err(DeltaError::Write)?;
+        drop(out);
+        self.disk().sync_file(made).map_err(DeltaError::Write)
+    }
 
-/// Copies a file of this device, if it is what it is said to be.
-fn copied(from: &Path, entry: &FileEntry, made: &Path) -> bool {
-    let copy = || -> io::Result<Digest> {
-        let mut from = File::open(from)?.take(entry.size_bytes + 1);
-        let mut to = File::create(made)?;
-        let (mut hasher, mut buffer) = (Hasher::new(), vec![0; COPY_BUFFER_BYTES]);
-        loop {
-            let count = from.read(&mut buffer)?;
-            if count == 0 {
-                to.sync_data()?;
-                return Ok(hasher.finish());
-            }
-            hasher.update(&buffer[..count]);
-            to.write_all(&buffer[..count])?;
+    /// Copies a file of this device, if it is what it is said to be; false if it is not, or cannot be read.
+    ///
+    /// # Errors
+    /// The disk is full.
+    fn copied(&self, from: &Path, entry: &FileEntry, made: &Path) -> Result<bool, FetchError> {
+        if !self.disk().len(from).is_ok_and(|len| len == Some(entry.size_bytes)) {
+            return Ok(false);
         }
-    };
-    copy().is_ok_and(|digest| digest == entry.digest)
+        let copy = || -> io::Result<Digest> {
+            let mut hasher = Hasher::new();
+            let Some(from) = self.disk().open(from)? else { return Ok(hasher.finish()) };
+            let mut to = self.disk().append(made, 0)?;
+            for_each_piece(&mut from.take(entry.size_bytes + 1), |piece| {
+                hasher.update(piece);
+                to.write_all(piece)
+            })?;
+            self.disk().sync_file(made)?;
+            Ok(hasher.finish())
+        };
+        match copy() {
+            Ok(digest) => Ok(digest == entry.digest),
+            Err(source) if is_full(&source) => {
+                Err(DurableError::Write { path: made.to_owned(), source }.into())
+            }
+            Err(_) => Ok(false),
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::fs;
+use std::io::{self, Cursor};
 
 use edgeward_api::Problem;
 use edgeward_core::Variant;
@@ -12,9 +13,12 @@ use edgeward_core::{RunId, Timestamp};
 use edgeward_model::{BundleWriter, Engines};
 use tempfile::TempDir;
 
+#[cfg(target_os = "linux")]
+mod full;
 mod smaller;
 
 use super::*;
+use crate::disk::OsDisk;
 use crate::fixtures::{bundle, model, onnx_bytes};
 use crate::platform::Hardware;
 
@@ -97,6 +101,7 @@ struct Bench {
     source: Memory,
     slots: Slots,
     slot: SlotId,
+    courtesy: Courtesy,
     received: AtomicU64,
     release: Release,
     bundle: Bundle,
@@ -126,7 +131,8 @@ impl Bench {
         }
         let slots = Slots::new(folder.path().join("models"));
         let (slot, received) = (SlotId::A, AtomicU64::new(0));
-        Self { _folder: folder, source, slots, slot, received, release, bundle }
+        let courtesy = Courtesy::default();
+        Self { _folder: folder, source, slots, slot, courtesy, received, release, bundle }
     }
 
     fn stage(&self) -> Result<Arc<Loaded>, FetchError> {
@@ -136,7 +142,8 @@ impl Bench {
     fn stage_unless(&self, cancelled: &AtomicBool) -> Result<Arc<Loaded>, FetchError> {
         let (source, slots) = (&self.source as &dyn BlobSource, &self.slots);
         let received = &self.received;
-        Staging { source, slots, platform: &device(), cancelled, received }.stage(
+        let courtesy = &self.courtesy;
+        Staging { source, slots, platform: &device(), courtesy, cancelled, received }.stage(
             &model(),
             self.slot,
             &self.release,
@@ -261,6 +268,7 @@ fn a_bundle_of_another_model_is_refused() {
         source: &bench.source,
         slots: &bench.slots,
         platform: &device(),
+        courtesy: &Courtesy::default(),
         cancelled: &AtomicBool::new(false),
         received: &AtomicU64::new(0),
     };
@@ -342,4 +350,122 @@ fn a_trial_that_was_cut_off_once_is_made_again() {
     bench.stage().unwrap();
     assert_eq!(bench.slots.begin_trial(&model(), SlotId::A, bench.bundle.digest()).unwrap(), 0);
     assert_eq!(bench.slots.begin_trial(&model(), SlotId::A, Digest::of(b"another")).unwrap(), 0);
+}
+
+#[test]
+fn a_bundle_beyond_the_quota_waits_and_says_so_before_it_is_fetched() {
+    let bench = Bench::new();
+    let data_dir = bench._folder.path().join("models");
+    let quota = |bytes| Some(crate::slots::Quota { data_dir: data_dir.clone(), bytes });
+    let bench = Bench { slots: bench.slots.clone().with_quota(quota(500)), ..bench };
+    let error = bench.stage().err().unwrap();
+    let StageOutcome::NoRoom(why) = error.outcome() else { panic!("{error}") };
+    assert!(why.contains("--disk-quota-bytes") && why.contains("the disk quota leaves"), "{why}");
+    assert_eq!(bench.source.asked.borrow().len(), 1, "the manifest, and no more");
+    let bench = Bench { slots: bench.slots.clone().with_quota(quota(10 << 20)), ..bench };
+    bench.stage().unwrap();
+}
+
+#[test]
+fn a_metered_link_carries_the_manifest_and_the_rest_waits_for_another() {
+    let bench =
+        Bench { courtesy: Courtesy::new(crate::courtesy::Metered::Always, Vec::new()), ..Bench::new() };
+    let error = bench.stage().err().unwrap();
+    let StageOutcome::Unreachable(why) = error.outcome() else { panic!("{error}") };
+    assert!(why.contains("the link is metered"), "{why}");
+    assert_eq!(bench.source.asked.borrow().len(), 1, "the manifest, and no more");
+    let bench = Bench { courtesy: Courtesy::default(), ..bench };
+    bench.stage().unwrap();
+    let bench = Bench { courtesy: Courtesy::new(crate::courtesy::Metered::Always, Vec::new()), ..bench };
+    bench.stage().unwrap();
+}
+
+/// A disk that takes so many bytes more.
+#[derive(Debug)]
+struct Filling {
+    left: Arc<AtomicU64>,
+}
+
+struct Writer(Box<dyn Write + Send>, Arc<AtomicU64>);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.1.load(Ordering::Relaxed)).unwrap();
+        let count = bytes.len().min(left);
+        if count == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.1.fetch_sub(count as u64, Ordering::Relaxed);
+        self.0.write(&bytes[..count])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Disk for Filling {
+    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        OsDisk.read(path, bytes_max)
+    }
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        OsDisk.len(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Option<Box<dyn edgeward_model::delta::Seekable + Send>>> {
+        OsDisk.open(path)
+    }
+    fn append(&self, path: &Path, keep: u64) -> io::Result<Box<dyn Write + Send>> {
+        Ok(Box::new(Writer(OsDisk.append(path, keep)?, Arc::clone(&self.left))))
+    }
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        OsDisk.names(folder)
+    }
+    fn free_bytes(&self, _: &Path) -> Option<u64> {
+        None
+    }
+    fn write(&self, path: &Path, bytes: &[u8], access: crate::durable::Access) -> io::Result<()> {
+        OsDisk.write(path, bytes, access)
+    }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_file(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_file(path)
+    }
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_folder(path)
+    }
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_folder(path)
+    }
+    fn is_folder(&self, path: &Path) -> bool {
+        OsDisk.is_folder(path)
+    }
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_folder(path)
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_byte_gets_its_room_back_and_takes_the_bundle_later() {
+    const MUCH: u64 = 1 << 40;
+    let left = Arc::new(AtomicU64::new(MUCH));
+    let bench = Bench::new();
+    let root = bench._folder.path().join("full");
+    let full = Bench { slots: Slots::on(Arc::new(Filling { left: Arc::clone(&left) }), root), ..bench };
+    full.stage().unwrap();
+    let written = MUCH - left.load(Ordering::Relaxed);
+    for at in (0..written).step_by(usize::try_from(written / 23).unwrap()) {
+        full.slots.empty(&model(), full.slot).unwrap();
+        left.store(at, Ordering::Relaxed);
+        let error = full.stage().err().unwrap();
+        assert!(matches!(error.outcome(), StageOutcome::NoRoom(_)), "{at} of {written}: {error}");
+        let here = full.slots.folder(&model(), full.slot);
+        assert!(!here.exists() && !here.with_extension("part").exists(), "what it took is given back");
+        left.store(MUCH, Ordering::Relaxed);
+        full.stage().unwrap();
+    }
 }

@@ -4,15 +4,16 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeward_agent::{ActivationConfig, AgentConfig, AppConfig, Method, Ready, Roots};
+use edgeward_agent::{ActivationConfig, AgentConfig, AppConfig, Courtesy, Metered, Method, Ready, Roots};
 use edgeward_core::DeviceId;
 
-use crate::args::{ActivationArgs, ActivationName, AgentArgs};
+use crate::args::{ActivationArgs, ActivationName, AgentArgs, CourtesyArgs, MeteredName};
 use crate::engines::{engines, hardware};
 use crate::output::{Explain, Failure, Outcome, with_causes};
 use crate::process::{block_on, interrupted};
 
 pub(crate) fn run(args: AgentArgs) -> Outcome {
+    edgeward_agent::use_one_heap();
     let config = config(args)?;
     block_on(edgeward_agent::run(config, interrupted()))?.explain("agent", "running the agent")
 }
@@ -33,6 +34,8 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     config.upload = Duration::from_millis(args.upload_ms);
     config.nudges = !args.no_nudges;
     config.bandwidth_bytes_per_second = args.bandwidth_limit_bytes_per_second;
+    config.disk_quota_bytes = args.disk_quota_bytes;
+    config.courtesy = courtesy(args.courtesy);
     config.activation = activation(args.activation);
     if let Some(problem) = config.activation.problem() {
         return Err(Failure::usage(problem));
@@ -47,6 +50,15 @@ pub(crate) fn roots(ca: &str) -> Result<Roots, Failure> {
             "give the file DATA/ca.pem of the control plane, or the fingerprint that `edgeward ca ls` shows",
         )
     })
+}
+
+fn courtesy(args: CourtesyArgs) -> Arc<Courtesy> {
+    let metered = match (args.metered_command, args.metered) {
+        (Some(command), _) => Metered::Command(command),
+        (None, MeteredName::Always) => Metered::Always,
+        (None, MeteredName::Never) => Metered::Never,
+    };
+    Arc::new(Courtesy::new(metered, args.maintenance_windows))
 }
 
 fn activation(args: ActivationArgs) -> ActivationConfig {

@@ -8,7 +8,8 @@ use super::remote::{ago, now, refused};
 use crate::args::{DeviceCommand, Remote};
 use crate::output::{Failure, Outcome, Output, table};
 
-const HEADER: [&str; 8] = ["device", "seen", "model", "bundle", "phase", "requests", "failed", "accuracy"];
+const HEADER: [&str; 9] =
+    ["device", "seen", "model", "bundle", "phase", "requests", "failed", "received", "accuracy"];
 
 pub(crate) fn run(command: &DeviceCommand, out: Output) -> Outcome {
     match command {
@@ -98,13 +99,14 @@ fn rows_of(device: &Device) -> Vec<Vec<String>> {
                 model.phase.clone(),
                 model.requests.to_string(),
                 model.requests_failed.to_string(),
+                model.received_bytes.to_string(),
                 accuracy,
             ];
             start.iter().cloned().chain(rest).collect()
         })
         .collect();
     match rows.is_empty() {
-        true => vec![start.into_iter().chain(std::iter::repeat_n("-".to_owned(), 6)).collect()],
+        true => vec![start.into_iter().chain(std::iter::repeat_n("-".to_owned(), 7)).collect()],
         false => rows,
     }
 }

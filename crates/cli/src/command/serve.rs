@@ -18,6 +18,7 @@ struct Listening {
 }
 
 pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
+    edgeward_agent::use_one_heap();
     let name = args.name.map(ModelName::new).transpose();
     let name = name.map_err(|error| Failure::usage(format!("--name: {error}")))?;
     let (engines, hardware) = (Arc::new(engines(&args.engines)), hardware(&args.engines));

@@ -35,8 +35,7 @@ struct Series {
     failed_requests: u64,
     p99_before_ms: f64,
     p99_during_ms: f64,
-    /// Least memory of the app in the second tenth of the swaps, and in the last: what swaps leave behind, without what each
-    /// needs for a moment.
+    /// Median memory of the app after each swap in the second tenth of the swaps, and in the last.
     rss_second_tenth_bytes: u64,
     rss_last_tenth_bytes: u64,
     rss_ratio: f64,
@@ -156,11 +155,15 @@ fn row(arrival: Arrival, way: Way, seen: &[Seen], measured: &Measured) -> Series
     }
 }
 
-/// Least of the second tenth, and of the last.
+/// Median of the second tenth, and of the last.
 fn tenths(bytes: &[u64]) -> (u64, u64) {
     let tenth = bytes.len() / 10;
-    let least = |part: &[u64]| part.iter().min().copied().unwrap_or(0);
-    (least(&bytes[tenth..tenth * 2]), least(&bytes[bytes.len() - tenth..]))
+    let median = |part: &[u64]| {
+        let mut sorted = part.to_vec();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+    };
+    (median(&bytes[tenth..tenth * 2]), median(&bytes[bytes.len() - tenth..]))
 }
 
 fn ratio((second, last): (u64, u64)) -> f64 {
@@ -194,7 +197,7 @@ mod tests {
     #[test]
     fn memory_is_compared_between_the_second_tenth_and_the_last() {
         let bytes: Vec<u64> = (0..100).collect();
-        assert_eq!(tenths(&bytes), (10, 90));
+        assert_eq!(tenths(&bytes), (15, 95));
         assert_eq!(tenths(&[]), (0, 0));
         assert_eq!(ratio((200, 203)), 1.015);
     }

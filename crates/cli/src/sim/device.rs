@@ -272,6 +272,7 @@ impl Running {
             requests: self.requests,
             requests_failed: 0,
             swaps: self.swaps,
+            received_bytes: 0,
             accuracy: Some(0.95),
             accuracy_labels: 200,
             evidence: BTreeMap::from([("prediction".to_owned(), 0.5), ("confidence".to_owned(), 0.25)]),

@@ -79,6 +79,21 @@ fn a_failed_fetch_is_tried_again_later_and_later() {
     assert_eq!(feed(twice, [(2999, Input::Tick)]).effects, []);
 }
 
+#[test]
+fn a_bundle_without_room_waits_and_only_a_way_back_that_is_not_needed_gives_way() {
+    let full = Input::Staged { bundle: bundle(2), outcome: StageOutcome::NoRoom("the disk is full".into()) };
+    let waits = feed(running_one(), [(10, wanted(2)), (20, full)]).state;
+    assert!(waits.refused.is_empty() && waits.active == running_one().active);
+    let again = feed(waits, [(20 + 1000, Input::Tick)]);
+    assert_eq!(again.effects, [Effect::Stage { slot: SlotId::B, bundle: bundle(2) }]);
+    let probation = feed(again.state, [(1100, ready(2))]).state;
+    let asked = feed(probation.clone(), [(1110, Input::MakeRoom)]).state;
+    assert_eq!(asked, probation, "the way back is needed");
+    let asked = feed(probation, [(1300, Input::Tick), (1310, Input::MakeRoom)]).state;
+    assert_eq!(asked.previous, None);
+    assert_eq!(asked.active.map(|active| active.bundle), Some(bundle(2)));
+}
+
 fn damaged(n: u8) -> Input {
     Input::Staged { bundle: bundle(n), outcome: StageOutcome::Damaged("its digest is another".into()) }
 }
@@ -167,17 +182,19 @@ fn any_input() -> impl Strategy<Value = Input> {
     let digest = || (1_u8..5).prop_map(bundle);
     prop_oneof![
         4 => proptest::option::of(digest()).prop_map(Input::Desired),
-        4 => (digest(), 0..4).prop_map(|(bundle, kind)| Input::Staged {
+        4 => (digest(), 0..5).prop_map(|(bundle, kind)| Input::Staged {
             bundle,
             outcome: match kind {
                 0 => StageOutcome::Ready,
                 3 => StageOutcome::Damaged("rot".into()),
+                4 => StageOutcome::NoRoom("full".into()),
                 1 => StageOutcome::Unreachable("net".into()),
                 _ => StageOutcome::Refused("bad".into()),
             },
         }),
         1 => Just(Input::Unhealthy { reason: "sick".into() }),
         1 => Just(Input::Damaged { reason: "rot".into() }),
+        1 => Just(Input::MakeRoom),
         2 => Just(Input::Started),
         3 => Just(Input::Tick),
     ]

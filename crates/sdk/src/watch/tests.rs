@@ -107,6 +107,20 @@ fn an_app_follows_every_activation_without_a_failed_request() {
 }
 
 #[test]
+fn memory_is_given_back_once_the_last_request_on_the_old_model_has_left() {
+    let device = Device::new();
+    let one = device.stage(SlotId::A, "1").digest();
+    device.activate(SlotId::A, one);
+    let watch = Watch::start(&device.folder, WatchOptions::default()).unwrap();
+    let pinned = watch.handle().current().unwrap();
+    let two = device.stage(SlotId::B, "2").digest();
+    device.heard(device.activate(SlotId::B, two));
+    assert!(!watch.shared.let_go(), "a request still runs on it");
+    drop(pinned);
+    assert!(watch.shared.let_go());
+}
+
+#[test]
 fn an_app_waits_for_its_first_model() {
     let device = Device::new();
     let watch = Watch::start(&device.folder, WatchOptions::default()).unwrap();

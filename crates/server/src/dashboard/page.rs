@@ -251,7 +251,8 @@ fn model_cells(seen: &Snapshot, device: &Device, model: &ModelName, report: &Mod
                 span.refused title=(refused.reason) { "refused " (seen.bundle_label(refused.bundle)) }
             }
         }
-        td.n { (grouped(report.requests))
+        td.n title=(format!("{} bytes came for its models since the agent started", grouped(report.received_bytes))) {
+            (grouped(report.requests))
             @if report.requests_failed > 0 { span.bad { " " (grouped(report.requests_failed)) " failed" } } }
         td.n.warn[alarmed] {
             @match report.accuracy { Some(accuracy) => (percent(accuracy)), None => "–" }

@@ -26,6 +26,7 @@ fn device(name: &str, accuracy: f64, seen_ago_ms: i64) -> Device {
         requests: 12_345,
         requests_failed: 0,
         swaps: 1,
+        received_bytes: 5_200_000,
         accuracy: Some(accuracy),
         accuracy_labels: 100,
         evidence: BTreeMap::from([("confidence".into(), 4.0)]),

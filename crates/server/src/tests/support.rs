@@ -249,6 +249,7 @@ pub(crate) fn report(seq: u64, active: Option<Digest>) -> Report {
         requests: 10 * seq,
         requests_failed: 0,
         swaps: 1,
+        received_bytes: 0,
         accuracy: Some(0.97),
         accuracy_labels: 100,
         evidence: BTreeMap::from([("prediction".to_owned(), 1.5)]),
