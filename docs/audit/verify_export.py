@@ -88,11 +88,10 @@ def checkpoint(note, origin, keys):
 
 
 def main():
-    root = json.loads(read("root.json"))
-    origin = "edgeward-ledger/" + sha256(read("root.json")).hex()[:12]
+    origin = "edgeward-ledger/" + sha256(read("ledger-keys.json")).hex()[:12]
     if len(sys.argv) > 2 and sys.argv[2] != origin:
         fail("this is the log " + origin)
-    keys = [base64.b64decode(root["keys"][keyid]["public"]) for keyid in root["roles"]["ledger"]["keyids"]]
+    keys = [base64.b64decode(key["public"]) for key in json.loads(read("ledger-keys.json"))["keys"]]
     seen = [checkpoint(one["note"], origin, keys) + (one["by"],) for one in json.loads(read("checkpoints.json"))]
     entries, seals = read("entries.jsonl").splitlines(), read("seals.txt").split()
     covered = max([size for size, _, _ in seen], default=0)

@@ -36,7 +36,7 @@ fn rolled_out(world: &World) -> bool {
 
 /// Rolls `name` out to everybody in fair weather.
 fn establish(world: &mut World, name: &str) {
-    world.roll_out(bundle(name));
+    world.roll_out(name.as_bytes());
     world.run(HOUR, rolled_out).expect("no rule is broken in fair weather");
     assert_eq!(world.control.finished.last().map(|end| &end.decision), Some(&Decision::Complete));
 }
@@ -50,7 +50,7 @@ fn a_thousand_devices_converge_through_crashes_and_lost_messages() {
     let mut world = World::new(seed(), 1000, policy(), Weather::fair());
     establish(&mut world, "first");
     world.set_weather(Weather::foul());
-    world.roll_out(bundle("second"));
+    world.roll_out("second".as_bytes());
     world.run(12 * HOUR, rolled_out).unwrap();
     let end = world.control.finished.last().unwrap();
     assert_eq!((end.bundle, &end.decision), (bundle("second"), &Decision::Complete), "{:?}", end.reasons);
@@ -67,7 +67,7 @@ fn a_bad_bundle_is_stopped_in_the_first_wave_and_never_serves() {
     establish(&mut world, "good");
     world.set_weather(Weather { crash: 0.005, ..Weather::foul() });
     world.mark_bad(bundle("bad"));
-    world.roll_out(bundle("bad"));
+    world.roll_out("bad".as_bytes());
     world.run(12 * HOUR, rolled_out).unwrap();
     let end = world.control.finished.last().unwrap();
     assert_eq!((end.bundle, &end.decision), (bundle("bad"), &Decision::RollBack));
@@ -84,7 +84,7 @@ fn many_small_worlds_in_foul_weather_break_no_rule() {
         let mut world = World::new(seed, 12, policy(), Weather::foul());
         for name in ["one", "two", "three"] {
             world.mark_bad(bundle("two"));
-            world.roll_out(bundle(name));
+            world.roll_out(name.as_bytes());
             world.run(12 * HOUR, rolled_out).unwrap();
         }
         let ends: Vec<&Decision> = world.control.finished.iter().map(|end| &end.decision).collect();
@@ -96,7 +96,7 @@ fn many_small_worlds_in_foul_weather_break_no_rule() {
 fn the_same_seed_gives_the_same_history() {
     let history = |seed| {
         let mut world = World::new(seed, 30, policy(), Weather::foul());
-        world.roll_out(bundle("one"));
+        world.roll_out("one".as_bytes());
         world.run(HOUR, |_| false).unwrap();
         (world.crashes(), world.serving().collect::<Vec<_>>(), world.control.finished.clone())
     };

@@ -12,20 +12,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use edgeward_api::Client;
+use edgeward_api::client::Files;
 use edgeward_api::connections::{Connection, Gate, Patience};
-use edgeward_core::{DeviceId, ModelName, Timestamp};
+use edgeward_core::{DeviceId, ModelName};
 use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
 use edgeward_sdk::{LoadError, Loaded, Watch, WatchOptions};
-use edgeward_trust::Believer;
+use edgeward_trust::LedgerKeys;
+use edgeward_trust::tuf::Trusted;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::bandwidth::Bandwidth;
-use crate::brain::{Brain, Snapshot};
-use crate::config::{AgentConfig, AgentError, ServeConfig, Source};
+use crate::brain::{Brain, RestoreError, SNAPSHOT_SCHEMA, Snapshot};
+use crate::config::{AgentConfig, AgentError, ServeConfig, Source, system_clock};
 use crate::control::{Control, Message, Parts};
 use crate::durable::{Access, TwoCopies, replace};
 use crate::endpoint::{About, Endpoint};
@@ -36,6 +38,7 @@ use crate::pick::Picker;
 use crate::platform::Platform;
 use crate::records::{Records, to_json};
 use crate::registry::Registry;
+use crate::repository::Repository;
 use crate::reserve::Reserve;
 use crate::slots::{Quota, Slots};
 use crate::witness::{WITNESS_FILE, Witness};
@@ -110,18 +113,27 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     let lock = lock(&config.data_dir)?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(AgentError::Endpoint)?;
-    let (identity, believer) = identify(&config).await?;
-    let root = identity.root()?;
-    let (store, brain) = restore(&config, &identity, believer)?;
+    let (identity, pinned) = identify(&config).await?;
+    let (store, brain) = restore(&config, &identity, pinned)?;
+    let ledger = LedgerKeys::of(brain.trusted().root()).unwrap_or_default();
     let url = url(address);
     tell_address(&config.data_dir, &url)?;
     let registry = Arc::new(Registry::default());
     let records = Arc::new(Records::open(&config.data_dir, identity.device.clone())?);
     let about = Arc::new(About::new(identity.device.clone(), Some(config.server.clone())));
     let (client, stop) = keep_identity(&config, identity);
+    let (files, mirror) = match &config.repository {
+        Some(url) => {
+            let below = |place: &str| Files::new(&format!("{}/{place}", url.trim_end_matches('/')), None);
+            ((below("metadata"), below("targets")), Some(below("blobs")))
+        }
+        None => (client.repository(), None),
+    };
     let parts = Parts {
         brain,
         store,
+        repository: Repository::new(files, config.refresh_timeout),
+        mirror,
         client,
         slots: Slots::new(config.data_dir.join("models")).with_quota(quota(&config)),
         platform: Arc::new(Platform::new(Arc::clone(&config.engines), config.hardware.clone())),
@@ -136,13 +148,13 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         courtesy: Arc::clone(&config.courtesy),
         activation: config.activation.clone(),
         data_dir: config.data_dir.clone(),
-        witness: Witness::open(config.data_dir.join(WITNESS_FILE), &root),
+        witness: Witness::open(config.data_dir.join(WITNESS_FILE), ledger),
         reserve: Reserve::below(&config.data_dir),
-        clock: now,
+        clock: Arc::clone(&config.clock),
     };
     let (sender, end) = start_control(parts).await;
     let control = Some(Running { sender, end, keeper: stop });
-    let endpoint = Endpoint::new(registry, records, about, now);
+    let endpoint = Endpoint::new(registry, records, about, system_clock);
     Ok(Bound { listener, address, endpoint, control, _kept: Kept::Lock(lock) })
 }
 
@@ -165,7 +177,7 @@ pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
     let folder = tempfile::tempdir().map_err(AgentError::data_dir(&std::env::temp_dir()))?;
     let device = DeviceId::new("local").map_err(|error| refuse(folder.path(), error.to_string()))?;
     let records = Arc::new(Records::open(folder.path(), device.clone())?);
-    let endpoint = Endpoint::new(registry, records, Arc::new(About::new(device, None)), now);
+    let endpoint = Endpoint::new(registry, records, Arc::new(About::new(device, None)), system_clock);
     Ok(Bound { listener, address, endpoint, control: None, _kept: Kept::Temporary(folder, watch) })
 }
 
@@ -242,11 +254,6 @@ async fn start_control(parts: Parts) -> (Sender<Message>, oneshot::Receiver<()>)
     (sender, end)
 }
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 fn quota(config: &AgentConfig) -> Option<Quota> {
     let data_dir = config.data_dir.clone();
     config.disk_quota_bytes.map(|bytes| Quota { data_dir, bytes: bytes.get() })
@@ -289,17 +296,16 @@ fn url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// The device's identity; a fresh one comes with the believer that goes into a fresh state.
-async fn identify(config: &AgentConfig) -> Result<(Identity, Option<Believer>), AgentError> {
+/// The device's identity; a fresh one comes with what goes into a fresh state.
+async fn identify(config: &AgentConfig) -> Result<(Identity, Option<Trusted>), AgentError> {
     let path = config.data_dir.join("identity.json");
     if let Some(known) = Identity::load(&path)? {
         return Ok((join_again(config, known, &path).await?, None));
     }
     let token = config.join_token.as_deref().ok_or(IdentityError::NoToken)?;
     let identity = enrol(config, join(config, token)).await?;
-    let believer =
-        Believer::new(identity.root()?, Timestamp(0)).map_err(|error| AgentError::Trust(Box::new(error)))?;
-    Ok((identity, Some(believer)))
+    let pinned = identity.pinned()?;
+    Ok((identity, Some(pinned)))
 }
 
 fn join(config: &AgentConfig, token: &str) -> Join {
@@ -384,13 +390,13 @@ fn keep_identity(config: &AgentConfig, identity: Identity) -> (Client, Arc<Atomi
 fn restore(
     config: &AgentConfig,
     identity: &Identity,
-    fresh: Option<Believer>,
+    fresh: Option<Trusted>,
 ) -> Result<(TwoCopies, Brain), AgentError> {
     let path = config.data_dir.join("state");
-    if let Some(believer) = fresh {
+    if let Some(pinned) = fresh {
         // What is there was written by an enrolment that was cut off, and nothing was ever done on its word.
         let mut store = TwoCopies::begin(&path)?;
-        let brain = Brain::new(identity.device.clone(), believer, config.slots.clone());
+        let brain = Brain::new(identity.device.clone(), pinned, config.slots.clone());
         store.write(&to_json(brain.snapshot()))?;
         identity.save(&config.data_dir.join("identity.json"))?;
         forget_joining(config);
@@ -398,9 +404,18 @@ fn restore(
     }
     let (store, bytes) = TwoCopies::open(&path)?;
     let bytes = bytes.ok_or_else(|| AgentError::StateMissing { path: config.data_dir.clone() })?;
-    let snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(AgentError::State)?;
+    let snapshot = read_snapshot(&bytes)?;
     let brain = Brain::restore(snapshot, &identity.device, config.slots.clone())?;
     Ok((store, brain))
+}
+
+/// A state of another build is told from a damaged one.
+fn read_snapshot(bytes: &[u8]) -> Result<Snapshot, AgentError> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(AgentError::State)?;
+    match value.get("schema").and_then(serde_json::Value::as_str) {
+        Some(found) if found != SNAPSHOT_SCHEMA => Err(RestoreError::Schema(found.to_owned()).into()),
+        _ => serde_json::from_value(value).map_err(AgentError::State),
+    }
 }
 
 fn refuse(path: &Path, reason: String) -> AgentError {
@@ -472,5 +487,7 @@ fn name_of(path: &Path) -> ModelName {
         .expect("'model' keeps the rule for names")
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

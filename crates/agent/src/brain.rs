@@ -4,29 +4,34 @@
 //! out. The real agent and a simulated fleet drive the same code. The contract:
 //! - when [`Output::Persist`] is returned, [`Brain::snapshot`] must be durable before any later output is acted on, so
 //!   that a crash between any two system calls leads to work done again and never to work skipped;
-//! - nothing a network said counts before the [`Believer`] accepted it: a bundle is staged only with a release that the
-//!   releases role signed, and an older or expired desired state changes nothing;
+//! - nothing a network said counts before [`fleet::refresh`](edgeward_trust::fleet::refresh) believed it: a bundle is
+//!   staged only with a release that the releases role signed, and nothing expired is acted on;
 //! - one model's trouble never touches another model.
 //!
-//! Deliberately missing: clocks, files, the network, engines. A missing release is not held against the bundle: the
-//! releases travel beside the signed document, so whoever can drop them must not be able to ban a bundle.
+//! Deliberately missing: clocks, files, the network, engines. A missing release is not held against the bundle: whoever
+//! only chooses what runs must not be able to ban a bundle by naming it before it is released.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edgeward_api::device::DesiredDocument;
-use edgeward_core::desired::{Assignment, Desired};
+use edgeward_api::device::RepositoryTrouble;
+use edgeward_core::desired::Assignment;
 use edgeward_core::slot::{self, Installed, Phase, SlotId, SlotPolicy, StageOutcome};
 use edgeward_core::time::as_ms;
 use edgeward_core::{DeviceId, Digest, ModelName, Release, Timestamp};
 use edgeward_sdk::chain;
-use edgeward_trust::{Believer, TrustError};
+use edgeward_trust::fleet::{FleetError, Wishes};
+use edgeward_trust::tuf::Trusted;
 use serde::{Deserialize, Serialize};
 
 /// Schema of [`Snapshot`].
-pub const SNAPSHOT_SCHEMA: &str = "edgeward.brain/1";
+pub const SNAPSHOT_SCHEMA: &str = "edgeward.brain/2";
 /// Most models one device keeps; further ones are ignored and said so.
 pub const MODELS_MAX: usize = 64;
+/// Most bytes of trusted documents that a device keeps; a repository that is larger is refused.
+pub const TRUSTED_BYTES_MAX: u64 = 8 << 20;
+/// The time floor is written when it has risen by so much, or with something else: it only rises with the clock.
+const FLOOR_STEP: Duration = Duration::from_secs(3600);
 /// How many reasons are kept per model for people to read.
 pub const REASONS_MAX: usize = 8;
 
@@ -36,7 +41,9 @@ pub struct Brain {
     memory: Snapshot,
     policy: SlotPolicy,
     reasons: BTreeMap<ModelName, Vec<String>>,
-    rejected: Option<String>,
+    rejected: Option<RepositoryTrouble>,
+    /// The time floor as it was last to be made durable.
+    floor_kept: Timestamp,
 }
 
 /// What must survive a crash.
@@ -47,9 +54,11 @@ pub struct Snapshot {
     pub schema: String,
     /// Whose decisions these are.
     pub device: DeviceId,
-    /// What the device believes.
-    pub believer: Believer,
-    /// When the accepted desired state expires; none before the first.
+    /// What the device trusts of its repository.
+    pub trusted: Trusted,
+    /// Generation of the desired state it follows; none before the first.
+    pub generation: Option<u64>,
+    /// When what says so expires; none before the first.
     pub expires_at_ms: Option<Timestamp>,
     /// One entry per model.
     pub models: BTreeMap<ModelName, ModelMemory>,
@@ -77,7 +86,8 @@ pub struct ModelMemory {
 pub enum RestoreError {
     /// Another schema.
     #[error(
-        "the device's state has schema '{0}', this program reads '{SNAPSHOT_SCHEMA}'; update the program"
+        "the device's state has schema '{0}', this program reads '{SNAPSHOT_SCHEMA}'; if the state is older, remove \
+         the data folder and enrol again with a new join token, otherwise update the program"
     )]
     Schema(String),
     /// It belongs to another device.
@@ -97,8 +107,13 @@ pub enum RestoreError {
 pub enum Input {
     /// The agent started.
     Started,
-    /// A document arrived; nothing in it is verified yet.
-    Document(Box<DesiredDocument>),
+    /// The repository was asked.
+    Refreshed {
+        /// What is trusted now; it may be newer although the rest was refused.
+        trusted: Box<Trusted>,
+        /// What it said.
+        heard: Heard,
+    },
     /// Staging of `bundle` ended.
     Staged {
         /// The model.
@@ -138,6 +153,19 @@ pub enum Input {
     Tick,
 }
 
+/// What a repository said.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// What the fleet should run.
+    Wishes(Box<Wishes>),
+    /// Nothing was published yet.
+    Nothing,
+    /// Something that is not believed.
+    Refused(FleetError),
+    /// The rest did not come; what came before counts.
+    Interrupted,
+}
+
 /// What to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -157,7 +185,7 @@ pub enum Output {
         /// One sentence.
         reason: String,
     },
-    /// The document was not believed, so ask for it again without its tag.
+    /// The repository is not believed.
     Rejected {
         /// Why.
         reason: String,
@@ -183,15 +211,21 @@ pub enum Effect {
 impl Brain {
     /// A device that has just enrolled.
     #[must_use]
-    pub fn new(device: DeviceId, believer: Believer, policy: SlotPolicy) -> Self {
+    pub fn new(device: DeviceId, trusted: Trusted, policy: SlotPolicy) -> Self {
         let memory = Snapshot {
             schema: SNAPSHOT_SCHEMA.to_owned(),
             device,
-            believer,
+            trusted,
+            generation: None,
             expires_at_ms: None,
             models: BTreeMap::new(),
         };
-        Self { memory, policy, reasons: BTreeMap::new(), rejected: None }
+        Self::with(memory, policy)
+    }
+
+    const fn with(memory: Snapshot, policy: SlotPolicy) -> Self {
+        let floor_kept = memory.trusted.floor();
+        Self { memory, policy, reasons: BTreeMap::new(), rejected: None, floor_kept }
     }
 
     /// A device that starts again.
@@ -205,7 +239,7 @@ impl Brain {
         if snapshot.device != *device {
             return Err(RestoreError::Device { expected: device.clone(), found: snapshot.device });
         }
-        Ok(Self { memory: snapshot, policy, reasons: BTreeMap::new(), rejected: None })
+        Ok(Self::with(snapshot, policy))
     }
 
     /// What must survive a crash.
@@ -222,14 +256,39 @@ impl Brain {
 
     /// Generation of the desired state the device follows.
     #[must_use]
-    pub fn generation(&self) -> Option<u64> {
-        self.memory.believer.last().map(|last| last.generation)
+    pub const fn generation(&self) -> Option<u64> {
+        self.memory.generation
+    }
+
+    /// What the device trusts of its repository.
+    #[must_use]
+    pub const fn trusted(&self) -> &Trusted {
+        &self.memory.trusted
+    }
+
+    /// Why the device does not act on its repository now; none if it does.
+    #[must_use]
+    pub fn trouble(&self, now: Timestamp) -> Option<RepositoryTrouble> {
+        let frozen = || {
+            let at = self.memory.expires_at_ms.filter(|at| self.no_earlier(now) >= *at)?;
+            let reason = format!(
+                "what the repository says expired at {at}: nothing newer is published, or somebody holds it back; \
+                 check that the control plane signs, and this device's clock"
+            );
+            Some(RepositoryTrouble { name: "expired".to_owned(), reason })
+        };
+        self.rejected.clone().or_else(frozen)
+    }
+
+    /// The clock, or the time there is proof of.
+    fn no_earlier(&self, now: Timestamp) -> Timestamp {
+        now.max(self.memory.trusted.floor())
     }
 
     /// Whether the clock stands before a time the device has proof of.
     #[must_use]
     pub fn clock_unsure(&self, now: Timestamp) -> bool {
-        now < self.memory.believer.floor()
+        now < self.memory.trusted.floor()
     }
 
     /// Every model with what is remembered about it.
@@ -254,7 +313,7 @@ impl Brain {
         let mut decided = Decided::default();
         match input {
             Input::Started => self.step_all(&slot::Input::Started, now, &mut decided),
-            Input::Document(document) => self.on_document(&document, now, &mut decided),
+            Input::Refreshed { trusted, heard } => self.on_refreshed(*trusted, heard, now, &mut decided),
             Input::Staged { model, bundle, outcome } => {
                 self.step(&model, slot::Input::Staged { bundle, outcome }, now, &mut decided);
                 self.apply_wish(&model, now, &mut decided);
@@ -279,35 +338,54 @@ impl Brain {
                 self.apply_wishes(now, &mut decided);
             }
         }
+        if decided.changed {
+            self.floor_kept = self.memory.trusted.floor();
+        }
         decided.into_outputs()
     }
 
-    fn on_document(&mut self, document: &DesiredDocument, now: Timestamp, decided: &mut Decided) {
-        let before = self.memory.believer.clone();
-        match self.memory.believer.accept_desired(&document.desired, now) {
-            Ok(accepted) => {
+    fn on_refreshed(&mut self, trusted: Trusted, heard: Heard, now: Timestamp, decided: &mut Decided) {
+        let size = trusted.size_bytes();
+        if size > TRUSTED_BYTES_MAX {
+            let text =
+                format!("its documents have {size} bytes, and a device keeps {TRUSTED_BYTES_MAX} at most");
+            return self.reject("too_large", &text, decided);
+        }
+        self.trust(trusted, decided);
+        match heard {
+            Heard::Wishes(wishes) => {
                 self.rejected = None;
-                decided.changed |= self.memory.believer != before;
-                self.take_up(&accepted.desired, document, decided);
+                self.take_up(&wishes, decided);
                 self.apply_wishes(now, decided);
             }
-            Err(error) => self.reject(&error, decided),
+            Heard::Nothing => self.rejected = None,
+            Heard::Refused(error) => self.reject(error.name(), &chain(&error), decided),
+            Heard::Interrupted => {}
         }
     }
 
-    fn reject(&mut self, error: &TrustError, decided: &mut Decided) {
-        let reason = format!("desired state not believed: {}", chain(error));
-        if self.rejected.as_ref() != Some(&reason) {
-            self.rejected = Some(reason.clone());
+    fn trust(&mut self, trusted: Trusted, decided: &mut Decided) {
+        let before = std::mem::replace(&mut self.memory.trusted, trusted);
+        let after = &self.memory.trusted;
+        let rose = after.floor().since(self.floor_kept) >= FLOOR_STEP;
+        decided.changed |= rose || before.documents() != after.documents();
+    }
+
+    fn reject(&mut self, name: &str, why: &str, decided: &mut Decided) {
+        let reason = format!("the repository is not believed ({name}): {why}");
+        let trouble = RepositoryTrouble { name: name.to_owned(), reason: reason.clone() };
+        if self.rejected.as_ref() != Some(&trouble) {
+            self.rejected = Some(trouble);
             decided.reasons.push((None, reason.clone()));
         }
         decided.rejected = Some(reason);
     }
 
-    /// Remembers what an accepted document wants of this device.
-    fn take_up(&mut self, desired: &Desired, document: &DesiredDocument, decided: &mut Decided) {
-        decided.changed |=
-            self.memory.expires_at_ms.replace(desired.expires_at_ms) != Some(desired.expires_at_ms);
+    /// Remembers what the repository wants of this device.
+    fn take_up(&mut self, wishes: &Wishes, decided: &mut Decided) {
+        let Wishes { desired, expires_at_ms, .. } = wishes;
+        decided.changed |= self.memory.expires_at_ms.replace(*expires_at_ms) != Some(*expires_at_ms);
+        decided.changed |= self.memory.generation.replace(desired.generation) != Some(desired.generation);
         for (model, memory) in &mut self.memory.models {
             if !desired.models.contains_key(model) && memory.wanted.take().is_some() {
                 decided.changed = true;
@@ -320,7 +398,7 @@ impl Brain {
                     .push((None, format!("{model} is ignored: a device keeps at most {MODELS_MAX} models")));
                 continue;
             }
-            self.take_up_model(model, assignment, document, decided);
+            self.take_up_model(model, assignment, wishes, decided);
         }
     }
 
@@ -328,13 +406,16 @@ impl Brain {
         &mut self,
         model: &ModelName,
         assignment: &Assignment,
-        document: &DesiredDocument,
+        wishes: &Wishes,
         decided: &mut Decided,
     ) {
         let wanted = assignment.bundle_for(&self.memory.device);
         let before = self.memory.models.get(model).cloned();
-        let known = before.as_ref().map_or(&[][..], |memory| memory.releases.as_slice());
-        let release = wanted.and_then(|bundle| self.find_release(model, bundle, document, known));
+        let known = |bundle: Digest| before.as_ref().and_then(|memory| memory.release_of(bundle).copied());
+        let release = wanted.and_then(|bundle| {
+            let fresh = wishes.releases.get(&(model.clone(), bundle)).copied();
+            fresh.or_else(|| known(bundle))
+        });
         let memory = self.memory.models.entry(model.clone()).or_default();
         memory.wanted = wanted;
         memory.probation_ms = assignment.probation_ms;
@@ -342,18 +423,6 @@ impl Brain {
         memory.releases.retain(|kept| Some(kept.bundle) == staging && Some(kept.bundle) != wanted);
         memory.releases.extend(release);
         decided.changed |= before.as_ref() != Some(memory);
-    }
-
-    fn find_release(
-        &self,
-        model: &ModelName,
-        bundle: Digest,
-        document: &DesiredDocument,
-        known: &[Release],
-    ) -> Option<Release> {
-        let accept = |envelope| self.memory.believer.accept_release(envelope, model, bundle).ok();
-        let fresh = document.releases.iter().find_map(accept);
-        fresh.or_else(|| known.iter().find(|release| release.bundle == bundle).cloned())
     }
 
     fn apply_wishes(&mut self, now: Timestamp, decided: &mut Decided) {
@@ -367,14 +436,15 @@ impl Brain {
     fn apply_wish(&mut self, model: &ModelName, now: Timestamp, decided: &mut Decided) {
         let Some(memory) = self.memory.models.get(model) else { return };
         let Some(bundle) = memory.wanted else { return };
-        if self.memory.expires_at_ms.is_some_and(|at| now.max(self.memory.believer.floor()) >= at) {
-            return self.say(model, "the desired state has expired: keeping what runs".to_owned(), decided);
+        if self.memory.expires_at_ms.is_some_and(|at| self.no_earlier(now) >= at) {
+            let reason = "what the repository says has expired: keeping what runs".to_owned();
+            return self.say(model, reason, decided);
         }
         if !memory.holds(bundle)
             && memory.release_of(bundle).is_none()
             && memory.slots.refusal(bundle).is_none()
         {
-            let reason = format!("{bundle:?} is wanted but no valid release for it was sent: not staged");
+            let reason = format!("{bundle:?} is wanted but was not released: not staged");
             return self.say(model, reason, decided);
         }
         self.step(model, slot::Input::Desired(Some(bundle)), now, decided);
@@ -439,7 +509,7 @@ impl ModelMemory {
     fn with_release(&self, effect: &slot::Effect) -> Result<Effect, Digest> {
         match *effect {
             slot::Effect::Stage { slot, bundle } => {
-                self.release_of(bundle).cloned().map(|release| Effect::Stage { slot, release }).ok_or(bundle)
+                self.release_of(bundle).copied().map(|release| Effect::Stage { slot, release }).ok_or(bundle)
             }
             slot::Effect::Activate(installed) => Ok(Effect::Activate(installed)),
             slot::Effect::Deactivate => Ok(Effect::Deactivate),

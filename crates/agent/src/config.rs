@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::client::Roots;
 use edgeward_core::slot::SlotPolicy;
-use edgeward_core::{DeviceId, ModelName};
+use edgeward_core::{DeviceId, ModelName, Timestamp};
 use edgeward_model::Engines;
 
 use crate::activation::ActivationConfig;
@@ -18,12 +18,19 @@ use crate::courtesy::Courtesy;
 use crate::durable::DurableError;
 use crate::identity::IdentityError;
 use crate::platform::Hardware;
+use crate::repository::REFRESH_TIMEOUT;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// How an agent runs.
 #[derive(Clone)]
 pub struct AgentConfig {
     /// The control plane, such as `http://127.0.0.1:7700`.
     pub server: String,
+    /// Where it reads the repository and files of bundles instead of at the control plane, such as
+    /// `https://mirror.example/fleet`.
+    pub repository: Option<String>,
     /// Needed once, to enrol; another one than that lets the device join again.
     pub join_token: Option<String>,
     /// Whom to believe under TLS where neither the join token nor the identity says so.
@@ -34,10 +41,12 @@ pub struct AgentConfig {
     pub name: DeviceId,
     /// Where it serves predictions; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How often it asks for the desired state.
+    /// How often it asks whether the repository has news.
     pub poll: Duration,
     /// How often it uploads a window.
     pub upload: Duration,
+    /// Longest time that the files of one look at the repository may take together.
+    pub refresh_timeout: Duration,
     /// Whether it holds a stream open on which the control plane tells of news between two polls.
     pub nudges: bool,
     /// Most bytes per second that bundles may take of the link; none is no limit.
@@ -54,6 +63,8 @@ pub struct AgentConfig {
     pub engines: Arc<Engines>,
     /// What the device has besides.
     pub hardware: Hardware,
+    /// What the time is by the device's clock.
+    pub clock: Clock,
 }
 
 impl AgentConfig {
@@ -67,6 +78,7 @@ impl AgentConfig {
     ) -> Self {
         Self {
             server: server.into(),
+            repository: None,
             join_token: None,
             roots: None,
             data_dir: data_dir.into(),
@@ -74,6 +86,7 @@ impl AgentConfig {
             listen,
             poll: Duration::from_secs(1),
             upload: Duration::from_secs(2),
+            refresh_timeout: REFRESH_TIMEOUT,
             nudges: true,
             bandwidth_bytes_per_second: None,
             disk_quota_bytes: None,
@@ -82,8 +95,16 @@ impl AgentConfig {
             slots: SlotPolicy::default(),
             engines: Arc::new(Engines::embedded()),
             hardware: Hardware::default(),
+            clock: Arc::new(system_clock),
         }
     }
+}
+
+/// The time by the system's clock.
+#[must_use]
+pub fn system_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// What a bare endpoint serves.
@@ -164,9 +185,6 @@ pub enum AgentError {
     /// The disk refuses.
     #[error(transparent)]
     Disk(#[from] DurableError),
-    /// The trust root of the identity is unusable.
-    #[error("trusting the pinned root")]
-    Trust(#[source] Box<edgeward_trust::TrustError>),
     /// The bundle or model file cannot be served.
     #[error("serving {}: {reason}", path.display())]
     Model {

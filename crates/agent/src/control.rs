@@ -21,8 +21,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use edgeward_api::client::Desired;
-use edgeward_api::device::{REPORT_SCHEMA, Report, Service};
+use edgeward_api::client::Files;
+use edgeward_api::device::{REPORT_SCHEMA, Report, RepositoryTrouble, Service};
 use edgeward_api::{Client, ClientError};
 use edgeward_core::slot::{Phase, SlotId, StageOutcome};
 use edgeward_core::{Digest, ModelName, Release, Timestamp};
@@ -31,13 +31,15 @@ use uuid::Uuid;
 
 use crate::activation::{ActivationConfig, worker};
 use crate::bandwidth::Bandwidth;
-use crate::brain::{Brain, Effect, Input, Output};
+use crate::brain::{Brain, Effect, Heard, Input, Output};
+use crate::config::Clock;
 use crate::courtesy::Courtesy;
 use crate::durable::TwoCopies;
 use crate::endpoint::{About, Link};
 use crate::platform::Platform;
 use crate::records::Records;
 use crate::registry::{Registry, View};
+use crate::repository::{PollError, Polled, Repository};
 use crate::reserve::Reserve;
 use crate::slots::Slots;
 use crate::witness::Witness;
@@ -59,6 +61,10 @@ pub struct Parts {
     pub store: TwoCopies,
     /// The control plane.
     pub client: Client,
+    /// What says what to run.
+    pub repository: Repository,
+    /// Files of bundles beside the repository, if that is not the control plane's own.
+    pub mirror: Option<Files>,
     /// The bundles on the disk.
     pub slots: Slots,
     /// What runs them.
@@ -90,7 +96,7 @@ pub struct Parts {
     /// Room for the state on a disk that is full.
     pub reserve: Reserve,
     /// Tells the time.
-    pub clock: fn() -> Timestamp,
+    pub clock: Clock,
 }
 
 /// The control loop.
@@ -100,7 +106,6 @@ pub struct Control {
     session_started_at_ms: Timestamp,
     report_seq: u64,
     profile_seq: u64,
-    etag: Option<String>,
     queue: VecDeque<Output>,
     jobs: BTreeMap<ModelName, Job>,
     /// Loaded and tested while staging, so that activating is only an exchange.
@@ -115,6 +120,10 @@ pub struct Control {
     upload_due: Instant,
     witness_due: Instant,
     trouble: Option<String>,
+    /// Why the repository could not be asked.
+    unheard: Option<RepositoryTrouble>,
+    /// That can be told all the same: it is only slow, or elsewhere than the control plane.
+    is_telling: bool,
     report_due: bool,
     /// Whether slots may hold what nobody needs.
     collect_due: bool,
@@ -177,7 +186,6 @@ impl Control {
             session_started_at_ms: now,
             report_seq: 0,
             profile_seq: 0,
-            etag: None,
             queue: VecDeque::new(),
             jobs: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -189,6 +197,8 @@ impl Control {
             upload_due: Instant::now() + spread(parts.upload),
             witness_due: Instant::now(),
             trouble: None,
+            unheard: None,
+            is_telling: false,
             report_due: true,
             collect_due: true,
             outside: Outside::default(),
@@ -262,7 +272,7 @@ impl Control {
             self.report_due = true;
         }
         self.publish_views();
-        if std::mem::take(&mut self.report_due) && self.poll.is_reached() {
+        if std::mem::take(&mut self.report_due) && (self.poll.is_reached() || self.is_telling) {
             self.report();
         }
         if Instant::now() >= self.upload_due {
@@ -296,23 +306,40 @@ impl Control {
         }
     }
 
-    /// Asks for the desired state.
+    /// Asks the repository.
     fn ask(&mut self) {
-        match self.parts.client.desired(self.etag.as_deref()) {
-            Ok(Desired::Document { document, etag }) => {
-                self.heard();
-                self.etag = etag;
-                self.feed(Input::Document(document));
+        let now = (self.parts.clock)();
+        (self.unheard, self.is_telling) = (None, false);
+        match self.parts.repository.poll(self.parts.brain.trusted(), now) {
+            Ok(Polled::Unchanged) => self.heard(),
+            Ok(Polled::Refreshed { trusted, heard, broke_off }) => {
+                match (&heard, broke_off) {
+                    (_, Some(error)) => self.unheard(&error),
+                    (Heard::Refused(_), None) => self.poll.reached(),
+                    (_, None) => self.heard(),
+                }
+                self.feed(Input::Refreshed { trusted, heard });
             }
-            Ok(Desired::Unchanged | Desired::None) => self.heard(),
-            Err(error) => self.missed(&error),
+            Err(error) => self.unheard(&error),
         }
     }
 
     fn heard(&mut self) {
         self.poll.reached();
         if self.trouble.take().is_some() {
-            tracing::info!(server = self.parts.client.base(), "the control plane answers");
+            tracing::info!(repository = self.parts.repository.base(), "the repository answers");
+        }
+    }
+
+    fn unheard(&mut self, error: &PollError) {
+        self.is_telling = self.parts.mirror.is_some() || matches!(error, PollError::TooSlow { .. });
+        self.unheard = Some(RepositoryTrouble { name: error.name().to_owned(), reason: chain(error) });
+        match error {
+            PollError::Client(error) => self.missed(error),
+            PollError::TooSlow { .. } => {
+                self.poll.missed(None);
+                self.complain(format!("{}; serving goes on", chain(error)));
+            }
         }
     }
 
@@ -325,6 +352,10 @@ impl Control {
             ),
             _ => format!("{}; serving goes on", chain(error)),
         };
+        self.complain(why);
+    }
+
+    fn complain(&mut self, why: String) {
         if self.trouble.as_ref() != Some(&why) {
             tracing::warn!("{why}");
             self.trouble = Some(why);
@@ -357,10 +388,7 @@ impl Control {
             Output::Persist => {}
             Output::Reason { model: Some(model), reason } => tracing::info!(%model, "{reason}"),
             Output::Reason { model: None, reason } => tracing::warn!("{reason}"),
-            Output::Rejected { reason } => {
-                self.etag = None;
-                self.trouble = Some(reason);
-            }
+            Output::Rejected { reason } => self.trouble = Some(reason),
             Output::Effect { model, effect } => {
                 self.report_due = true;
                 match effect {
@@ -430,7 +458,11 @@ impl Control {
         let generation = self.parts.brain.generation();
         let ledger_fault = self.parts.witness.fault().map(str::to_owned);
         let ledger_size = self.parts.witness.size();
-        let trouble = self.trouble.clone();
+        let frozen = || {
+            let trouble = self.parts.brain.trouble((self.parts.clock)())?;
+            Some(format!("{}: {}", trouble.name, trouble.reason))
+        };
+        let trouble = self.trouble.clone().or_else(frozen);
         self.parts.about.set_link(Link { generation, trouble, ledger_size, ledger_fault });
     }
 
@@ -448,6 +480,7 @@ impl Control {
             pid: std::process::id(),
             generation: self.parts.brain.generation(),
             clock_unsure: self.parts.brain.clock_unsure(now),
+            repository: self.parts.brain.trouble(now).or_else(|| self.unheard.clone()),
             facts: self.parts.platform.facts(),
             models: self.parts.registry.reports(),
             ledger: self.parts.witness.report(),

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use edgeward_api::client::Files;
 use edgeward_api::{Client, ClientError};
 use edgeward_core::digest::Hasher;
 use edgeward_core::manifest::{BundlePath, FileEntry};
@@ -75,6 +76,37 @@ impl BlobSource for Client {
     ) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
         let (partial, reader) = self.delta(result, source, offset)?;
         Ok((partial, Box::new(reader)))
+    }
+}
+
+/// The control plane, behind a mirror of its files if there is one. Deltas are the control plane's.
+pub struct Sources {
+    /// Files by digest on any web server.
+    pub mirror: Option<Files>,
+    /// What has those that the mirror has not.
+    pub client: Client,
+}
+
+impl BlobSource for Sources {
+    fn open(&self, digest: &Digest, offset: u64) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
+        let mirrored = self.mirror.as_ref().map(|mirror| mirror.open(&digest.hex(), offset));
+        match mirrored {
+            Some(Ok((partial, reader))) => Ok((partial, Box::new(reader))),
+            Some(Err(error)) => {
+                tracing::debug!("{}; asking the control plane", chain(&error));
+                BlobSource::open(&self.client, digest, offset)
+            }
+            None => BlobSource::open(&self.client, digest, offset),
+        }
+    }
+
+    fn open_delta(
+        &self,
+        result: &Digest,
+        source: Option<&Digest>,
+        offset: u64,
+    ) -> Result<(bool, Box<dyn Read + '_>), ClientError> {
+        self.client.open_delta(result, source, offset)
     }
 }
 

@@ -16,15 +16,14 @@ use edgeward_api::device::{EnrolAnswer, EnrolRequest};
 use edgeward_api::{Client, ClientError, JoinPin};
 use edgeward_core::envelope::Base64;
 use edgeward_core::{DeviceId, Digest, Timestamp};
-use edgeward_trust::Root;
-use edgeward_trust::root::RootError;
+use edgeward_trust::tuf::{Refusal, Trusted};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{Access, DurableError, read_if_present, replace};
 pub use key::{DeviceKey, Joining};
 
 /// Schema of [`Identity`].
-pub const IDENTITY_SCHEMA: &str = "edgeward.identity/1";
+pub const IDENTITY_SCHEMA: &str = "edgeward.identity/2";
 
 const IDENTITY_BYTES_MAX: u64 = 1 << 20;
 
@@ -47,7 +46,7 @@ pub struct Identity {
     /// SHA-256 of the token it joined with: another one lets it join again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined_with: Option<Digest>,
-    /// The root of trust it pinned.
+    /// The root of the repository that it pinned, as it was signed.
     pub root: serde_json::Value,
 }
 
@@ -102,9 +101,20 @@ pub enum IdentityError {
         #[source]
         source: serde_json::Error,
     },
+    /// It was made by another build.
+    #[error(
+        "{path} has schema '{found}', this program reads '{IDENTITY_SCHEMA}'; if it is older, remove the data folder and \
+         enrol again with a new join token, otherwise update the program"
+    )]
+    Schema {
+        /// The file.
+        path: String,
+        /// What it is.
+        found: String,
+    },
     /// The root is not one.
     #[error("the root of trust is refused")]
-    Root(#[from] RootError),
+    Root(#[from] Refusal),
     /// The device is not enrolled and has no token.
     #[error(
         "this device is not enrolled and no join token was given; make one on the control plane and pass it as --join-token"
@@ -162,7 +172,13 @@ impl Identity {
     pub fn load(path: &Path) -> Result<Option<Self>, IdentityError> {
         let Some(bytes) = read_if_present(path, IDENTITY_BYTES_MAX)? else { return Ok(None) };
         let wrap = |source| IdentityError::Parse { path: path.display().to_string(), source };
-        serde_json::from_slice(&bytes).map(Some).map_err(wrap)
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(wrap)?;
+        match value.get("schema").and_then(serde_json::Value::as_str) {
+            Some(found) if found != IDENTITY_SCHEMA => {
+                Err(IdentityError::Schema { path: path.display().to_string(), found: found.to_owned() })
+            }
+            _ => Ok(Some(serde_json::from_value(value).map_err(wrap)?)),
+        }
     }
 
     /// Joins a fleet. Under TLS with the key of `joining`, which stands on the disk already.
@@ -190,7 +206,7 @@ impl Identity {
         if let Some(certificate) = certificate {
             identity.take(certificate, joining.key.clone());
         }
-        identity.root()?;
+        identity.pinned()?;
         Ok(identity)
     }
 
@@ -217,12 +233,12 @@ impl Identity {
         }
     }
 
-    /// The pinned root.
+    /// What a device trusts that was given this root and has heard nothing yet.
     ///
     /// # Errors
-    /// It breaks its rules.
-    pub fn root(&self) -> Result<Root, IdentityError> {
-        Ok(Root::parse(self.root.to_string().as_bytes())?)
+    /// It is no root, or not signed by its own keys.
+    pub fn pinned(&self) -> Result<Trusted, IdentityError> {
+        Ok(Trusted::pin(self.root.to_string().as_bytes(), Timestamp(0))?)
     }
 
     /// Keeps the identity in `path`.
@@ -359,7 +375,7 @@ mod tests {
         identity().save(&path).unwrap();
         assert_eq!(Identity::load(&path).unwrap(), Some(identity()));
         assert!(!format!("{:?}", identity()).contains("secret"));
-        assert!(matches!(identity().root(), Err(IdentityError::Root(_))));
+        assert!(matches!(identity().pinned(), Err(IdentityError::Root(_))));
     }
 
     #[test]
@@ -368,6 +384,9 @@ mod tests {
         let path = folder.path().join("identity.json");
         std::fs::write(&path, "{").unwrap();
         assert!(matches!(Identity::load(&path), Err(IdentityError::Parse { .. })));
+        std::fs::write(&path, r#"{"schema":"edgeward.identity/1","root":{}}"#).unwrap();
+        let error = Identity::load(&path).unwrap_err().to_string();
+        assert!(error.contains("identity/1") && error.contains("enrol again"), "{error}");
         let error = Identity::enrol(&join("token"), &joining(folder.path())).unwrap_err();
         assert!(matches!(error, IdentityError::Unreachable { .. }));
     }

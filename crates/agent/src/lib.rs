@@ -34,6 +34,7 @@ pub mod pick;
 pub mod platform;
 pub mod records;
 pub mod registry;
+pub mod repository;
 pub mod reserve;
 pub mod segments;
 pub mod slots;

@@ -8,9 +8,9 @@
 use std::path::PathBuf;
 
 use edgeward_api::device::{CheckpointSince, LedgerSeen};
-use edgeward_trust::checkpoint::{CheckpointError, ledger_origin};
+use edgeward_trust::checkpoint::CheckpointError;
 use edgeward_trust::tree::{ProofError, TreeHead, verify_consistency};
-use edgeward_trust::{Authority, Checkpoint, Role, Root};
+use edgeward_trust::{Checkpoint, LedgerKeys};
 
 use crate::durable::{Access, DurableError, read_if_present, replace};
 use edgeward_sdk::chain;
@@ -61,23 +61,23 @@ pub enum WitnessFault {
 pub struct Witness {
     path: PathBuf,
     origin: String,
-    authority: Authority,
+    keys: LedgerKeys,
     seen: Option<(TreeHead, String)>,
     fault: Option<String>,
 }
 
 impl Witness {
-    /// The witness of the ledger under `root`, with what it keeps in `path`. A file that cannot be read counts as none.
+    /// The witness of the ledger that `keys` sign, with what it keeps in `path`. A file that cannot be read counts as none.
     #[must_use]
-    pub fn open(path: PathBuf, root: &Root) -> Self {
-        let (origin, authority) = (ledger_origin(root), root.authority(Role::Ledger));
+    pub fn open(path: PathBuf, keys: LedgerKeys) -> Self {
+        let origin = keys.origin();
         let kept = read_if_present(&path, NOTE_BYTES_MAX).ok().flatten();
         let seen = kept.and_then(|bytes| {
             let note = String::from_utf8(bytes).ok()?;
-            let checkpoint = Checkpoint::verify(&note, &origin, &authority).ok()?;
+            let checkpoint = Checkpoint::verify(&note, &origin, &keys).ok()?;
             Some((checkpoint.head, note))
         });
-        Self { path, origin, authority, seen, fault: None }
+        Self { path, origin, keys, seen, fault: None }
     }
 
     /// Entries that the latest checkpoint covers; 0 before the first.
@@ -115,7 +115,7 @@ impl Witness {
     }
 
     fn judge(&self, offered: &CheckpointSince) -> Result<TreeHead, WitnessFault> {
-        let head = Checkpoint::verify(&offered.note, &self.origin, &self.authority)?.head;
+        let head = Checkpoint::verify(&offered.note, &self.origin, &self.keys)?.head;
         let Some((seen, _)) = &self.seen else { return Ok(head) };
         if head.size < seen.size {
             return Err(WitnessFault::Rollback { seen: seen.size, offered: head.size });
@@ -140,19 +140,15 @@ impl Witness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgeward_trust::root::Roles;
     use edgeward_trust::tree::{StoredTree, leaf_hash};
-    use edgeward_trust::{RoleKeys, Signer as _, SigningKey};
+    use edgeward_trust::{Signer as _, SigningKey};
 
     fn key() -> SigningKey {
         SigningKey::from_seed(&[7; 32])
     }
 
-    fn root() -> Root {
-        let public = key().public_key();
-        let any = RoleKeys::any_of([&public]);
-        let roles = Roles { releases: any.clone(), rollouts: any.clone(), ledger: any };
-        Root::new(1, [public], roles, None).unwrap()
+    fn keys() -> LedgerKeys {
+        LedgerKeys { keys: vec![key().public_key()], threshold: 1 }
     }
 
     /// A ledger whose entries from `fork` on are others.
@@ -164,7 +160,7 @@ mod tests {
 
     fn offer(tree: &StoredTree, since: u64) -> CheckpointSince {
         let head = tree.head_at(tree.size()).unwrap();
-        let checkpoint = Checkpoint { origin: ledger_origin(&root()), head };
+        let checkpoint = Checkpoint { origin: keys().origin(), head };
         let note = checkpoint.sign(&[&key()]).unwrap();
         CheckpointSince { note, consistency: tree.prove_consistency(since, tree.size()) }
     }
@@ -173,10 +169,10 @@ mod tests {
     fn a_ledger_that_grows_is_believed_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(WITNESS_FILE);
-        let mut witness = Witness::open(path.clone(), &root());
+        let mut witness = Witness::open(path.clone(), keys());
         assert_eq!(witness.report(), None);
         witness.take(&offer(&ledger(5, 9), 0)).unwrap();
-        let mut witness = Witness::open(path, &root());
+        let mut witness = Witness::open(path, keys());
         assert_eq!(witness.size(), 5);
         witness.take(&offer(&ledger(9, 9), 5)).unwrap();
         witness.take(&offer(&ledger(9, 9), 9)).unwrap();
@@ -187,7 +183,7 @@ mod tests {
     fn forks_and_rollbacks_are_named_and_the_past_is_kept() {
         for seen in 1..20 {
             let folder = tempfile::tempdir().unwrap();
-            let mut witness = Witness::open(folder.path().join(WITNESS_FILE), &root());
+            let mut witness = Witness::open(folder.path().join(WITNESS_FILE), keys());
             witness.take(&offer(&ledger(seen, 99), 0)).unwrap();
             for fork in 0..seen {
                 let forked = witness.take(&offer(&ledger(20, fork), seen)).unwrap_err();
@@ -205,7 +201,7 @@ mod tests {
     #[test]
     fn what_the_ledger_role_did_not_sign_is_not_believed() {
         let folder = tempfile::tempdir().unwrap();
-        let mut witness = Witness::open(folder.path().join(WITNESS_FILE), &root());
+        let mut witness = Witness::open(folder.path().join(WITNESS_FILE), keys());
         let mut forged = offer(&ledger(3, 9), 0);
         forged.note = forged.note.replace("\n3\n", "\n4\n");
         assert!(matches!(witness.take(&forged), Err(WitnessFault::Note(_))));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edgeward_core::envelope::Base64;
 use edgeward_core::slot::Refused;
-use edgeward_core::{Alert, DeviceId, Digest, Envelope, ModelName, PredictionId, Timestamp};
+use edgeward_core::{Alert, DeviceId, Digest, ModelName, PredictionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -58,22 +58,9 @@ pub struct EnrolAnswer {
     /// Its certificate under TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<DeviceCertificate>,
-    /// The root of trust to pin: the keys that may sign for this fleet.
+    /// The root of the repository to pin, as it is signed: a TUF document.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub root: serde_json::Value,
-}
-
-/// The desired state with the releases it speaks of. Nothing in it counts before its signatures are verified.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct DesiredDocument {
-    /// An enveloped `edgeward.desired/2`.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub desired: Envelope,
-    /// Enveloped `edgeward.release/1` documents, one for each bundle named.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-    pub releases: Vec<Envelope>,
 }
 
 /// What a device runs and how it fares.
@@ -104,6 +91,9 @@ pub struct Report {
     pub generation: Option<u64>,
     /// The device's clock stands before a time it has proof of.
     pub clock_unsure: bool,
+    /// Why the device does not act on the repository it follows; none if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryTrouble>,
     /// What the device says of itself: labels that nobody else sets, such as `os` and `arch`.
     #[serde(default)]
     pub facts: BTreeMap<String, String>,
@@ -136,6 +126,17 @@ pub struct CheckpointSince {
     /// Hashes of the proof (RFC 9162, section 2.1.4); none where fewer entries are covered than were asked about.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
     pub consistency: Option<Vec<Digest>>,
+}
+
+/// Why a device does not act on the repository it follows. What it runs goes on serving.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RepositoryTrouble {
+    /// The stable name of the reason, such as `expired` or `rolled_back`.
+    pub name: String,
+    /// The reason in words, and what to do.
+    pub reason: String,
 }
 
 /// How one model fares on one device.

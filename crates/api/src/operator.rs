@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome, SampleVerdict};
 use edgeward_core::{
-    Alert, DeviceId, Digest, Envelope, GroupName, ModelName, PredictionId, ProjectName, RunId, Timestamp,
+    Alert, DeviceId, Digest, GroupName, ModelName, PredictionId, ProjectName, RunId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -246,9 +246,6 @@ pub struct VersionRegistration {
     pub run: RunId,
     /// Evaluation metrics by name.
     pub metrics: BTreeMap<String, f64>,
-    /// The signed release.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub release: Envelope,
     /// The signed releases with this one among them.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub releases: Base64,

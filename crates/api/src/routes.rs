@@ -9,8 +9,6 @@ pub const OPENAPI: &str = "/openapi.json";
 
 /// A device joins, with a join token in the body. Public.
 pub const ENROL: &str = "/v1/devices/enrol";
-/// The signed desired state of the fleet. Device.
-pub const DESIRED: &str = "/v1/desired";
 /// A document of the repository that devices follow, such as `timestamp.json`: a plain file. Device or operator.
 pub const METADATA: &str = "/v1/repository/metadata/{file}";
 /// The desired state as a target of the repository: a plain file. Device or operator.
@@ -21,7 +19,7 @@ pub const RELEASE_TARGET: &str = "/v1/repository/targets/releases/{model}/{bundl
 pub const REPOSITORY: &str = "/v1/repository";
 /// The signed releases, for whoever adds one. Operator.
 pub const RELEASES: &str = "/v1/releases";
-/// Says "look now" whenever the desired state changes (server-sent events). Device.
+/// Says "look now" whenever the repository has news (server-sent events). Device.
 pub const NUDGES: &str = "/v1/device/nudges";
 /// A device's certificate: what to do about it, and another one. Device.
 pub const CERTIFICATE: &str = "/v1/device/certificate";

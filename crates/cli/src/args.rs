@@ -19,6 +19,8 @@ mod models;
 #[cfg(feature = "control")]
 mod reload;
 #[cfg(feature = "control")]
+mod repo;
+#[cfg(feature = "control")]
 mod rollout;
 #[cfg(feature = "control")]
 mod sample;
@@ -52,6 +54,8 @@ pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
 #[cfg(feature = "control")]
 pub(crate) use reload::ReloadBenchArgs;
+#[cfg(feature = "control")]
+pub(crate) use repo::{DeskArgs, RepoCommand, SignModelArgs};
 #[cfg(feature = "control")]
 pub(crate) use rollout::{ApprovalName, OnFailName, RolloutArgs, RolloutCommand, RolloutStartArgs, Start};
 #[cfg(feature = "control")]
@@ -177,6 +181,13 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Repositories that devices follow, as plain folders for any web server or bucket
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Repo(RepoCommand),
+    /// Put an OpenSSF model signature beside a bundle, for the public `model-signing` tool
+    #[cfg(feature = "control")]
+    SignModel(SignModelArgs),
     /// A plain client of any repository that follows TUF, with the interface of its conformance suite
     #[cfg(feature = "control")]
     TufClient(TufClientArgs),
@@ -274,6 +285,9 @@ pub(crate) struct AgentArgs {
     /// The control plane
     #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", default_value = "http://127.0.0.1:7700", value_parser = parse_server)]
     pub(crate) server: String,
+    /// A mirror to read the repository and models from, such as a bucket; the control plane's own if not given
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub(crate) repository: Option<String>,
     /// The token to join with; needed once. Another one than that lets the device join again
     #[arg(long, value_name = "TOKEN")]
     pub(crate) join_token: Option<String>,
@@ -293,7 +307,7 @@ pub(crate) struct AgentArgs {
     /// Where to serve predictions
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
     pub(crate) listen: SocketAddr,
-    /// Milliseconds between two looks at the desired state
+    /// Milliseconds between two looks at the repository
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) poll_ms: u64,
     /// Milliseconds between two uploads of profiles and samples
@@ -373,6 +387,9 @@ pub(crate) struct RunArgs {
     /// The key that signs releases
     #[arg(long, value_name = "FILE")]
     pub(crate) release_key: Option<PathBuf>,
+    /// A P-256 key, as PKCS#8 PEM, to put an OpenSSF model signature beside the bundle with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model_signing_key: Option<PathBuf>,
     /// The operator token
     #[arg(long, env = "EDGEWARD_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,

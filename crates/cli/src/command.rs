@@ -38,6 +38,8 @@ pub(crate) mod remote;
 #[cfg(feature = "control")]
 pub(crate) use remote::now;
 #[cfg(feature = "control")]
+mod repo;
+#[cfg(feature = "control")]
 mod rollout;
 #[cfg(feature = "control")]
 mod run;
@@ -49,6 +51,8 @@ mod sample;
 mod serve;
 #[cfg(feature = "control")]
 mod server;
+#[cfg(feature = "control")]
+mod sign_model;
 #[cfg(feature = "control")]
 mod source;
 #[cfg(feature = "agent")]
@@ -107,6 +111,8 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Sim(args) => crate::sim::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Audit(command) => audit::run(&command, out),
+        Command::Repo(command) => repo::run(&command, out),
+        Command::SignModel(args) => sign_model::run(&args, out),
         Command::TufClient(args) => tuf_client::run(&args, out),
         Command::Agent(_) | Command::Serve(_) | Command::Status(_) | Command::Completions(_) => Ok(()),
     }

@@ -16,6 +16,8 @@ mod process;
 #[cfg(feature = "control")]
 mod reload_bench;
 #[cfg(feature = "control")]
+mod signers;
+#[cfg(feature = "control")]
 mod sim;
 #[cfg(feature = "control")]
 mod supervisor;

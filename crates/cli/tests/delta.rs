@@ -15,10 +15,9 @@ use edgeward_api::operator::{
 };
 use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome};
-use edgeward_core::manifest::RELEASE_SCHEMA;
 use edgeward_core::rollout::{RolloutPolicy, WaveSize};
 use edgeward_core::trigger::TriggerPolicy;
-use edgeward_core::{DeviceId, ModelName, ProjectName, Release, RunId, Timestamp};
+use edgeward_core::{DeviceId, ModelName, ProjectName, RunId, Timestamp};
 use edgeward_model::bundle::path;
 use edgeward_model::engine::conformance::fixture;
 use edgeward_model::onnx::{self, TensorProto};
@@ -26,7 +25,6 @@ use edgeward_model::{Bundle, BundleWriter, Golden, LoadOptions, RtenEngine, Sess
 use edgeward_server::ServerConfig;
 use edgeward_trust::SigningKey;
 use edgeward_trust::fleet::{Draft, Lives, add_release};
-use edgeward_trust::publish::sign_release;
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,21 +59,12 @@ fn publish(operator: &Client, keys: &Path, bundle: &Bundle, number: u64) {
     for (name, entry) in &bundle.manifest().files {
         operator.upload_blob(&entry.digest, &bundle.read(name.as_str()).unwrap()).unwrap();
     }
-    let release = Release {
-        schema: RELEASE_SCHEMA.to_owned(),
-        model: model(),
-        bundle: bundle.digest(),
-        manifest_size_bytes: manifest.len() as u64,
-        run: run.clone(),
-        issued_at_ms: Timestamp(1),
-    };
     let key = SigningKey::from_json(&fs::read(keys.join("releases.json")).unwrap()).unwrap();
     let draft = Draft { model: &model(), manifest: &manifest, custom: serde_json::json!({}) };
     let registration = VersionRegistration {
         bundle: bundle.digest(),
         run: run.clone(),
         metrics: BTreeMap::new(),
-        release: sign_release(&release, &[&key]).unwrap(),
         releases: Base64(
             add_release(&operator.releases().unwrap(), &draft, &key, &Lives::default(), Timestamp(1))
                 .unwrap(),

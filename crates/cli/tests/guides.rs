@@ -37,7 +37,15 @@ const PORTS: [&str; 3] = ["7700", "8600", "8601"];
 fn a_reader_can_follow_the_guides_one_after_the_other() {
     follow(
         "guides",
-        &["first-model.md", "operate.md", "security.md", "rollouts.md", "levels.md", "frameworks.md"],
+        &[
+            "first-model.md",
+            "operate.md",
+            "repository.md",
+            "security.md",
+            "rollouts.md",
+            "levels.md",
+            "frameworks.md",
+        ],
     );
 }
 
@@ -71,6 +79,7 @@ fn no_guide_is_left_out() {
             "monitoring.md",
             "operate.md",
             "reload.md",
+            "repository.md",
             "rollouts.md",
             "security.md",
             "vendor-toolchains.md"

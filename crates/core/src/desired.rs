@@ -1,7 +1,8 @@
-//! The desired state: one signed document for the whole fleet, from which each device computes what it should run.
+//! The desired state: one document for the whole fleet, from which each device computes what it should run.
 //!
 //! The document is the same for every device, so it is a static file however large the fleet is. Widening a wave
-//! means publishing a new document with a higher generation; a receiver refuses an older one.
+//! means publishing a new document with a higher generation. Nothing in it says how long it is good for or who made it:
+//! the repository it is a target of does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,14 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::time::as_ms;
-use crate::{Bucket, DeviceId, Digest, GroupName, ModelName, RolloutId, Timestamp};
+use crate::{Bucket, DeviceId, Digest, GroupName, ModelName, RolloutId};
 
 /// Schema of [`Desired`].
-pub const DESIRED_SCHEMA: &str = "edgeward.desired/2";
-/// Payload type of the envelope around [`Desired`].
-pub const DESIRED_PAYLOAD_TYPE: &str = "application/vnd.edgeward.desired+json";
-/// Payload type of the envelope around [`crate::Release`].
-pub const RELEASE_PAYLOAD_TYPE: &str = "application/vnd.edgeward.release+json";
+pub const DESIRED_SCHEMA: &str = "edgeward.desired/3";
 
 /// What the fleet should run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +25,6 @@ pub struct Desired {
     pub schema: String,
     /// Rises by one with every document.
     pub generation: u64,
-    /// When it was signed.
-    pub issued_at_ms: Timestamp,
-    /// After this a device keeps what it runs and reports the document as expired.
-    pub expires_at_ms: Timestamp,
     /// One assignment per model.
     pub models: BTreeMap<ModelName, Assignment>,
 }

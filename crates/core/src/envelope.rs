@@ -14,7 +14,7 @@ pub const SIGNATURES_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Envelope {
-    /// What the payload is, such as `application/vnd.edgeward.desired+json`.
+    /// What the payload is, such as `application/vnd.in-toto+json`.
     pub payload_type: String,
     /// The bytes that were signed; base64 in JSON.
     pub payload: Base64,

@@ -312,8 +312,9 @@ pub struct ModelVersion {
     pub run: RunId,
     /// Evaluation metrics by name.
     pub metrics: BTreeMap<String, f64>,
-    /// The signed release.
-    pub release: Envelope,
+    /// The release as earlier builds signed it; the repository says it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Envelope>,
 }
 
 impl Event {

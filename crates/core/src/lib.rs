@@ -1,6 +1,6 @@
 //! Nouns and decisions.
 //!
-//! The nouns are what every other crate speaks about: digests, names, timestamps, the bundle's manifest, the signed
+//! The nouns are what every other crate speaks about: digests, names, timestamps, the bundle's manifest, the
 //! desired state, ledger events. The decisions are three planners of one shape, `(&Policy, &Observed, now) -> Plan`:
 //! [`slot::step`] on the device, [`rollout::plan`] and [`trigger::plan`] in the control plane. Each plan carries the
 //! reasons a person can read.

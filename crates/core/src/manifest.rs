@@ -1,4 +1,4 @@
-//! The bundle's manifest, and the release that says a bundle may run.
+//! The bundle's manifest, and what a device knows of a bundle that may run.
 //!
 //! A bundle is a directory named by the SHA-256 of its `manifest.json` (canonical JSON). The manifest lists every
 //! other file with size and digest, so that one digest stands for all bytes of a model.
@@ -10,12 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::canonical::{self, CanonicalError};
 pub use crate::variant::Variant;
-use crate::{Digest, ModelName, RunId, Timestamp};
+use crate::{Digest, ModelName};
 
 /// Schema of [`Manifest`].
 pub const MANIFEST_SCHEMA: &str = "edgeward.manifest/1";
-/// Schema of [`Release`].
-pub const RELEASE_SCHEMA: &str = "edgeward.release/1";
 /// Most files one bundle may list.
 pub const BUNDLE_FILES_MAX: usize = 1024;
 /// Largest manifest accepted, in bytes.
@@ -187,22 +185,14 @@ impl<'de> Deserialize<'de> for BundlePath {
     }
 }
 
-/// The statement "this bundle may run as this model". It counts only inside an envelope signed by the release role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A bundle that may run: what a device needs of a verified release to fetch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Always [`RELEASE_SCHEMA`].
-    pub schema: String,
-    /// The model.
-    pub model: ModelName,
     /// The bundle: the digest of its manifest.
     pub bundle: Digest,
     /// Length of the manifest, so that a download can be bounded before it starts.
     pub manifest_size_bytes: u64,
-    /// The pipeline run that made it.
-    pub run: RunId,
-    /// When it was signed.
-    pub issued_at_ms: Timestamp,
 }
 
 #[cfg(test)]

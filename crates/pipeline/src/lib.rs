@@ -23,6 +23,7 @@ pub mod index;
 pub mod leak;
 pub mod lineage;
 pub mod measure;
+pub mod model_signature;
 pub mod opened;
 pub mod patience;
 pub mod progress;

@@ -7,15 +7,14 @@ use std::fs::File;
 
 use edgeward_api::operator::{GateVerdict, GateVerdicts, RunAnnouncement, RunEnd, VersionRegistration};
 use edgeward_api::{Client, ClientError};
+use edgeward_core::canonical::CanonicalError;
 use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome};
-use edgeward_core::manifest::{RELEASE_SCHEMA, Release};
-use edgeward_core::{Digest, Envelope, RunId, Timestamp};
+use edgeward_core::{Digest, RunId, Timestamp};
 use edgeward_model::bundle::path;
 use edgeward_model::{Bundle, BundleError};
 use edgeward_trust::Signer;
-use edgeward_trust::fleet::{self, Draft, Lives, add_release};
-use edgeward_trust::publish::{PublishError, sign_release};
+use edgeward_trust::fleet::{Draft, Lives, PublishError, add_release};
 
 use crate::patience::patiently;
 use crate::project::ProjectFile;
@@ -42,12 +41,12 @@ pub enum RegisterError {
     /// A file of the bundle cannot be opened.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// The release cannot be signed.
-    #[error("signing the release")]
-    Sign(#[from] PublishError),
+    /// The manifest has no canonical form.
+    #[error("writing the manifest")]
+    Write(#[from] CanonicalError),
     /// The releases cannot be signed.
     #[error("adding the bundle to the signed releases")]
-    Release(#[from] fleet::PublishError),
+    Release(#[from] PublishError),
     /// Others released faster than this run could sign.
     #[error("other runs kept changing the releases; run again")]
     Races,
@@ -140,13 +139,12 @@ impl Registry<'_> {
             self.upload(&bundle, path.as_str(), &entry.digest)?;
         }
         self.upload(&bundle, path::MANIFEST, &digest)?;
-        let manifest = bundle.manifest().to_bytes().map_err(PublishError::Write)?;
+        let manifest = bundle.manifest().to_bytes()?;
         for _ in 0..RACES_MAX {
             let registration = VersionRegistration {
                 bundle: digest,
                 run: self.run.clone(),
                 metrics: metrics.clone(),
-                release: self.release(&bundle, signer, now)?,
                 releases: Base64(self.releases(&manifest, signer, now)?),
             };
             let model = &self.project.model;
@@ -170,24 +168,6 @@ impl Registry<'_> {
         let custom = serde_json::json!({ "run": self.run, "issued_at_ms": now });
         let draft = Draft { model: &self.project.model, manifest, custom };
         Ok(add_release(&known, &draft, signer, &Lives::default(), now)?)
-    }
-
-    fn release(
-        &self,
-        bundle: &Bundle,
-        signer: &dyn Signer,
-        now: Timestamp,
-    ) -> Result<Envelope, RegisterError> {
-        let manifest = bundle.manifest().to_bytes().map_err(PublishError::Write)?;
-        let release = Release {
-            schema: RELEASE_SCHEMA.to_owned(),
-            model: self.project.model.clone(),
-            bundle: bundle.digest(),
-            manifest_size_bytes: manifest.len() as u64,
-            run: self.run.clone(),
-            issued_at_ms: now,
-        };
-        Ok(sign_release(&release, &[signer])?)
     }
 
     fn upload(&self, bundle: &Bundle, path: &str, digest: &Digest) -> Result<(), RegisterError> {

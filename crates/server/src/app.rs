@@ -15,7 +15,6 @@ use crate::access::Access;
 use crate::deltas::Deltas;
 use crate::drift::DriftCache;
 use crate::failure::{Failure, chain};
-use crate::handlers::desired::Published;
 use crate::intake::Intake;
 use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::fleet::Watched;
@@ -23,7 +22,7 @@ use crate::reconcile::rollouts::StartError;
 use crate::reconcile::runs::Children;
 use crate::reconcile::sources::Looks;
 use crate::repository::{Repository, RepositoryError};
-use crate::setup::{Home, Keys};
+use crate::setup::{Home, LedgerSigner};
 use crate::tls::Certificates;
 
 /// Where the time comes from; tests bring their own.
@@ -34,7 +33,7 @@ pub(crate) struct App {
     pub(crate) store: Arc<Store>,
     pub(crate) blobs: Blobs,
     pub(crate) home: Home,
-    pub(crate) keys: Arc<Keys>,
+    pub(crate) ledger: Arc<LedgerSigner>,
     pub(crate) repository: Arc<Repository>,
     pub(crate) access: Access,
     pub(crate) certificates: Arc<Certificates>,
@@ -50,7 +49,7 @@ pub(crate) struct App {
     pub(crate) hurry: Notify,
     /// The ledger's length.
     pub(crate) ledger_len: watch::Sender<u64>,
-    /// Generation of the latest desired state: devices that listen are told when it changes.
+    /// Generation of what the fleet was last told: devices that listen are told when it changes.
     pub(crate) generation: watch::Sender<u64>,
     /// Devices that are shut out, as it happens: their open streams end.
     pub(crate) shut_out: broadcast::Sender<DeviceId>,
@@ -62,7 +61,6 @@ pub(crate) struct App {
     pub(crate) sources: tokio::sync::Mutex<Looks>,
     pub(crate) tree: tokio::sync::Mutex<Tree>,
     pub(crate) watched: tokio::sync::Mutex<Watched>,
-    pub(crate) published: Mutex<Option<Published>>,
     pub(crate) drift: DriftCache,
     pub(crate) deltas: Deltas,
 }
@@ -202,9 +200,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused { reason, .. } => Self::conflict(reason),
-            StoreError::Conflict { .. } | StoreError::StaleGeneration { .. } => {
-                Self::conflict(error.to_string())
-            }
+            StoreError::Conflict { .. } => Self::conflict(error.to_string()),
             StoreError::Sql { .. } => Self::unavailable("using the database", &error),
             _ => Self::internal("using the database", &error),
         }

@@ -36,7 +36,6 @@ mod tests;
 mod tls;
 
 pub use app::Stopped;
-pub use edgeward_trust::checkpoint::ledger_origin;
 pub use repository::RepositoryError;
 pub use secret::NoRandomness;
 pub use serve::{Bound, ServerConfig, ServerError, bind, run};

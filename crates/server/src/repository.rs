@@ -5,18 +5,31 @@
 //! file by file with the timestamp last, and only then taken over, so a crash or a full disk anywhere leaves what the
 //! last timestamp leads to. Offline documents (root, targets, releases) that a person puts into the folder are found by
 //! [`Repository::keep_fresh`].
+//!
+//! What devices ask for most, the files of the latest publication, is sent from memory.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use axum::body::Bytes;
 use edgeward_core::{Desired, Digest, ModelName, Timestamp};
 use edgeward_store::{Folder, FolderError};
-use edgeward_trust::SigningKey;
 use edgeward_trust::fleet::{
-    File, Lives, LoadError, OnlineSigners, PublishError, RELEASES, Shelf, release_path, target_file,
+    File, LedgerKeys, Lives, LoadError, OnlineSigners, PublishError, RELEASES, Shelf, release_path,
+    target_file,
 };
+use edgeward_trust::{PublicKey, Signer as _, SigningKey};
 
 /// Largest file of a repository, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 8 << 20;
+/// The root that everything follows from.
+pub(crate) const FIRST_ROOT: &str = "metadata/1.root.json";
+
+/// People are told so long before what they signed expires,
+const WARN_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// so often.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// What signs the online documents.
 #[derive(Debug)]
@@ -33,6 +46,17 @@ pub(crate) struct Repository {
     keys: OnlineKeys,
     lives: Lives,
     state: Mutex<State>,
+    /// Files of the latest publication, by path.
+    latest: Mutex<Arc<BTreeMap<String, Served>>>,
+    /// When it was last said that people must sign something before long.
+    warned: Mutex<Option<Timestamp>>,
+}
+
+/// A file, ready to send.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) bytes: Bytes,
+    pub(crate) etag: String,
 }
 
 #[derive(Clone, Debug)]
@@ -68,12 +92,28 @@ impl Repository {
     /// Reads the repository in `folder`.
     pub(crate) fn open(folder: Folder, keys: OnlineKeys) -> Result<Self, RepositoryError> {
         let state = read(&folder)?;
-        Ok(Self { folder, keys, lives: Lives::default(), state: Mutex::new(state) })
+        let latest = Mutex::new(Arc::new(latest(&folder, &state)?));
+        let (state, warned) = (Mutex::new(state), Mutex::default());
+        Ok(Self { folder, keys, lives: Lives::default(), state, latest, warned })
+    }
+
+    /// Whose key here is not one that the repository names.
+    pub(crate) fn stranger(&self, ledger: &PublicKey) -> Option<&'static str> {
+        let state = self.state();
+        let OnlineKeys { rollouts, snapshot, timestamp } = &self.keys;
+        let signers = [("rollouts", rollouts), ("snapshot", snapshot), ("timestamp", timestamp)];
+        let foreign = signers.into_iter().find(|(role, key)| !state.shelf.names(role, &key.public_key()));
+        let knows_ledger = ledger_keys(&state.shelf).keys.contains(ledger);
+        foreign.map(|(role, _)| role).or_else(|| (!knows_ledger).then_some("ledger"))
+    }
+
+    /// Whose signatures count for the ledger.
+    pub(crate) fn ledger_keys(&self) -> LedgerKeys {
+        ledger_keys(&self.state().shelf)
     }
 
     /// The newest root, as it is signed.
-    #[cfg(test)]
-    pub(crate) fn root_bytes(&self) -> Vec<u8> {
+    pub(crate) fn root(&self) -> Vec<u8> {
         self.state().shelf.root().bytes().to_vec()
     }
 
@@ -97,9 +137,15 @@ impl Repository {
         self.state().shelf.is_desired_due(&self.lives, now)
     }
 
-    /// A file, as any web server would give it.
-    pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, RepositoryError> {
-        Ok(self.folder.read(path, FILE_BYTES_MAX)?)
+    /// A file of the latest publication.
+    pub(crate) fn latest(&self, path: &str) -> Option<Served> {
+        let latest = Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner));
+        latest.get(path).cloned()
+    }
+
+    /// Any file, as a web server would give it.
+    pub(crate) fn file(&self, path: &str) -> Result<Option<Served>, RepositoryError> {
+        Ok(self.folder.read(path, FILE_BYTES_MAX)?.map(Served::from))
     }
 
     /// Tells the fleet what to run.
@@ -109,7 +155,7 @@ impl Repository {
         let files = shelf.publish(desired, self.signers(), &self.lives, now)?;
         self.write(&files)?;
         *state = State { shelf, desired: Some(desired.clone()) };
-        Ok(())
+        self.show(&state)
     }
 
     /// Takes releases that were signed offline, with the manifest of the one that is new, and lists them.
@@ -133,25 +179,53 @@ impl Repository {
         }
         self.write(&files)?;
         state.shelf = shelf;
-        Ok(())
+        self.show(&state)
     }
 
-    /// Takes up offline documents that were put into the folder, and signs snapshot and timestamp anew when they are due.
-    /// True if there is anything new for devices.
+    /// Takes up offline documents that were put into the folder, and signs snapshot and timestamp anew when they are due:
+    /// a device looks for a new root only when the timestamp is another one. True if there is anything new for devices.
     pub(crate) fn keep_fresh(&self, now: Timestamp) -> Result<bool, RepositoryError> {
         let mut state = self.state();
-        if state.shelf.paths_to_watch().iter().any(|path| self.folder.contains(path)) {
-            *state = read(&self.folder)?;
-            tracing::info!("new {RELEASES}, targets or root found in the repository");
-        }
-        if !state.shelf.is_refresh_due(&self.lives, now) {
+        self.warn(&state.shelf, now);
+        let found = state.shelf.paths_to_watch().iter().any(|path| self.folder.contains(path));
+        let known = if found { read(&self.folder)? } else { state.clone() };
+        if !found && !known.shelf.is_refresh_due(&self.lives, now) {
             return Ok(false);
         }
-        let mut shelf = state.shelf.clone();
+        let mut shelf = known.shelf;
         let files = shelf.refresh(self.signers(), &self.lives, now)?;
         self.write(&files)?;
-        state.shelf = shelf;
+        if found {
+            tracing::info!("new {RELEASES}, targets or root found in the repository");
+        }
+        *state = State { shelf, desired: known.desired };
+        self.show(&state)?;
         Ok(true)
+    }
+
+    /// Says once a day what people must sign before long.
+    fn warn(&self, shelf: &Shelf, now: Timestamp) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_some_and(|at| now.since(at) < WARN_EVERY) {
+            return;
+        }
+        *warned = Some(now);
+        for (role, expires_at) in shelf.to_renew(now + WARN_WITHIN) {
+            let days = expires_at.since(now).as_secs() / (24 * 3600);
+            tracing::warn!(
+                role,
+                days,
+                "the repository's {role} expires before long, and devices will act on nothing then: register a version \
+                 or run `edgeward repo refresh --renew-releases` for releases, `edgeward repo rotate` for root and targets"
+            );
+        }
+    }
+
+    /// Sends the files of this state from now on.
+    fn show(&self, state: &State) -> Result<(), RepositoryError> {
+        let files = Arc::new(latest(&self.folder, state)?);
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        Ok(())
     }
 
     const fn signers(&self) -> OnlineSigners<'_> {
@@ -167,6 +241,26 @@ impl Repository {
         // Whoever panicked held a state that was not taken over yet.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn ledger_keys(shelf: &Shelf) -> LedgerKeys {
+    LedgerKeys::of(shelf.root().body()).unwrap_or_default()
+}
+
+impl From<Vec<u8>> for Served {
+    fn from(bytes: Vec<u8>) -> Self {
+        let etag = format!("\"{}\"", Digest::of(&bytes).short());
+        Self { bytes: bytes.into(), etag }
+    }
+}
+
+/// Every file that whoever follows the timestamp asks for, but for manifests.
+fn latest(folder: &Folder, state: &State) -> Result<BTreeMap<String, Served>, RepositoryError> {
+    let mut files = state.shelf.files();
+    if let Some(path) = state.shelf.desired_file() {
+        files.extend(folder.read(&path, FILE_BYTES_MAX)?.map(|bytes| File { path, bytes }));
+    }
+    Ok(files.into_iter().map(|File { path, bytes }| (path, bytes.into())).collect())
 }
 
 fn read(folder: &Folder) -> Result<State, RepositoryError> {

@@ -24,8 +24,8 @@ use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
-    access, audit, blobs, certificates, deltas, desired, device as devices, fleet, groups, models, nudges,
-    projects, public, quarantine, repository, rollouts, sources,
+    access, audit, blobs, certificates, deltas, device as devices, fleet, groups, models, nudges, projects,
+    public, quarantine, repository, rollouts, sources,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -65,7 +65,6 @@ fn public_routes() -> OpenApiRouter<Arc<App>> {
 
 fn device_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
-        .routes(routes!(desired::desired))
         .routes(routes!(nudges::nudges))
         .routes(routes!(certificates::advice, certificates::renew))
         .routes(routes!(devices::report))

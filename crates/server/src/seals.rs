@@ -6,18 +6,17 @@
 use std::sync::Arc;
 
 use edgeward_store::{Sealer, Store, StoreError};
+use edgeward_trust::Checkpoint;
 use edgeward_trust::seal;
 use edgeward_trust::tree::{Frontier, TreeHead, leaf_hash};
-use edgeward_trust::{Checkpoint, Role};
 
 use crate::serve::ServerError;
-use crate::setup::{self, Keys, Setup};
-use edgeward_trust::checkpoint::ledger_origin;
+use crate::setup::{self, LedgerSigner, Setup};
 
 /// Signs entries with the ledger's key.
-pub(crate) fn sealer(keys: &Arc<Keys>) -> Sealer {
-    let (origin, keys) = (ledger_origin(&keys.root), Arc::clone(keys));
-    Box::new(move |seq, bytes| Ok(seal::sign(&origin, seq, bytes, &keys.ledger)?.to_vec()))
+pub(crate) fn sealer(ledger: &Arc<LedgerSigner>) -> Sealer {
+    let (origin, ledger) = (ledger.keys.origin(), Arc::clone(ledger));
+    Box::new(move |seq, bytes| Ok(seal::sign(&origin, seq, bytes, &ledger.key)?.to_vec()))
 }
 
 /// What the file beside the keys says of the ledger; it is made where there is none.
@@ -26,9 +25,9 @@ pub(crate) fn sealer(keys: &Arc<Keys>) -> Sealer {
     reason = "a method of one lifetime is no closure for all"
 )]
 pub(crate) fn witness(setup: &Setup, store: &Store) -> Result<Option<TreeHead>, ServerError> {
-    let (origin, authority) = (ledger_origin(&setup.keys.root), setup.keys.root.authority(Role::Ledger));
+    let (origin, keys) = (setup.ledger.keys.origin(), &setup.ledger.keys);
     if let Some(note) = setup::read_witness(&setup.home)? {
-        let signed = Checkpoint::verify(&note, &origin, &authority);
+        let signed = Checkpoint::verify(&note, &origin, keys);
         let untrue = |error| tracing::error!("the checkpoint beside the keys is not believed: {error}");
         return Ok(signed.map_err(untrue).ok().map(|checkpoint| checkpoint.head));
     }
@@ -42,14 +41,15 @@ pub(crate) fn witness(setup: &Setup, store: &Store) -> Result<Option<TreeHead>, 
             return Ok(None);
         }
         Some(latest) => latest.note,
-        None => Checkpoint { origin, head: Frontier::default().head() }.sign(&[&setup.keys.ledger])?,
+        None => Checkpoint { origin: origin.clone(), head: Frontier::default().head() }
+            .sign(&[&setup.ledger.key])?,
     };
     let sealed = store.write::<_, StoreError>(|writer| writer.seal_the_unsealed())?;
     if sealed > 0 {
         tracing::info!(sealed, "entries that an older program wrote have their seals now");
     }
     setup::write_witness(&setup.home, &note)?;
-    let head = Checkpoint::verify(&note, &ledger_origin(&setup.keys.root), &authority);
+    let head = Checkpoint::verify(&note, &origin, keys);
     Ok(head.ok().map(|checkpoint| checkpoint.head))
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::Problem;
@@ -152,7 +152,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     };
     let (listener, address) =
         listening.await.map_err(|source| ServerError::Listen { address: listen, source })?;
-    let Setup { home, keys, repository, operator_token, lock } = setup;
+    let Setup { home, ledger, repository, operator_token, lock } = setup;
     let local = local_address(address, is_tls);
     setup::write_address(&home, &local)?;
     let access = Access::new(&operator_token, address, config.require_auth);
@@ -163,7 +163,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         store: Arc::new(store),
         blobs,
         home,
-        keys,
+        ledger,
         repository: Arc::new(repository),
         access,
         certificates: Arc::new(certificates),
@@ -182,7 +182,6 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         sources: tokio::sync::Mutex::default(),
         tree: tokio::sync::Mutex::new(Tree::seen_by(witness)),
         watched: tokio::sync::Mutex::default(),
-        published: Mutex::default(),
         drift: DriftCache::default(),
         deltas: Deltas::default(),
     });
@@ -193,7 +192,7 @@ type Opened = (Setup, Store, Blobs, Option<TreeHead>);
 
 fn open(data_dir: &std::path::Path, now: Timestamp) -> Result<Opened, ServerError> {
     let setup = setup::open(data_dir, now)?;
-    let store = Store::open(&setup.home.database())?.sealed_by(seals::sealer(&setup.keys));
+    let store = Store::open(&setup.home.database())?.sealed_by(seals::sealer(&setup.ledger));
     let witness = seals::witness(&setup, &store)?;
     let blobs = Blobs::in_folder(&setup.home.blobs())?;
     Ok((setup, store, blobs, witness))

@@ -1,8 +1,8 @@
 //! The data folder: made on first start, checked on every other.
 //!
 //! Each file is written beside its place, flushed and renamed, so that a start that was cut short is simply done again.
-//! Secrets are readable by their owner only. A key that is missing although the root names it is an error and never
-//! replaced: devices have pinned the old one.
+//! Secrets are readable by their owner only. A key that is missing although the repository names it is an error and never
+//! replaced: devices believe the old one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -14,11 +14,10 @@ use edgeward_core::{ProjectName, Timestamp};
 use edgeward_store::Folder;
 use edgeward_trust::fleet::{FleetKeys, Lives, Shelf};
 use edgeward_trust::key::KeyError;
-use edgeward_trust::root::{Roles, RootError};
-use edgeward_trust::{Role, RoleKeys, Root, Signer, SigningKey};
+use edgeward_trust::{LedgerKeys, Signer, SigningKey};
 
 use crate::audit::WITNESS_FILE;
-use crate::repository::{OnlineKeys, Repository, RepositoryError};
+use crate::repository::{FIRST_ROOT, OnlineKeys, Repository, RepositoryError};
 use crate::secret::{self, NoRandomness, Purpose};
 
 const SECRET_MODE: u32 = 0o600;
@@ -33,19 +32,18 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Home(PathBuf);
 
-/// What the control plane signs with.
+/// What signs the ledger, and whose signatures count for it.
 #[derive(Debug)]
-pub(crate) struct Keys {
-    pub(crate) rollouts: SigningKey,
-    pub(crate) ledger: SigningKey,
-    pub(crate) root: Root,
+pub(crate) struct LedgerSigner {
+    pub(crate) key: SigningKey,
+    pub(crate) keys: LedgerKeys,
 }
 
 /// Everything a start finds or makes.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) home: Home,
-    pub(crate) keys: Arc<Keys>,
+    pub(crate) ledger: Arc<LedgerSigner>,
     pub(crate) repository: Repository,
     pub(crate) operator_token: String,
     /// Held as long as the server lives.
@@ -88,22 +86,13 @@ pub enum SetupError {
     /// A key that devices believe is gone.
     #[error("the key {} is missing, and devices believe no other", .0.display())]
     KeyMissing(PathBuf),
-    /// The root document is damaged.
-    #[error("reading the root document {}", path.display())]
-    Root {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: RootError,
-    },
-    /// A key is not the one that the root names.
-    #[error("the {role} key is not one that {} names", path.display())]
+    /// A key is not the one that the repository names.
+    #[error("the {role} key in {} is not one that the repository names", keys.display())]
     KeyMismatch {
         /// Whose key.
-        role: Role,
-        /// The root document.
-        path: PathBuf,
+        role: &'static str,
+        /// Where the keys are.
+        keys: PathBuf,
     },
     /// The operator token is empty or too long.
     #[error("{} holds no token", .0.display())]
@@ -125,7 +114,7 @@ impl SetupError {
             Self::InUse(dir) => {
                 format!("Stop the other server, or give this one another data folder than {}.", dir.display())
             }
-            Self::Key { .. } | Self::KeyMissing(_) | Self::Root { .. } | Self::KeyMismatch { .. } => {
+            Self::Key { .. } | Self::KeyMissing(_) | Self::KeyMismatch { .. } => {
                 "Restore the folder 'keys' from a backup; a new key would not be believed by enrolled devices."
                     .to_owned()
             }
@@ -183,15 +172,11 @@ impl Home {
         self.0.join("keys")
     }
 
-    fn key(&self, role: Role) -> PathBuf {
-        self.keys().join(format!("{role}.json"))
-    }
-
     pub(crate) fn release_key(&self) -> PathBuf {
-        self.key(Role::Releases)
+        self.key("releases")
     }
 
-    fn named_key(&self, name: &str) -> PathBuf {
+    fn key(&self, name: &str) -> PathBuf {
         self.keys().join(format!("{name}.json"))
     }
 
@@ -206,10 +191,6 @@ impl Home {
     /// For whoever is to believe this control plane.
     pub(crate) fn ca_pem(&self) -> PathBuf {
         self.0.join("ca.pem")
-    }
-
-    fn root(&self) -> PathBuf {
-        self.keys().join("root.json")
     }
 
     fn witness(&self) -> PathBuf {
@@ -241,26 +222,31 @@ pub(crate) fn open(data_dir: &Path, now: Timestamp) -> Result<Setup, SetupError>
     for folder in [home.blobs(), home.keys(), home.runs(), home.0.join("work")] {
         make_folder(&folder)?;
     }
-    let keys = Arc::new(open_keys(&home)?);
-    let repository = open_repository(&home, now)?;
+    let (repository, ledger) = open_repository(&home, now)?;
     let operator_token = open_token(&home.token())?;
-    Ok(Setup { home, keys, repository, operator_token, lock })
+    Ok(Setup { home, ledger: Arc::new(ledger), repository, operator_token, lock })
 }
 
-/// The repository, made if there is none.
-fn open_repository(home: &Home, now: Timestamp) -> Result<Repository, SetupError> {
+/// The repository, made if there is none, and what signs the ledger.
+fn open_repository(home: &Home, now: Timestamp) -> Result<(Repository, LedgerSigner), SetupError> {
     let folder = Folder::new(home.repository());
-    let make = !folder.contains("metadata/1.root.json");
-    let key = |name: &str| open_key(&home.named_key(name), make);
+    let make = !folder.contains(FIRST_ROOT);
+    let open = |name: &str| open_key(&home.key(name), make);
     let online = OnlineKeys {
-        rollouts: open_key(&home.named_key("rollouts"), false)?,
-        snapshot: key("snapshot")?,
-        timestamp: key("timestamp")?,
+        rollouts: open("rollouts")?,
+        snapshot: open("snapshot")?,
+        timestamp: open("timestamp")?,
     };
+    let key = open("ledger")?;
     if make {
-        make_repository(home, &folder, &online, now)?;
+        make_repository(home, &folder, &online, &key, now)?;
     }
-    Ok(Repository::open(folder, online)?)
+    let repository = Repository::open(folder, online)?;
+    if let Some(role) = repository.stranger(&key.public_key()) {
+        return Err(SetupError::KeyMismatch { role, keys: home.keys() });
+    }
+    let keys = repository.ledger_keys();
+    Ok((repository, LedgerSigner { key, keys }))
 }
 
 /// The root comes last: a start that was cut short is done again.
@@ -268,11 +254,12 @@ fn make_repository(
     home: &Home,
     folder: &Folder,
     online: &OnlineKeys,
+    ledger: &SigningKey,
     now: Timestamp,
 ) -> Result<(), SetupError> {
-    let open = |name: &str| open_key(&home.named_key(name), true);
+    let open = |name: &str| open_key(&home.key(name), true);
     let root: Vec<SigningKey> = ROOT_KEYS.into_iter().map(open).collect::<Result<_, _>>()?;
-    let (releases, ledger) = (open("releases")?, open("ledger")?);
+    let releases = open("releases")?;
     let keys = FleetKeys {
         root: root.iter().map(Signer::public_key).collect(),
         root_threshold: 2,
@@ -313,24 +300,6 @@ fn lock(home: &Home) -> Result<File, SetupError> {
     }
 }
 
-fn open_keys(home: &Home) -> Result<Keys, SetupError> {
-    let root = read_if_there(&home.root())?;
-    let make = root.is_none();
-    let releases = open_key(&home.key(Role::Releases), make)?;
-    let rollouts = open_key(&home.key(Role::Rollouts), make)?;
-    let ledger = open_key(&home.key(Role::Ledger), make)?;
-    let root = match root {
-        Some(bytes) => Root::parse(&bytes).map_err(|source| root_error(home, source))?,
-        None => make_root(home, [&releases, &rollouts, &ledger])?,
-    };
-    for (role, key) in [(Role::Releases, &releases), (Role::Rollouts, &rollouts), (Role::Ledger, &ledger)] {
-        if !root.authority(role).keys.contains_key(&key.keyid()) {
-            return Err(SetupError::KeyMismatch { role, path: home.root() });
-        }
-    }
-    Ok(Keys { rollouts, ledger, root })
-}
-
 fn open_key(path: &Path, make: bool) -> Result<SigningKey, SetupError> {
     match read_if_there(path)? {
         Some(bytes) => {
@@ -343,23 +312,6 @@ fn open_key(path: &Path, make: bool) -> Result<SigningKey, SetupError> {
         }
         None => Err(SetupError::KeyMissing(path.to_owned())),
     }
-}
-
-fn make_root(home: &Home, keys: [&SigningKey; 3]) -> Result<Root, SetupError> {
-    let [releases, rollouts, ledger] = keys.map(Signer::public_key);
-    let roles = Roles {
-        releases: RoleKeys::any_of([&releases]),
-        rollouts: RoleKeys::any_of([&rollouts]),
-        ledger: RoleKeys::any_of([&ledger]),
-    };
-    let root = Root::new(1, [releases, rollouts, ledger], roles, None);
-    let root = root.map_err(|source| root_error(home, source))?;
-    write(&home.root(), &root.to_bytes(), PUBLIC_MODE)?;
-    Ok(root)
-}
-
-fn root_error(home: &Home, source: RootError) -> SetupError {
-    SetupError::Root { path: home.root(), source }
 }
 
 fn open_token(path: &Path) -> Result<String, SetupError> {
@@ -453,10 +405,10 @@ mod tests {
     fn a_second_start_finds_what_the_first_made() {
         let dir = tempfile::tempdir().unwrap();
         let first = open(dir.path(), NOW).unwrap();
-        let (root, token) = (first.keys.root.clone(), first.operator_token.clone());
+        let (root, token) = (first.repository.root(), first.operator_token.clone());
         drop(first);
         let second = open(dir.path(), NOW).unwrap();
-        assert_eq!((second.keys.root.clone(), second.operator_token), (root, token));
+        assert_eq!((second.repository.root(), second.operator_token), (root, token));
     }
 
     #[test]
@@ -490,9 +442,14 @@ mod tests {
     fn another_controls_key_is_refused() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         drop((open(one.path(), NOW).unwrap(), open(two.path(), NOW).unwrap()));
-        fs::copy(one.path().join("keys/ledger.json"), two.path().join("keys/ledger.json")).unwrap();
-        let error = open(two.path(), NOW).unwrap_err();
-        assert!(matches!(error, SetupError::KeyMismatch { role: Role::Ledger, .. }), "{error}");
+        for foreign in ["ledger", "timestamp", "rollouts"] {
+            let key = |dir: &tempfile::TempDir| dir.path().join(format!("keys/{foreign}.json"));
+            let own = fs::read(key(&two)).unwrap();
+            fs::copy(key(&one), key(&two)).unwrap();
+            let error = open(two.path(), NOW).unwrap_err();
+            assert!(matches!(error, SetupError::KeyMismatch { role, .. } if role == foreign), "{error}");
+            fs::write(key(&two), own).unwrap();
+        }
     }
 
     #[test]
@@ -500,10 +457,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path(), NOW).unwrap());
         let releases = fs::read(dir.path().join("keys/releases.json")).unwrap();
-        fs::remove_file(dir.path().join("keys/root.json")).unwrap();
+        fs::remove_file(dir.path().join("repository/metadata/1.root.json")).unwrap();
         fs::remove_file(dir.path().join("keys/ledger.json")).unwrap();
         drop(open(dir.path(), NOW).unwrap());
         assert_eq!(fs::read(dir.path().join("keys/releases.json")).unwrap(), releases);
+    }
+
+    #[test]
+    fn offline_keys_need_not_be_here() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), NOW).unwrap());
+        for name in ["root-1", "root-2", "root-3", "releases"] {
+            fs::remove_file(dir.path().join(format!("keys/{name}.json"))).unwrap();
+        }
+        open(dir.path(), NOW).unwrap();
     }
 
     #[cfg(unix)]

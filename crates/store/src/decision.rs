@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeward_core::event::{ModelVersion, Runner};
-use edgeward_core::{Alert, Digest, Envelope, Event, ModelName, ProjectName, RunId, Timestamp};
+use edgeward_core::{Alert, Digest, Event, ModelName, ProjectName, RunId, Timestamp};
 
 use crate::database::Writer;
 use crate::error::StoreError;
@@ -49,7 +49,6 @@ impl Writer<'_> {
         bundle: Digest,
         run: &RunId,
         metrics: &BTreeMap<String, f64>,
-        release: &Envelope,
         now: Timestamp,
     ) -> Result<Registered, StoreError> {
         if let Some(known) = self.version_of_bundle(model, bundle)? {
@@ -62,7 +61,7 @@ impl Writer<'_> {
             bundle,
             run: run.clone(),
             metrics: metrics.clone(),
-            release: release.clone(),
+            release: None,
         };
         self.append(Event::ModelRegistered(registered), now)?;
         Ok(Registered::New(version))

@@ -74,14 +74,6 @@ pub enum StoreError {
         /// What it contradicts.
         reason: String,
     },
-    /// A desired state that is not newer than the latest.
-    #[error("desired state generation {found} is not above the latest, {latest}; compute it again")]
-    StaleGeneration {
-        /// The latest generation.
-        latest: u64,
-        /// The one offered.
-        found: u64,
-    },
     /// An event cannot be written as JSON.
     #[error("writing an event")]
     Encode(#[from] CanonicalError),

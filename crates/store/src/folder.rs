@@ -60,6 +60,20 @@ impl Folder {
         written.map_err(|source| FolderError { doing: "writing", path: full, source })
     }
 
+    /// Removes the file at `path`, if there is one.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remove(&self, path: &str) -> Result<(), FolderError> {
+        let Some(full) = self.place(path) else { return Ok(()) };
+        match fs::remove_file(&full) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(FolderError { doing: "removing", path: full, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where a path leads, if it stays below the folder.
     fn place(&self, path: &str) -> Option<PathBuf> {
         let path = Path::new(path);
@@ -112,6 +126,10 @@ mod tests {
         assert_eq!(folder.read("metadata/1.root.json", 4).unwrap().unwrap(), b"root");
         assert!(folder.read("metadata/1.root.json", 3).is_err());
         assert_eq!(folder.read("metadata", 10).unwrap(), None);
+        folder.write("drafts/root.json", b"draft").unwrap();
+        folder.remove("drafts/root.json").unwrap();
+        folder.remove("drafts/root.json").unwrap();
+        assert!(!folder.contains("drafts/root.json"));
         fs::write(outside.path().join("secret"), b"secret").unwrap();
         for path in ["../secret", "metadata/../../secret", "/etc/hosts", "", "."] {
             assert_eq!(folder.read(path, 1000).unwrap(), None, "{path}");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use edgeward_core::event::{ModelVersion, Project, RolloutOutcome};
 use edgeward_core::ledger::{Chain, Entry};
-use edgeward_core::{AccessChange, Alert, DeviceId, Envelope, Event, RolloutId};
+use edgeward_core::{AccessChange, Alert, DeviceId, Event, RolloutId};
 use rusqlite::{Params, params};
 
 use crate::column::{Json, Text};
@@ -199,16 +199,16 @@ impl Writer<'_> {
     }
 
     fn model_registered(&self, registered: &ModelVersion, at: i64) -> Result<Option<String>, StoreError> {
-        let ModelVersion { model, version, bundle, run, metrics, release } = registered;
+        let ModelVersion { model, version, bundle, run, metrics, release: _ } = registered;
         let next = self.next_version(model)?;
         if *version != next {
             return Ok(Some(format!("version {version} of {model} is out of turn, the next is {next}")));
         }
-        let (metrics, release): (&BTreeMap<_, _>, &Envelope) = (metrics, release);
+        let metrics: &BTreeMap<_, _> = metrics;
         self.change(
-            "INSERT INTO versions (model, version, bundle, run, metrics, release, registered_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![Text(model), version, Text(bundle), Text(run), Json(metrics), Json(release), at],
+            "INSERT INTO versions (model, version, bundle, run, metrics, registered_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![Text(model), version, Text(bundle), Text(run), Json(metrics), at],
         )
     }
 

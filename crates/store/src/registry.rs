@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeward_core::event::{Project, RunOutcome, Runner};
-use edgeward_core::{Digest, Envelope, ModelName, ProjectName, RunId, Timestamp};
+use edgeward_core::{Digest, ModelName, ProjectName, RunId, Timestamp};
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -61,8 +61,6 @@ pub struct VersionRow {
     pub run: RunId,
     /// Evaluation metrics by name.
     pub metrics: BTreeMap<String, f64>,
-    /// The signed release.
-    pub release: Envelope,
     /// When it was registered.
     pub registered_at_ms: Timestamp,
 }
@@ -80,7 +78,7 @@ pub struct ModelRow {
 
 const RUN: &str =
     "SELECT id, project, cause, requested_at_ms, finished_at_ms, outcome, runner, pipeline_commit FROM runs";
-const VERSION: &str = "SELECT model, version, bundle, run, metrics, release, registered_at_ms FROM versions";
+const VERSION: &str = "SELECT model, version, bundle, run, metrics, registered_at_ms FROM versions";
 
 impl RunRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -112,8 +110,7 @@ impl VersionRow {
             bundle: row.get::<_, Text<_>>(2)?.0,
             run: row.get::<_, Text<_>>(3)?.0,
             metrics: row.get::<_, Json<_>>(4)?.0,
-            release: row.get::<_, Json<_>>(5)?.0,
-            registered_at_ms: Timestamp(row.get(6)?),
+            registered_at_ms: Timestamp(row.get(5)?),
         })
     }
 }

@@ -122,7 +122,9 @@ fn a_loop() -> Vec<Event> {
     let (model, run) = (ModelName::new("digits").unwrap(), RunId::new("run-1").unwrap());
     let (project, rollout) = (ProjectName::new("sorting").unwrap(), RolloutId::new("r1").unwrap());
     let bundle = Digest::of(b"bundle");
-    let release = Envelope { payload_type: "t".into(), payload: Base64::default(), signatures: Vec::new() };
+    // As ledgers of earlier builds have it.
+    let release =
+        Some(Envelope { payload_type: "t".into(), payload: Base64::default(), signatures: Vec::new() });
     let metrics = BTreeMap::from([("accuracy".to_owned(), 0.971_234_567_890_123_4)]);
     let alert = serde_json::from_value(serde_json::json!({
         "id": "a1", "kind": "drift", "device": "d1", "model": "digits", "bundle": bundle, "at_ms": 3,

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edgeward_core::alert::{Alert, AlertKind};
-use edgeward_core::envelope::{Base64, Envelope};
 use edgeward_core::event::{ModelVersion, RolloutOutcome, RunOutcome, Runner};
 use edgeward_core::rollout::RolloutPolicy;
 use edgeward_core::slot::Refused;
@@ -19,8 +18,8 @@ use edgeward_core::{
     RunId, Timestamp, TokenId,
 };
 use edgeward_store::{
-    Checkpoint, DESIRED_KEPT_MAX, JoinOutcome, NewModelState, NewProfile, NewReport, NewSample,
-    PROFILE_RETENTION, Registered, ReportOutcome, RunDecision, Store, StoreError, TokenRow,
+    Checkpoint, JoinOutcome, NewModelState, NewProfile, NewReport, NewSample, PROFILE_RETENTION, Registered,
+    ReportOutcome, RunDecision, Store, StoreError, TokenRow,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -52,7 +51,7 @@ const CHECKS: [Check; 23] = [
     ("a token for a device names it", a_token_for_a_device_names_it),
     ("operator tokens", operator_tokens),
     ("a revoked device stays known until it joins again", a_revoked_device_stays_known_until_it_joins_again),
-    ("desired states and checkpoints", desired_states_and_checkpoints),
+    ("the last checkpoint is kept", the_last_checkpoint_is_kept),
 ];
 
 fn check_all(open: impl Fn() -> Store) {
@@ -96,10 +95,6 @@ fn run(n: usize) -> RunId {
     RunId::new(format!("run-{n}")).unwrap()
 }
 
-fn envelope() -> Envelope {
-    Envelope { payload_type: "test".into(), payload: Base64(b"{}".to_vec()), signatures: Vec::new() }
-}
-
 fn enrolled(n: usize) -> Event {
     Event::DeviceEnrolled { device: device(n) }
 }
@@ -113,9 +108,7 @@ fn request(store: &Store, n: usize) -> RunDecision {
 fn register(store: &Store, bundle: &[u8]) -> Registered {
     let metrics = BTreeMap::from([("accuracy".to_owned(), 0.97)]);
     let bundle = Digest::of(bundle);
-    store
-        .write::<_, StoreError>(|w| w.register_version(&model(), bundle, &run(1), &metrics, &envelope(), NOW))
-        .unwrap()
+    store.write::<_, StoreError>(|w| w.register_version(&model(), bundle, &run(1), &metrics, NOW)).unwrap()
 }
 
 fn rollout_started(id: &str, version: u64, bundle: &[u8]) -> Event {
@@ -254,7 +247,6 @@ fn versions_count_up(store: &Store) {
     let row = read(store, |view| view.version_of_bundle(&model(), Digest::of(b"two"))).unwrap();
     assert_eq!((row.version, row.run), (2, run(1)));
     assert_eq!(row.metrics["accuracy"], 0.97);
-    assert_eq!(row.release, envelope());
     assert_eq!(read(store, |view| view.versions(&model(), 10)).len(), 2);
     assert_eq!(read(store, |view| view.models())[0].latest_version, 2);
 }
@@ -345,7 +337,7 @@ fn contradictions_are_refused(store: &Store) {
         bundle: Digest::of(b"x"),
         run: run(1),
         metrics: BTreeMap::new(),
-        release: envelope(),
+        release: None,
     };
     refused(store, Event::ModelRegistered(out_of_turn));
 }
@@ -580,14 +572,7 @@ fn a_revoked_device_stays_known_until_it_joins_again(store: &Store) {
     assert_eq!(since(), None);
 }
 
-fn desired_states_and_checkpoints(store: &Store) {
-    let put = |generation| store.write::<_, StoreError>(|w| w.put_desired(generation, &envelope()));
-    assert_eq!(read(store, |view| view.latest_desired()), None);
-    for generation in 1..=DESIRED_KEPT_MAX + 5 {
-        put(generation).unwrap();
-    }
-    assert!(matches!(put(3).unwrap_err(), StoreError::StaleGeneration { found: 3, .. }));
-    assert_eq!(read(store, |view| view.latest_desired()), Some((DESIRED_KEPT_MAX + 5, envelope())));
+fn the_last_checkpoint_is_kept(store: &Store) {
     store.append(&[enrolled(0)], NOW).unwrap();
     assert_eq!(read(store, |view| view.latest_checkpoint()), None);
     let kept = Checkpoint { size: 1, root: Digest::of(b"root"), note: "note".into(), at_ms: NOW };

@@ -1,16 +1,16 @@
 //! Checkpoints of the ledger (C2SP tlog-checkpoint): "at this size, the tree has this root", signed.
 //!
 //! The text is three lines: the log's origin, the size in decimal, the root hash in base64. It is signed as a
-//! [`crate::note`] by the `ledger` role under the origin as the key name. A device that remembers the last checkpoint it
+//! [`crate::note`] by the ledger's keys under the origin as the key name. A device that remembers the last checkpoint it
 //! saw can ask for a consistency proof to the next one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use edgeward_core::Digest;
 
+use crate::fleet::LedgerKeys;
 use crate::key::Signer;
 use crate::note::{self, NoteError};
-use crate::root::{Authority, Root};
 use crate::tree::TreeHead;
 
 /// A tree head, and which log it is of.
@@ -20,12 +20,6 @@ pub struct Checkpoint {
     pub origin: String,
     /// Size and root of its tree.
     pub head: TreeHead,
-}
-
-/// The name of a control plane's ledger in its checkpoints: it follows from the root of trust.
-#[must_use]
-pub fn ledger_origin(root: &Root) -> String {
-    format!("edgeward-ledger/{}", Digest::of(&root.to_bytes()).short())
 }
 
 /// Why a checkpoint is not believed.
@@ -59,9 +53,9 @@ impl Checkpoint {
     /// Reads a signed checkpoint of the log `origin`. Extension lines after the root are signed too, and ignored.
     ///
     /// # Errors
-    /// It is not a checkpoint of that log signed by enough keys of `authority`.
-    pub fn verify(text: &str, origin: &str, authority: &Authority) -> Result<Self, CheckpointError> {
-        let text = note::verify(text, origin, authority)?;
+    /// It is not a checkpoint of that log signed by enough of `keys`.
+    pub fn verify(text: &str, origin: &str, keys: &LedgerKeys) -> Result<Self, CheckpointError> {
+        let text = note::verify(text, origin, keys)?;
         let mut lines = text.lines();
         let mut line = || lines.next().ok_or(CheckpointError::Malformed("it has fewer than three lines"));
         let (found, size, root) = (line()?, line()?, line()?);
@@ -90,8 +84,7 @@ fn parse_root(text: &str) -> Result<Digest, CheckpointError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{key, root};
-    use crate::root::Role;
+    use crate::fixtures::{key, ledger};
     use crate::tree::leaf_hash;
     use proptest::prelude::*;
 
@@ -102,7 +95,7 @@ mod tests {
     }
 
     fn check(text: &str) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::verify(text, ORIGIN, &root().authority(Role::Ledger))
+        Checkpoint::verify(text, ORIGIN, &ledger())
     }
 
     fn signed(text: &str) -> String {
@@ -140,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_signed_by_another_role_is_refused() {
+    fn a_checkpoint_signed_by_other_keys_is_refused() {
         let text = checkpoint().sign(&[&key(1), &key(2)]).unwrap();
         assert!(matches!(check(&text), Err(CheckpointError::Note(NoteError::TooFewSignatures { .. }))));
     }

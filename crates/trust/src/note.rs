@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use edgeward_core::Digest;
 use edgeward_core::envelope::SIGNATURES_MAX;
 
+use crate::fleet::LedgerKeys;
 use crate::key::{KeyId, PublicKey, Signer, SignerError};
-use crate::root::{Authority, Role};
 
 /// Largest note accepted, in bytes.
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
@@ -35,20 +35,18 @@ pub enum NoteError {
     /// A key name may not hold spaces or '+', nor be empty or too long.
     #[error("'{0}' is not a key name; use 1 to {KEY_NAME_LEN_MAX} bytes without spaces or '+'")]
     KeyName(String),
-    /// Too few valid signatures by the role's keys.
+    /// Too few valid signatures.
     #[error(
-        "the note has {valid} of {threshold} signatures needed for role {role} under the name '{name}'; it was changed, \
-         or signed by someone else"
+        "the note has {valid} of {threshold} signatures needed under the name '{name}'; it was changed, or signed by \
+         someone else"
     )]
     TooFewSignatures {
-        /// The role.
-        role: Role,
         /// The name the keys sign under.
         name: String,
         /// How many different keys signed validly.
         valid: usize,
         /// How many must.
-        threshold: usize,
+        threshold: u64,
     },
     /// A key cannot be reached.
     #[error(transparent)]
@@ -80,11 +78,11 @@ pub fn sign(text: &str, name: &str, signers: &[&dyn Signer]) -> Result<String, N
     Ok(note)
 }
 
-/// The text of `note`, if enough keys of `authority` signed it under `name`.
+/// The text of `note`, if enough of `keys` signed it under `name`.
 ///
 /// # Errors
 /// It is not a note, a limit is exceeded, or valid signatures are too few.
-pub fn verify<'a>(note: &'a str, name: &str, authority: &Authority) -> Result<&'a str, NoteError> {
+pub fn verify<'a>(note: &'a str, name: &str, keys: &LedgerKeys) -> Result<&'a str, NoteError> {
     check_name(name)?;
     let (text, lines) = split(note)?;
     let mut valid = BTreeSet::new();
@@ -94,15 +92,13 @@ pub fn verify<'a>(note: &'a str, name: &str, authority: &Authority) -> Result<&'
         }
         let (signer, signature) = parse_line(line)?;
         if signer == name {
-            valid.extend(signed_by(text, name, &signature, authority));
+            valid.extend(signed_by(text, name, &signature, keys));
         }
     }
-    match valid.len() {
-        count if count >= authority.threshold.max(1) => Ok(text),
-        valid => {
-            let Authority { role, threshold, .. } = *authority;
-            Err(NoteError::TooFewSignatures { role, name: name.to_owned(), valid, threshold })
-        }
+    let (valid, threshold) = (valid.len(), keys.threshold);
+    match valid as u64 >= threshold.max(1) {
+        true => Ok(text),
+        false => Err(NoteError::TooFewSignatures { name: name.to_owned(), valid, threshold }),
     }
 }
 
@@ -150,22 +146,21 @@ fn parse_line(line: &str) -> Result<(&str, Vec<u8>), NoteError> {
     }
 }
 
-fn signed_by(text: &str, name: &str, signature: &[u8], authority: &Authority) -> Option<KeyId> {
+fn signed_by(text: &str, name: &str, signature: &[u8], keys: &LedgerKeys) -> Option<KeyId> {
     let (hash, signature) = signature.split_at_checked(KEY_HASH_LEN)?;
     let made = |key: &PublicKey| key_hash(name, key) == hash && key.verifies(text.as_bytes(), signature);
-    authority.keys.iter().find(|(_, key)| made(key)).map(|(keyid, _)| *keyid)
+    keys.keys.iter().find(|key| made(key)).map(PublicKey::keyid)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{key, root};
-    use std::collections::BTreeMap;
+    use crate::fixtures::{key, ledger};
 
     const NAME: &str = "example.org/log";
 
     fn check(note: &str) -> Result<&str, NoteError> {
-        verify(note, NAME, &root().authority(Role::Ledger))
+        verify(note, NAME, &ledger())
     }
 
     /// The example of the Go checksum database's note format.
@@ -177,10 +172,9 @@ mod tests {
         let encoded = STANDARD.decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
         let public = PublicKey::from_bytes(&encoded[1..]).unwrap();
         assert_eq!(hex::encode(key_hash("PeterNeumann", &public)), "c74f20a3");
-        let keys = BTreeMap::from([(public.keyid(), public)]);
-        let authority = Authority { role: Role::Ledger, keys, threshold: 1 };
-        assert!(verify(NOTE, "PeterNeumann", &authority).unwrap().ends_with("problem is.\n"));
-        assert!(verify(&NOTE.replace("answer", "Answer"), "PeterNeumann", &authority).is_err());
+        let keys = LedgerKeys { keys: vec![public], threshold: 1 };
+        assert!(verify(NOTE, "PeterNeumann", &keys).unwrap().ends_with("problem is.\n"));
+        assert!(verify(&NOTE.replace("answer", "Answer"), "PeterNeumann", &keys).is_err());
     }
 
     #[test]
@@ -201,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_repeated_signature_counts_once() {
-        let two = Authority { threshold: 2, ..root().authority(Role::Rollouts) };
+        let two = LedgerKeys { keys: [2, 3].map(|n| key(n).public_key()).to_vec(), threshold: 2 };
         let twice = sign("text\n", NAME, &[&key(2), &key(2)]).unwrap();
         assert!(matches!(verify(&twice, NAME, &two), Err(NoteError::TooFewSignatures { valid: 1, .. })));
         let both = sign("text\n", NAME, &[&key(2), &key(3)]).unwrap();

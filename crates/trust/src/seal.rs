@@ -5,8 +5,8 @@
 
 use edgeward_core::Digest;
 
+use crate::fleet::LedgerKeys;
 use crate::key::{SIGNATURE_LEN, Signer, SignerError};
-use crate::root::Authority;
 
 /// Signs the entry at `seq`.
 ///
@@ -23,9 +23,9 @@ pub fn sign(
 
 /// Whether `seal` is of one of the role's keys over this entry in this place.
 #[must_use]
-pub fn verifies(origin: &str, seq: u64, entry: &[u8], seal: &[u8], authority: &Authority) -> bool {
+pub fn verifies(origin: &str, seq: u64, entry: &[u8], seal: &[u8], keys: &LedgerKeys) -> bool {
     let message = message(origin, seq, entry);
-    authority.keys.values().any(|key| key.verifies(message.as_bytes(), seal))
+    keys.keys.iter().any(|key| key.verifies(message.as_bytes(), seal))
 }
 
 /// What is signed: four lines.
@@ -36,18 +36,18 @@ fn message(origin: &str, seq: u64, entry: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{key, root};
-    use crate::root::Role;
+    use crate::fixtures::{key, ledger};
 
     #[test]
     fn a_seal_holds_for_one_entry_in_one_place_of_one_log() {
-        let authority = root().authority(Role::Ledger);
+        let keys = ledger();
         let seal = sign("log", 3, b"entry", &key(4)).unwrap();
-        assert!(verifies("log", 3, b"entry", &seal, &authority));
-        assert!(!verifies("log", 4, b"entry", &seal, &authority));
-        assert!(!verifies("other", 3, b"entry", &seal, &authority));
-        assert!(!verifies("log", 3, b"Entry", &seal, &authority));
-        assert!(!verifies("log", 3, b"entry", &seal[..63], &authority));
-        assert!(!verifies("log", 3, b"entry", &seal, &root().authority(Role::Releases)));
+        assert!(verifies("log", 3, b"entry", &seal, &keys));
+        assert!(!verifies("log", 4, b"entry", &seal, &keys));
+        assert!(!verifies("other", 3, b"entry", &seal, &keys));
+        assert!(!verifies("log", 3, b"Entry", &seal, &keys));
+        assert!(!verifies("log", 3, b"entry", &seal[..63], &keys));
+        let others = LedgerKeys { keys: vec![key(1).public_key()], threshold: 1 };
+        assert!(!verifies("log", 3, b"entry", &seal, &others));
     }
 }

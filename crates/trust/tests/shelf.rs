@@ -10,9 +10,11 @@ use std::time::Duration;
 use edgeward_core::desired::{Assignment, DESIRED_SCHEMA};
 use edgeward_core::{Desired, Digest, ModelName, Timestamp};
 use edgeward_trust::fleet::{
-    Draft, File, FleetKeys, Lives, LoadError, OnlineSigners, PublishError, Shelf, add_release, renew_releases,
+    Change, Draft, Drafts, File, FleetError, FleetKeys, Lives, LoadError, OnlineSigners, PublishError,
+    Refreshed, Shelf, add_release, refresh, renew_releases,
 };
 use edgeward_trust::tuf::repository::{self, Holders};
+use edgeward_trust::tuf::{Answer, Document, Place, Root, Trusted, Want};
 use edgeward_trust::{Signer as _, SigningKey};
 use serde_json::json;
 
@@ -31,6 +33,8 @@ fn digits() -> ModelName {
 struct Repo {
     shelf: Shelf,
     files: BTreeMap<String, Vec<u8>>,
+    /// Roles that another key than the one of their name signs for.
+    renamed: BTreeMap<String, String>,
 }
 
 fn load(files: &BTreeMap<String, Vec<u8>>) -> Result<Shelf, LoadError<Infallible>> {
@@ -52,7 +56,7 @@ impl Repo {
         let signers = (key("root-1"), key("root-3"));
         let shelf =
             Shelf::new(&keys, &[&signers.0, &signers.1], &key("releases"), &Lives::default(), NOW).unwrap();
-        let mut repo = Self { files: BTreeMap::new(), shelf };
+        let mut repo = Self { files: BTreeMap::new(), renamed: BTreeMap::new(), shelf };
         let files = repo.shelf.offline_files();
         repo.write(files);
         repo
@@ -60,6 +64,19 @@ impl Repo {
 
     fn write(&mut self, files: impl IntoIterator<Item = File>) {
         self.files.extend(files.into_iter().map(|File { path, bytes }| (path, bytes)));
+    }
+
+    fn rename(&mut self, role: &str, key: &str) {
+        self.renamed.insert(role.to_owned(), key.to_owned());
+    }
+
+    /// What a device reads.
+    fn follow(&self, trusted: Trusted, now: Timestamp) -> Refreshed<FleetError> {
+        refresh(trusted, now, |want: &Want| {
+            let place = if want.place == Place::Metadata { "metadata" } else { "targets" };
+            let bytes = self.files.get(&format!("{place}/{}", want.path)).cloned();
+            Ok(bytes.map_or(Answer::Absent, Answer::Bytes))
+        })
     }
 
     fn release(&mut self, manifest: &[u8]) -> Digest {
@@ -76,11 +93,10 @@ impl Repo {
         let desired = Desired {
             schema: DESIRED_SCHEMA.to_owned(),
             generation,
-            issued_at_ms: at,
-            expires_at_ms: at + DAY,
             models: BTreeMap::from([(digits(), assignment)]),
         };
-        let (rollouts, snapshot, timestamp) = (key("rollouts"), key("snapshot"), key("timestamp"));
+        let of = |role: &str| key(self.renamed.get(role).map_or(role, String::as_str));
+        let (rollouts, snapshot, timestamp) = (of("rollouts"), of("snapshot"), of("timestamp"));
         let online = OnlineSigners { rollouts: &rollouts, snapshot: &snapshot, timestamp: &timestamp };
         let files = self.shelf.publish(&desired, online, &Lives::default(), at)?;
         self.write(files);
@@ -160,4 +176,83 @@ fn a_repository_that_lacks_a_file_or_a_signature_is_not_loaded() {
     let bytes = repository::sign(&forged, &[&key("rollouts")]).unwrap();
     repo.files.insert("metadata/3.releases.json".to_owned(), bytes);
     assert!(matches!(load(&repo.files), Err(LoadError::Unfit(PublishError::Refused(_)))));
+}
+
+#[test]
+fn keys_are_changed_by_people_one_after_another() {
+    let mut repo = Repo::new();
+    let first = repo.release(b"first");
+    repo.publish(1, first, NOW).unwrap();
+    let old = Trusted::pin(&repo.files["metadata/1.root.json"], Timestamp(0)).unwrap();
+    let lives = Lives::default();
+    let new_roots = ["root-1", "root-4", "root-5"].map(|name| key(name).public_key());
+    let change = Change { role: "root", holders: Holders { keys: &new_roots, threshold: 2 } };
+    let mut drafts = repo.shelf.drafts(Some(&change), &lives, NOW + DAY).unwrap();
+    let sign =
+        |drafts: &mut Drafts, shelf: &Shelf, name: &str| shelf.sign_drafts(drafts, &[&key(name)]).unwrap();
+    assert_eq!(sign(&mut drafts, &repo.shelf, "rollouts"), 0, "a key that has no say");
+    // The root counts by the old keys and the new ones, the targets by the new ones only.
+    for (name, signatures) in [("root-2", 1), ("root-1", 2)] {
+        assert!(repo.shelf.clone().accept_drafts(&drafts).is_err());
+        assert_eq!(sign(&mut drafts, &repo.shelf, name), signatures, "{name}");
+    }
+    assert!(matches!(repo.shelf.clone().accept_drafts(&drafts), Err(PublishError::Refused(_))));
+    assert_eq!(sign(&mut drafts, &repo.shelf, "root-5"), 2);
+    let files = repo.shelf.accept_drafts(&drafts).unwrap();
+    assert_eq!(
+        files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+        ["metadata/2.root.json", "metadata/2.targets.json"]
+    );
+    repo.write(files);
+    repo.publish(2, first, NOW + DAY).unwrap();
+    assert_eq!(load(&repo.files).unwrap(), repo.shelf);
+    let said = repo.follow(old, NOW + DAY);
+    assert_eq!(said.outcome.unwrap().unwrap().desired.generation, 2);
+    assert_eq!(said.trusted.root().version, 2);
+}
+
+#[test]
+fn each_role_gets_another_key_and_devices_follow() {
+    let mut repo = Repo::new();
+    let first = repo.release(b"first");
+    repo.publish(1, first, NOW).unwrap();
+    let mut trusted = Trusted::pin(&repo.files["metadata/1.root.json"], Timestamp(0)).unwrap();
+    let lives = Lives::default();
+    for (n, role) in ["timestamp", "snapshot", "rollouts", "releases"].into_iter().enumerate() {
+        let other = key(&format!("{role}-2"));
+        let change = Change { role, holders: Holders { keys: &[other.public_key()], threshold: 1 } };
+        let mut drafts = repo.shelf.drafts(Some(&change), &lives, NOW).unwrap();
+        let roots = (key("root-1"), key("root-3"));
+        repo.shelf.sign_drafts(&mut drafts, &[&roots.0, &roots.1, &other]).unwrap();
+        let files = repo.shelf.accept_drafts(&drafts).unwrap();
+        repo.write(files);
+        repo.rename(role, &format!("{role}-2"));
+        repo.publish(n as u64 + 2, first, NOW).unwrap();
+        assert_eq!(load(&repo.files).unwrap(), repo.shelf, "{role}");
+        let said = repo.follow(trusted, NOW);
+        assert_eq!(said.outcome.unwrap().unwrap().desired.generation, n as u64 + 2, "{role}");
+        trusted = said.trusted;
+    }
+    let one = [key("a").public_key()];
+    for (role, threshold) in [("timestamp", 2), ("timestamp", 0), ("nobody", 1)] {
+        let change = Change { role, holders: Holders { keys: &one, threshold } };
+        assert!(
+            matches!(repo.shelf.drafts(Some(&change), &lives, NOW), Err(PublishError::Unfit(_))),
+            "{role}"
+        );
+    }
+    // Without a change the same keys say the same for longer.
+    let renewed = repo.shelf.drafts(None, &lives, NOW + 100 * DAY).unwrap();
+    let root = Document::<Root>::parse(&renewed.root.unwrap()).unwrap();
+    assert_eq!(root.body().expires, NOW + 100 * DAY + lives.root);
+    assert!(renewed.targets.is_some() && renewed.releases.is_none());
+}
+
+#[test]
+fn what_people_must_sign_before_long_is_named() {
+    let repo = Repo::new();
+    let year = Lives::default().root;
+    assert!(repo.shelf.to_renew(NOW + year - DAY).is_empty());
+    let named: Vec<&str> = repo.shelf.to_renew(NOW + year).into_iter().map(|(role, _)| role).collect();
+    assert_eq!(named, ["root", "targets", "releases"]);
 }

@@ -3,31 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edgeward_api::device::DesiredDocument;
-use edgeward_core::desired::{Assignment, DESIRED_SCHEMA, Desired, Wave};
-use edgeward_core::manifest::RELEASE_SCHEMA;
+use edgeward_core::desired::{Assignment, Wave};
 use edgeward_core::rollout::{self, Decision, DeviceObserved, Observed, OpenWave, RolloutPolicy};
 use edgeward_core::slot::Refused;
-use edgeward_core::{Bucket, DeviceId, Digest, Envelope, ModelName, Release, RolloutId, RunId, Timestamp};
-use edgeward_trust::publish::{sign_desired, sign_release};
-use edgeward_trust::root::Roles;
-use edgeward_trust::{RoleKeys, Root, Signer, SigningKey};
+use edgeward_core::{Bucket, DeviceId, Digest, ModelName, RolloutId, Timestamp};
+use edgeward_trust::fleet::Lives;
+use edgeward_trust::fleet::rehearsal::{Files, Rehearsal};
+use edgeward_trust::tuf::Trusted;
 
-const DOCUMENT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-const MANIFEST_SIZE_BYTES: u64 = 1000;
+/// Longer than any simulation: nothing is signed again.
+const LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The control plane. All of it is durable: the real one keeps it in its ledger.
 pub struct Control {
-    releases_key: SigningKey,
-    rollouts_key: SigningKey,
+    repository: Rehearsal,
     model: ModelName,
     policy: RolloutPolicy,
-    generation: u64,
     stable: Option<Digest>,
     rollout: Option<Open>,
-    released: BTreeMap<Digest, Envelope>,
     heard: BTreeMap<DeviceId, Heard>,
-    published: Option<DesiredDocument>,
     /// How each rollout ended, in order.
     pub finished: Vec<Finished>,
 }
@@ -61,32 +55,22 @@ pub(super) struct Heard {
 }
 
 impl Control {
-    pub(super) fn new(policy: RolloutPolicy) -> Self {
+    pub(super) fn new(policy: RolloutPolicy, now: Timestamp) -> Self {
+        let lives = Lives { root: LIFE, releases: LIFE, rollouts: LIFE, timestamp: LIFE };
         Self {
-            releases_key: SigningKey::from_seed(&[1; 32]),
-            rollouts_key: SigningKey::from_seed(&[2; 32]),
+            repository: Rehearsal::new(lives, now).expect("every key is at hand"),
             model: ModelName::new("digits").expect("a plain name"),
             policy,
-            generation: 0,
             stable: None,
             rollout: None,
-            released: BTreeMap::new(),
             heard: BTreeMap::new(),
-            published: None,
             finished: Vec::new(),
         }
     }
 
-    /// The root that devices pin.
-    pub(super) fn root(&self) -> Root {
-        let (releases, rollouts) = (self.releases_key.public_key(), self.rollouts_key.public_key());
-        let rollouts_role = RoleKeys::any_of([&rollouts]);
-        let roles = Roles {
-            releases: RoleKeys::any_of([&releases]),
-            ledger: rollouts_role.clone(),
-            rollouts: rollouts_role,
-        };
-        Root::new(1, [releases, rollouts], roles, None).expect("two keys, each in its role")
+    /// What a device trusts that has just enrolled.
+    pub(super) fn pinned(&self) -> Trusted {
+        self.repository.pinned().expect("the root is good")
     }
 
     /// The model that is rolled out.
@@ -94,9 +78,12 @@ impl Control {
         &self.model
     }
 
-    /// The newest document, and its generation as the tag.
-    pub(super) fn published(&self) -> Option<(u64, &DesiredDocument)> {
-        self.published.as_ref().map(|document| (self.generation, document))
+    /// The files of the repository now, and the generation of what they say as the tag; none before the first.
+    pub(super) fn published(&self) -> Option<(u64, &Files)> {
+        match self.repository.generation() {
+            0 => None,
+            generation => Some((generation, self.repository.files())),
+        }
     }
 
     /// Whether a rollout is under way.
@@ -123,19 +110,9 @@ impl Control {
         }
     }
 
-    /// Starts a rollout of `bundle`.
-    pub(super) fn start(&mut self, bundle: Digest, now: Timestamp) {
-        let run = RunId::new("run").expect("a plain name");
-        let release = Release {
-            schema: RELEASE_SCHEMA.to_owned(),
-            model: self.model.clone(),
-            bundle,
-            manifest_size_bytes: MANIFEST_SIZE_BYTES,
-            run,
-            issued_at_ms: now,
-        };
-        let envelope = sign_release(&release, &[&self.releases_key]).expect("a release is always signable");
-        self.released.insert(bundle, envelope);
+    /// Starts a rollout of the bundle with this manifest.
+    pub(super) fn start(&mut self, manifest: &[u8], now: Timestamp) {
+        let bundle = self.repository.release(&self.model, manifest, now).expect("a manifest is small");
         let id = RolloutId::new(format!("rollout-{}", self.finished.len() + 1)).expect("a plain name");
         self.rollout = Some(Open { id, bundle, wave: None, waves: Vec::new() });
         self.reconcile(now);
@@ -189,7 +166,6 @@ impl Control {
     }
 
     fn publish(&mut self, now: Timestamp) {
-        self.generation += 1;
         let next = self.rollout.as_ref().map(|open| Wave {
             rollout: open.id.clone(),
             bundle: open.bundle,
@@ -202,16 +178,7 @@ impl Control {
             probation_ms: self.policy.probation_ms,
             ..Assignment::default()
         };
-        let desired = Desired {
-            schema: DESIRED_SCHEMA.to_owned(),
-            generation: self.generation,
-            issued_at_ms: now,
-            expires_at_ms: now + DOCUMENT_LIFE,
-            models: BTreeMap::from([(self.model.clone(), assignment)]),
-        };
-        let desired =
-            sign_desired(&desired, &[&self.rollouts_key]).expect("a desired state is always signable");
-        self.published =
-            Some(DesiredDocument { desired, releases: self.released.values().cloned().collect() });
+        let models = BTreeMap::from([(self.model.clone(), assignment)]);
+        self.repository.publish(models, now).expect("what is rolled out was released");
     }
 }

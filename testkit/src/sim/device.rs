@@ -3,7 +3,7 @@
 use edgeward_agent::brain::{Brain, Effect, Input, Output, Snapshot};
 use edgeward_core::slot::{SlotId, SlotPolicy};
 use edgeward_core::{DeviceId, Digest, Release, Timestamp};
-use edgeward_trust::{Believer, Root};
+use edgeward_trust::tuf::Trusted;
 
 /// A device.
 pub(super) struct Device {
@@ -17,7 +17,7 @@ pub(super) struct Device {
 /// What lives only while the device is up.
 pub(super) struct Up {
     pub(super) brain: Brain,
-    /// The tag of the last document that was believed.
+    /// The tag of the last files that were delivered.
     pub(super) tag: Option<u64>,
     pub(super) serving: Option<Digest>,
 }
@@ -45,9 +45,8 @@ pub(super) struct Outcome {
 }
 
 impl Device {
-    pub(super) fn new(id: DeviceId, root: Root, now: Timestamp) -> Self {
-        let believer = Believer::new(root, now).expect("the simulation's root is sound");
-        let brain = Brain::new(id.clone(), believer, SlotPolicy::default());
+    pub(super) fn new(id: DeviceId, pinned: Trusted) -> Self {
+        let brain = Brain::new(id.clone(), pinned, SlotPolicy::default());
         let disk = Disk { snapshot: brain.snapshot().clone(), slots: [None; 2] };
         Self { id, incarnation: 0, up: None, disk }
     }
@@ -84,7 +83,7 @@ impl Device {
             }
             match output {
                 Output::Persist => self.disk.snapshot = up.brain.snapshot().clone(),
-                Output::Effect { effect, .. } => carry_out(effect, &mut self.disk, up, &mut outcome),
+                Output::Effect { effect, .. } => carry_out(&effect, &mut self.disk, up, &mut outcome),
                 Output::Rejected { reason } => outcome.rejected = Some(reason),
                 Output::Reason { .. } => {}
             }
@@ -102,8 +101,8 @@ impl Device {
     }
 }
 
-fn carry_out(effect: Effect, disk: &mut Disk, up: &mut Up, outcome: &mut Outcome) {
-    match effect {
+fn carry_out(effect: &Effect, disk: &mut Disk, up: &mut Up, outcome: &mut Outcome) {
+    match *effect {
         Effect::Stage { slot, release } => {
             let active = up.brain.models().find_map(|(_, memory)| memory.slots.active);
             if active.is_some_and(|active| active.slot == slot) {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use edgeward_agent::brain::Input;
-use edgeward_api::device::DesiredDocument;
+use edgeward_agent::brain::{Heard as Said, Input};
 use edgeward_core::rollout::RolloutPolicy;
 use edgeward_core::slot::{SlotId, StageOutcome};
 use edgeward_core::{Bucket, DeviceId, Digest, Timestamp};
+use edgeward_trust::fleet::rehearsal::{Files, follow};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -86,21 +86,41 @@ pub struct World {
 
 enum Happening {
     Reconcile,
-    Poll { device: usize, incarnation: u32 },
-    Document { device: usize, incarnation: u32, tag: u64, document: Box<DesiredDocument> },
-    Report { device: usize, heard: Heard },
-    Staged { device: usize, incarnation: u32, slot: SlotId, bundle: Digest, outcome: StageOutcome },
-    Restart { device: usize },
+    Poll {
+        device: usize,
+        incarnation: u32,
+    },
+    /// The files of the repository as they were when the device asked.
+    Files {
+        device: usize,
+        incarnation: u32,
+        tag: u64,
+        files: Files,
+    },
+    Report {
+        device: usize,
+        heard: Heard,
+    },
+    Staged {
+        device: usize,
+        incarnation: u32,
+        slot: SlotId,
+        bundle: Digest,
+        outcome: StageOutcome,
+    },
+    Restart {
+        device: usize,
+    },
 }
 
 impl World {
     /// A fleet of `devices`, all started, under `policy`.
     #[must_use]
     pub fn new(seed: u64, devices: usize, policy: RolloutPolicy, weather: Weather) -> Self {
-        let mut control = Control::new(policy);
-        let root = control.root();
+        let mut control = Control::new(policy, START);
+        let pinned = control.pinned();
         let ids = (0..devices).map(|i| DeviceId::new(format!("device-{i}")).expect("a plain name"));
-        let devices: Vec<Device> = ids.map(|id| Device::new(id, root.clone(), START)).collect();
+        let devices: Vec<Device> = ids.map(|id| Device::new(id, pinned.clone())).collect();
         for device in &devices {
             control.enrol(device.id.clone(), START);
         }
@@ -132,9 +152,9 @@ impl World {
         self.weather = weather;
     }
 
-    /// Starts a rollout of `bundle`.
-    pub fn roll_out(&mut self, bundle: Digest) {
-        self.control.start(bundle, self.agenda.now());
+    /// Starts a rollout of the bundle with this manifest.
+    pub fn roll_out(&mut self, manifest: &[u8]) {
+        self.control.start(manifest, self.agenda.now());
         self.note_permissions();
     }
 
@@ -181,10 +201,8 @@ impl World {
             Happening::Poll { device, incarnation } if self.is_current(device, incarnation) => {
                 self.poll(device);
             }
-            Happening::Document { device, incarnation, tag, document }
-                if self.is_current(device, incarnation) =>
-            {
-                self.deliver(device, tag, document);
+            Happening::Files { device, incarnation, tag, files } if self.is_current(device, incarnation) => {
+                self.deliver(device, tag, &files);
             }
             Happening::Staged { device, incarnation, slot, bundle, outcome }
                 if self.is_current(device, incarnation) =>
@@ -200,7 +218,7 @@ impl World {
                 self.control.hear(&id, heard);
             }
             Happening::Restart { device } => self.start(device),
-            Happening::Poll { .. } | Happening::Document { .. } | Happening::Staged { .. } => {}
+            Happening::Poll { .. } | Happening::Files { .. } | Happening::Staged { .. } => {}
         }
     }
 
@@ -234,21 +252,28 @@ impl World {
 
     fn ask(&mut self, device: usize, incarnation: u32) {
         let known = self.devices[device].up.as_ref().and_then(|up| up.tag);
-        let Some((tag, document)) = self.control.published().filter(|(tag, _)| Some(*tag) != known) else {
+        let Some((tag, files)) = self.control.published().filter(|(tag, _)| Some(*tag) != known) else {
             return;
         };
-        let document = Box::new(document.clone());
-        self.send(Happening::Document { device, incarnation, tag, document });
+        let files = files.clone();
+        self.send(Happening::Files { device, incarnation, tag, files });
     }
 
-    /// Hands over a document; only one that was overtaken by a newer one may be rejected.
-    fn deliver(&mut self, device: usize, tag: u64, document: Box<DesiredDocument>) {
+    /// Hands over files; only those that were overtaken by newer ones may be refused.
+    fn deliver(&mut self, device: usize, tag: u64, files: &Files) {
+        let now = self.agenda.now();
         let Some(up) = &mut self.devices[device].up else { return };
         let overtaken = up.brain.generation().is_some_and(|newest| tag < newest);
         up.tag = up.tag.max(Some(tag));
-        let rejected = self.feed(device, Input::Document(document));
+        let refreshed = follow(files, up.brain.trusted().clone(), now);
+        let heard = match refreshed.outcome {
+            Ok(Some(wishes)) => Said::Wishes(Box::new(wishes)),
+            Ok(None) => Said::Nothing,
+            Err(error) => Said::Refused(error),
+        };
+        let rejected = self.feed(device, Input::Refreshed { trusted: Box::new(refreshed.trusted), heard });
         if let Some(reason) = rejected.filter(|_| !overtaken) {
-            self.violate(&format!("device-{device}: an honest document was rejected: {reason}"));
+            self.violate(&format!("device-{device}: an honest repository was refused: {reason}"));
         }
     }
 
@@ -272,7 +297,7 @@ impl World {
         }
     }
 
-    /// Gives a device an input; returns why it rejected a document, if it did.
+    /// Gives a device an input; returns why it refused a repository, if it did.
     fn feed(&mut self, device: usize, input: Input) -> Option<String> {
         let now = self.agenda.now();
         let (rng, crash) = (&mut self.rng, self.weather.crash);
@@ -320,17 +345,17 @@ impl World {
         self.agenda.after(wait, Happening::Restart { device });
     }
 
-    /// A device may run what some published document assigned to it, and nothing that fails its golden test.
+    /// A device may run what some publication assigned to it, and nothing that fails its golden test.
     fn judge(&mut self, device: &DeviceId, bundle: Digest) {
         if self.bad.contains(&bundle) {
             self.violate(&format!("{device} serves a bundle whose golden test fails"));
         }
         if !self.permitted.get(device).is_some_and(|permitted| permitted.contains(&bundle)) {
-            self.violate(&format!("{device} serves {bundle:?}, which no document assigned to it"));
+            self.violate(&format!("{device} serves {bundle:?}, which no publication assigned to it"));
         }
     }
 
-    /// Remembers what the newest document assigns to whom.
+    /// Remembers what the newest publication assigns to whom.
     fn note_permissions(&mut self) {
         let Some((rollout, bundle, Some(limit))) = self.control.wave() else { return };
         let reached = self.devices.iter().filter(|device| Bucket::of(rollout, &device.id) <= limit);

@@ -9,17 +9,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use edgeward_api::device::{
-    AlertsUpload, DesiredDocument, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload,
-};
+use edgeward_api::device::{AlertsUpload, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload};
 use edgeward_api::{Problem, routes};
-use edgeward_core::desired::{Assignment, DESIRED_SCHEMA, Desired};
-use edgeward_core::manifest::RELEASE_SCHEMA;
-use edgeward_core::{Digest, Release, RunId};
+use edgeward_core::Digest;
+use edgeward_core::desired::Assignment;
 use edgeward_model::bundle::path;
-use edgeward_trust::publish::{sign_desired, sign_release};
-use edgeward_trust::root::{RoleKeys, Roles};
-use edgeward_trust::{Root, Signer as _, SigningKey};
+use edgeward_trust::fleet::Lives;
+use edgeward_trust::fleet::rehearsal::Rehearsal;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -27,17 +23,17 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::fixtures::{bundle, model, one_row, onnx_bytes, post as http_post};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-#[derive(Default)]
 struct Plane {
-    desired: Option<DesiredDocument>,
-    generation: u64,
+    repository: Rehearsal,
     blobs: BTreeMap<String, Vec<u8>>,
     reports: Vec<Report>,
     profiles: Vec<ProfileUpload>,
     samples: SamplesSeen,
     alerts: Vec<edgeward_core::Alert>,
+    /// How often each file of the repository was asked for, and how often it was another one.
+    asked: BTreeMap<String, (u64, u64)>,
 }
 
 #[derive(Default)]
@@ -45,70 +41,57 @@ struct SamplesSeen(Vec<edgeward_api::device::Sample>);
 
 type Shared = Arc<Mutex<Plane>>;
 
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_seed(&[n; 32])
-}
-
-fn root() -> Root {
-    let publics: Vec<_> = (1..=3).map(|n| key(n).public_key()).collect();
-    let role = |n: usize| RoleKeys::any_of(&publics[n..=n]);
-    Root::new(1, publics.clone(), Roles { releases: role(0), rollouts: role(1), ledger: role(2) }, None)
-        .unwrap()
+impl Default for Plane {
+    fn default() -> Self {
+        Self {
+            repository: Rehearsal::new(Lives::default(), system_clock()).unwrap(),
+            blobs: BTreeMap::new(),
+            reports: Vec::new(),
+            profiles: Vec::new(),
+            samples: SamplesSeen::default(),
+            alerts: Vec::new(),
+            asked: BTreeMap::new(),
+        }
+    }
 }
 
 impl Plane {
     /// Makes `bundle` what the whole fleet should run.
     fn deploy(&mut self, bundle: &Bundle) {
         let manifest = fs::read(bundle.dir().join(path::MANIFEST)).unwrap();
-        let release = Release {
-            schema: RELEASE_SCHEMA.to_owned(),
-            model: model(),
-            bundle: bundle.digest(),
-            manifest_size_bytes: manifest.len() as u64,
-            run: RunId::new("run-1").unwrap(),
-            issued_at_ms: Timestamp(1),
-        };
+        self.repository.release(&model(), &manifest, system_clock()).unwrap();
         self.blobs.insert(bundle.digest().hex(), manifest);
         for (path, entry) in &bundle.manifest().files {
             self.blobs.insert(entry.digest.hex(), bundle.read(path.as_str()).unwrap());
         }
         let assignment = Assignment { stable: Some(bundle.digest()), ..Assignment::default() };
-        self.generation += 1;
-        let desired = Desired {
-            schema: DESIRED_SCHEMA.to_owned(),
-            generation: self.generation,
-            issued_at_ms: Timestamp(1),
-            expires_at_ms: Timestamp(4_000_000_000_000),
-            models: BTreeMap::from([(model(), assignment)]),
-        };
-        self.desired = Some(DesiredDocument {
-            desired: sign_desired(&desired, &[&key(2)]).unwrap(),
-            releases: vec![sign_release(&release, &[&key(1)]).unwrap()],
-        });
+        self.repository.publish(BTreeMap::from([(model(), assignment)]), system_clock()).unwrap();
     }
 }
 
-async fn enrol(Json(request): Json<EnrolRequest>) -> Response {
+async fn enrol(State(plane): State<Shared>, Json(request): Json<EnrolRequest>) -> Response {
     if request.join_token != "good" {
         let problem = Problem::new("unauthorized", "the join token is unknown");
         return (StatusCode::UNAUTHORIZED, Json(problem)).into_response();
     }
-    let root = serde_json::to_value(root()).unwrap();
+    let root = serde_json::from_slice(plane.lock().unwrap().repository.shelf().root().bytes()).unwrap();
     let credential = Some("credential".to_owned());
     Json(EnrolAnswer { device: request.name, credential, certificate: None, root }).into_response()
 }
 
-async fn desired(State(plane): State<Shared>, headers: HeaderMap) -> Response {
-    let plane = plane.lock().unwrap();
+async fn file(State(plane): State<Shared>, UrlPath(path): UrlPath<String>, headers: HeaderMap) -> Response {
+    let mut plane = plane.lock().unwrap();
     assert_eq!(headers[header::AUTHORIZATION], "Bearer credential");
-    let etag = format!("\"{}\"", plane.generation);
-    match &plane.desired {
-        None => StatusCode::NOT_FOUND.into_response(),
-        Some(_) if headers.get(header::IF_NONE_MATCH).is_some_and(|tag| *tag == *etag) => {
-            StatusCode::NOT_MODIFIED.into_response()
-        }
-        Some(document) => ([(header::ETAG, etag)], Json(document)).into_response(),
+    let bytes = plane.repository.files().get(&path).map(|bytes| bytes.to_vec());
+    let counts = plane.asked.entry(path).or_default();
+    counts.0 += 1;
+    let Some(bytes) = bytes else { return StatusCode::NOT_FOUND.into_response() };
+    let etag = format!("\"{}\"", Digest::of(&bytes).short());
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|tag| *tag == *etag) {
+        return StatusCode::NOT_MODIFIED.into_response();
     }
+    counts.1 += 1;
+    ([(header::ETAG, etag)], bytes).into_response()
 }
 
 async fn blob(State(plane): State<Shared>, UrlPath(digest): UrlPath<String>) -> Response {
@@ -124,7 +107,7 @@ async fn blob(State(plane): State<Shared>, UrlPath(digest): UrlPath<String>) -> 
 fn fake(plane: Shared) -> Router {
     Router::new()
         .route(routes::ENROL, post(enrol))
-        .route(routes::DESIRED, get(desired))
+        .route(&format!("{}/{{*path}}", routes::REPOSITORY), get(file))
         .route(routes::BLOB, get(blob))
         .route(
             routes::REPORT,
@@ -209,14 +192,14 @@ impl Fleet {
 }
 
 /// An agent on a runtime of its own.
-struct Agent {
-    url: String,
+pub(super) struct Agent {
+    pub(super) url: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Agent {
-    fn start(config: AgentConfig) -> Self {
+    pub(super) fn start(config: AgentConfig) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (started, ready) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -231,12 +214,12 @@ impl Agent {
         Self { url, stop: Some(stop), thread: Some(thread) }
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         drop(self.stop.take());
         self.thread.take().unwrap().join().unwrap();
     }
 
-    fn predict(&self) -> (u16, serde_json::Value) {
+    pub(super) fn predict(&self) -> (u16, serde_json::Value) {
         http_post(&format!("{}/v2/models/digits/infer", self.url), &one_row())
     }
 
@@ -273,6 +256,15 @@ fn a_device_joins_serves_learns_and_is_updated() {
     assert_eq!((profile.bundle, profile.model), (first.digest(), model()));
     fleet.plane.lock().unwrap().deploy(&second);
     fleet.wait_for_report_of(second.digest());
+    // What did not change is not sent again.
+    let asked = fleet.plane.lock().unwrap().asked.clone();
+    assert_eq!(
+        [asked["metadata/1.targets.json"].1, asked["metadata/2.releases.json"].1],
+        [1, 1],
+        "{asked:?}"
+    );
+    let (polls, news) = asked["metadata/timestamp.json"];
+    assert!(polls > news && news >= 2, "{asked:?}");
     assert_eq!(agent.predict().1["model_version"], json!(second.digest().hex()));
     agent.stop();
     let reports = &fleet.plane.lock().unwrap().reports;

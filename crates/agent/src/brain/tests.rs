@@ -2,29 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use edgeward_core::desired::{DESIRED_SCHEMA, Wave};
-use edgeward_core::manifest::RELEASE_SCHEMA;
-use edgeward_core::{Bucket, Envelope, RolloutId, RunId};
-use edgeward_trust::publish::{sign_desired, sign_release};
-use edgeward_trust::root::{RoleKeys, Roles};
-use edgeward_trust::{Root, Signer as _, SigningKey};
+use edgeward_core::desired::Wave;
+use edgeward_core::{Bucket, RolloutId};
+use edgeward_trust::fleet::Lives;
+use edgeward_trust::fleet::rehearsal::{Files, Rehearsal, follow};
 use proptest::prelude::*;
 
 use super::*;
 
-const NOW: Timestamp = Timestamp(1_000_000);
+const NOW: Timestamp = Timestamp(1_795_651_200_000);
 const PROBATION: Duration = Duration::from_millis(50);
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_seed(&[n; 32])
-}
-
-fn root() -> Root {
-    let publics: Vec<_> = (1..=3).map(|n| key(n).public_key()).collect();
-    let role = |n: usize| RoleKeys::any_of(&publics[n..=n]);
-    Root::new(1, publics.clone(), Roles { releases: role(0), rollouts: role(1), ledger: role(2) }, None)
-        .unwrap()
-}
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn model() -> ModelName {
     ModelName::new("digits").unwrap()
@@ -38,48 +26,75 @@ fn bundle(n: u8) -> Digest {
     Digest::of(&[n])
 }
 
-fn brain() -> Brain {
-    Brain::new(device(), Believer::new(root(), Timestamp(0)).unwrap(), SlotPolicy::default())
+/// A repository, and its files as they were at each generation from 1 on.
+struct Source {
+    repository: Rehearsal,
+    history: Vec<Files>,
 }
 
-fn release(n: u8, signer: u8) -> Envelope {
-    let release = Release {
-        schema: RELEASE_SCHEMA.to_owned(),
-        model: model(),
-        bundle: bundle(n),
-        manifest_size_bytes: 100,
-        run: RunId::new("run-1").unwrap(),
-        issued_at_ms: Timestamp(1),
-    };
-    sign_release(&release, &[&key(signer)]).unwrap()
+impl Source {
+    /// Bundles 1 to 9 are released, and none is wanted.
+    fn new() -> Self {
+        let mut repository = Rehearsal::new(Lives::default(), NOW).unwrap();
+        for n in 1..10 {
+            repository.release(&model(), &[n], NOW).unwrap();
+        }
+        Self { repository, history: Vec::new() }
+    }
+
+    fn brain(&self) -> Brain {
+        Brain::new(device(), self.repository.pinned().unwrap(), SlotPolicy::default())
+    }
+
+    fn publish(&mut self, stable: u8, next: Option<u8>) {
+        let wave = |n| Wave {
+            rollout: RolloutId::new("r1").unwrap(),
+            bundle: bundle(n),
+            limit: Some(Bucket::ALL),
+            members: None,
+        };
+        let assignment = Assignment {
+            stable: Some(bundle(stable)),
+            next: next.map(wave),
+            probation_ms: PROBATION,
+            ..Assignment::default()
+        };
+        self.repository.publish(BTreeMap::from([(model(), assignment)]), NOW).unwrap();
+        self.history.push(self.repository.files().clone());
+    }
+
+    fn latest(&self) -> &Files {
+        self.history.last().unwrap()
+    }
 }
 
-fn desired(generation: u64, stable: u8, next: Option<u8>) -> Envelope {
-    let wave = |n| Wave {
-        rollout: RolloutId::new("r1").unwrap(),
-        bundle: bundle(n),
-        limit: Some(Bucket::ALL),
-        members: None,
+/// What `brain` hears from files.
+fn refreshed(brain: &Brain, files: &Files, now: Timestamp) -> Input {
+    let refreshed = follow(files, brain.trusted().clone(), now);
+    let heard = match refreshed.outcome {
+        Ok(Some(wishes)) => Heard::Wishes(Box::new(wishes)),
+        Ok(None) => Heard::Nothing,
+        Err(error) => Heard::Refused(error),
     };
-    let assignment = Assignment {
-        stable: Some(bundle(stable)),
-        next: next.map(wave),
-        probation_ms: PROBATION,
-        ..Assignment::default()
-    };
-    let desired = Desired {
-        schema: DESIRED_SCHEMA.to_owned(),
-        generation,
-        issued_at_ms: Timestamp(1),
-        expires_at_ms: Timestamp(NOW.0 * 1000),
-        models: BTreeMap::from([(model(), assignment)]),
-    };
-    sign_desired(&desired, &[&key(2)]).unwrap()
+    Input::Refreshed { trusted: Box::new(refreshed.trusted), heard }
 }
 
-fn document(generation: u64, stable: u8, next: Option<u8>) -> Input {
-    let releases = [Some(stable), next].into_iter().flatten().map(|n| release(n, 1)).collect();
-    Input::Document(Box::new(DesiredDocument { desired: desired(generation, stable, next), releases }))
+/// The same, but that no release came with it.
+fn unreleased(input: Input) -> Input {
+    match input {
+        Input::Refreshed { trusted, heard: Heard::Wishes(mut wishes) } => {
+            wishes.releases.clear();
+            Input::Refreshed { trusted, heard: Heard::Wishes(wishes) }
+        }
+        other => other,
+    }
+}
+
+/// Publishes, and lets `brain` hear of it.
+fn told(brain: &mut Brain, source: &mut Source, stable: u8, next: Option<u8>) -> Vec<Output> {
+    source.publish(stable, next);
+    let input = refreshed(brain, source.latest(), NOW);
+    brain.handle(input, NOW)
 }
 
 fn effects(outputs: &[Output]) -> Vec<Effect> {
@@ -104,69 +119,114 @@ fn ready(n: u8) -> Input {
 
 #[test]
 fn a_released_bundle_is_staged_tested_and_served() {
-    let mut brain = brain();
-    let outputs = brain.handle(document(1, 1, None), NOW);
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    let outputs = told(&mut brain, &mut source, 1, None);
     assert_eq!(outputs[0], Output::Persist);
     let [Effect::Stage { slot: SlotId::A, release }] = &effects(&outputs)[..] else { panic!("{outputs:?}") };
-    assert_eq!((release.bundle, release.manifest_size_bytes), (bundle(1), 100));
-    assert!(brain.handle(document(1, 1, None), NOW).is_empty());
+    assert_eq!((release.bundle, release.manifest_size_bytes), (bundle(1), 1));
+    let again = refreshed(&brain, source.latest(), NOW);
+    assert!(brain.handle(again, NOW).is_empty());
     let outputs = brain.handle(ready(1), NOW);
     assert_eq!(effects(&outputs), [Effect::Activate(Installed { slot: SlotId::A, bundle: bundle(1) })]);
     assert_eq!(brain.active(&model()), Some(bundle(1)));
     assert_eq!(brain.snapshot().models[&model()].active_since_ms, Some(NOW));
+    assert_eq!((brain.generation(), brain.trouble(NOW)), (Some(1), None));
 }
 
 #[test]
-fn a_bundle_without_a_valid_release_is_not_staged_and_not_banned() {
-    let mut brain = brain();
-    for releases in [Vec::new(), vec![release(1, 2)], vec![release(2, 1)]] {
-        let unreleased = DesiredDocument { desired: desired(1, 1, None), releases };
-        let outputs = brain.handle(Input::Document(Box::new(unreleased)), NOW);
-        assert_eq!(effects(&outputs), []);
-    }
-    assert!(brain.reasons(&model())[0].contains("no valid release"));
-    assert_eq!(effects(&brain.handle(document(1, 1, None), NOW)).len(), 1);
+fn a_bundle_without_a_release_is_not_staged_and_not_banned() {
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    source.publish(1, None);
+    let input = unreleased(refreshed(&brain, source.latest(), NOW));
+    assert_eq!(effects(&brain.handle(input, NOW)), []);
+    assert!(brain.reasons(&model())[0].contains("was not released"));
+    let input = refreshed(&brain, source.latest(), NOW);
+    assert_eq!(effects(&brain.handle(input, NOW)).len(), 1);
 }
 
 #[test]
-fn an_older_document_is_rejected_and_changes_nothing() {
-    let mut brain = brain();
-    brain.handle(document(7, 1, None), NOW);
+fn an_older_repository_is_refused_by_name_and_changes_nothing() {
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    told(&mut brain, &mut source, 1, None);
+    told(&mut brain, &mut source, 2, None);
     let before = brain.snapshot().clone();
-    let outputs = brain.handle(document(6, 2, None), NOW);
+    let input = refreshed(&brain, &source.history[0], NOW);
+    let outputs = brain.handle(input, NOW);
     assert!(matches!(outputs.last(), Some(Output::Rejected { .. })));
-    assert!(reasons(&outputs).contains("older than 7"), "{outputs:?}");
+    assert!(reasons(&outputs).contains("was seen before"), "{outputs:?}");
     assert_eq!(*brain.snapshot(), before);
+    assert_eq!(brain.trouble(NOW).unwrap().name, "rolled_back");
+    let input = refreshed(&brain, source.latest(), NOW);
+    brain.handle(input, NOW);
+    assert_eq!(brain.trouble(NOW), None);
 }
 
 #[test]
-fn a_document_signed_by_another_role_is_rejected() {
-    let mut brain = brain();
-    let mut forged = DesiredDocument { desired: desired(1, 1, None), releases: vec![release(1, 1)] };
-    forged.desired.signatures = release(1, 1).signatures;
-    let outputs = brain.handle(Input::Document(Box::new(forged)), NOW);
-    assert_eq!(effects(&outputs), []);
-    assert!(matches!(outputs.last(), Some(Output::Rejected { .. })));
+fn what_broke_off_is_kept_and_not_acted_on() {
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    source.publish(1, None);
+    let Input::Refreshed { trusted, .. } = refreshed(&brain, source.latest(), NOW) else { panic!() };
+    let outputs = brain.handle(Input::Refreshed { trusted, heard: Heard::Interrupted }, NOW);
+    assert_eq!(outputs, [Output::Persist]);
+    assert_eq!((brain.trusted().timestamp().is_some(), brain.generation()), (true, None));
 }
 
 #[test]
-fn an_expired_wish_is_not_acted_on() {
-    let mut brain = brain();
-    brain.handle(document(1, 1, None), NOW);
+fn a_repository_that_no_device_could_keep_is_refused() {
+    let source = Source::new();
+    let mut brain = source.brain();
+    let mut root = brain.trusted().root().clone();
+    let filler = serde_json::json!("x".repeat(usize::try_from(TRUSTED_BYTES_MAX).unwrap()));
+    root.extra.insert("x".to_owned(), filler);
+    let keys =
+        [edgeward_trust::fleet::rehearsal::key("root-1"), edgeward_trust::fleet::rehearsal::key("root-2")];
+    let large = edgeward_trust::tuf::repository::sign(&root, &[&keys[0], &keys[1]]).unwrap();
+    let trusted = Box::new(Trusted::pin(&large, Timestamp(0)).unwrap());
+    let before = brain.snapshot().clone();
+    brain.handle(Input::Refreshed { trusted, heard: Heard::Nothing }, NOW);
+    assert_eq!((brain.snapshot(), brain.trouble(NOW).unwrap().name.as_str()), (&before, "too_large"));
+}
+
+#[test]
+fn the_time_floor_alone_is_not_written_again_and_again() {
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    told(&mut brain, &mut source, 1, None);
+    let hour = |n: u64| NOW + Duration::from_secs(n * 1800);
+    let mut writes = 0;
+    for n in 0..5 {
+        let input = refreshed(&brain, source.latest(), hour(n));
+        writes += brain.handle(input, hour(n)).iter().filter(|output| **output == Output::Persist).count();
+    }
+    assert_eq!((writes, brain.trusted().floor()), (2, hour(4)));
+}
+
+#[test]
+fn what_expired_is_not_acted_on_and_reported_by_name() {
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    told(&mut brain, &mut source, 1, None);
     brain.handle(ready(1), NOW);
-    brain.handle(document(2, 1, Some(2)), NOW);
-    let late = Timestamp(NOW.0 * 2000);
+    told(&mut brain, &mut source, 1, Some(2));
+    let late = NOW + 8 * DAY;
     let outputs = brain.handle(Input::Tick, late);
     assert!(reasons(&outputs).contains("expired"), "{outputs:?}");
     assert_eq!(brain.active(&model()), Some(bundle(1)));
+    assert_eq!(brain.trouble(late).unwrap().name, "expired");
 }
 
 #[test]
 fn staging_is_taken_up_again_after_a_restart() {
-    let mut first = brain();
-    first.handle(document(1, 1, None), NOW);
+    let mut source = Source::new();
+    let mut first = source.brain();
+    told(&mut first, &mut source, 1, None);
     let json = serde_json::to_vec(first.snapshot()).unwrap();
     let snapshot: Snapshot = serde_json::from_slice(&json).unwrap();
+    assert_eq!(snapshot, *first.snapshot());
     let mut second = Brain::restore(snapshot.clone(), &device(), SlotPolicy::default()).unwrap();
     assert!(matches!(&effects(&second.handle(Input::Started, NOW))[..], [Effect::Stage { .. }]));
     let other = DeviceId::new("robot-2").unwrap();
@@ -178,22 +238,24 @@ fn staging_is_taken_up_again_after_a_restart() {
 
 #[test]
 fn a_wish_that_waited_for_the_probation_is_taken_up_after_it() {
-    let mut brain = brain();
-    brain.handle(document(1, 1, None), NOW);
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    told(&mut brain, &mut source, 1, None);
     brain.handle(ready(1), NOW);
-    brain.handle(document(2, 1, Some(2)), NOW);
+    told(&mut brain, &mut source, 1, Some(2));
     brain.handle(ready(2), NOW);
-    assert_eq!(effects(&brain.handle(document(3, 1, Some(3)), NOW)), []);
+    assert_eq!(effects(&told(&mut brain, &mut source, 1, Some(3))), []);
     let outputs = brain.handle(Input::Tick, NOW + PROBATION);
     assert!(matches!(&effects(&outputs)[..], [Effect::Stage { .. }]), "{outputs:?}");
 }
 
 #[test]
 fn a_sick_bundle_falls_back_without_a_download() {
-    let mut brain = brain();
-    brain.handle(document(1, 1, None), NOW);
+    let mut source = Source::new();
+    let mut brain = source.brain();
+    told(&mut brain, &mut source, 1, None);
     brain.handle(ready(1), NOW);
-    brain.handle(document(2, 1, Some(2)), NOW);
+    told(&mut brain, &mut source, 1, Some(2));
     brain.handle(ready(2), NOW);
     let sick = Input::Unhealthy { model: model(), reason: "does not load".into() };
     let outputs = brain.handle(sick, NOW);
@@ -203,26 +265,26 @@ fn a_sick_bundle_falls_back_without_a_download() {
 
 /// A device whose disk and memory are told apart, so that it can crash between any two steps.
 struct Device {
+    source: Source,
     brain: Brain,
     disk: Snapshot,
     slots: BTreeMap<SlotId, Digest>,
     staging: Vec<(SlotId, Digest)>,
     released: BTreeSet<Digest>,
-    generation: u64,
     now: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// A newer document is published and arrives, perhaps; with its releases, perhaps.
+    /// Something is published and arrives, perhaps; with its releases, perhaps.
     Publish {
         stable: u8,
         next: Option<u8>,
         arrives: bool,
         released: bool,
     },
-    /// An older document arrives again.
-    Replay(u64),
+    /// An older repository arrives again.
+    Replay(usize),
     /// Staging that is under way ends, perhaps not well.
     EndStaging(u8),
     Unhealthy,
@@ -231,10 +293,11 @@ enum Event {
 
 impl Device {
     fn new() -> Self {
-        let brain = brain();
+        let source = Source::new();
+        let brain = source.brain();
         let disk = brain.snapshot().clone();
         let (slots, staging, released) = Default::default();
-        Self { brain, disk, slots, staging, released, generation: 0, now: NOW }
+        Self { source, brain, disk, slots, staging, released, now: NOW }
     }
 
     fn input(&mut self, input: Input, crash_after: Option<usize>) {
@@ -245,7 +308,7 @@ impl Device {
             }
             match output {
                 Output::Persist => self.disk = self.brain.snapshot().clone(),
-                Output::Effect { effect, .. } => self.carry_out(effect),
+                Output::Effect { effect, .. } => self.carry_out(&effect),
                 Output::Reason { .. } | Output::Rejected { .. } => {}
             }
         }
@@ -257,8 +320,8 @@ impl Device {
         self.input(Input::Started, None);
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
+    fn carry_out(&mut self, effect: &Effect) {
+        match *effect {
             Effect::Stage { slot, release } => {
                 assert!(self.released.contains(&release.bundle), "staged without a release");
                 let slots = &self.brain.snapshot().models[&model()].slots;
@@ -293,22 +356,24 @@ impl Device {
     fn event(&mut self, event: Event, crash_after: Option<usize>) {
         match event {
             Event::Publish { stable, next, arrives, released } => {
-                self.generation += 1;
-                let releases: Vec<u8> =
-                    [Some(stable), next].into_iter().flatten().filter(|_| released).collect();
-                if arrives {
-                    self.released.extend(releases.iter().map(|n| bundle(*n)));
-                    let desired = desired(self.generation, stable, next);
-                    let releases = releases.into_iter().map(|n| release(n, 1)).collect();
-                    let document = DesiredDocument { desired, releases };
-                    self.input(Input::Document(Box::new(document)), crash_after);
+                self.source.publish(stable, next);
+                if !arrives {
+                    return;
                 }
+                let mut input = refreshed(&self.brain, self.source.latest(), self.now);
+                if released {
+                    self.released.extend([Some(stable), next].into_iter().flatten().map(bundle));
+                } else {
+                    input = unreleased(input);
+                }
+                self.input(input, crash_after);
             }
             Event::Replay(back) => {
                 let before = self.brain.snapshot().clone();
-                let known = before.believer.last().map_or(0, |last| last.generation);
-                if let Some(old) = known.checked_sub(back + 1).filter(|old| *old > 0) {
-                    self.brain.handle(document(old, 4, None), self.now);
+                let known = self.brain.generation().unwrap_or(0) as usize;
+                if let Some(old) = known.checked_sub(back + 2) {
+                    let input = refreshed(&self.brain, &self.source.history[old], self.now);
+                    self.brain.handle(input, self.now);
                     assert_eq!(*self.brain.snapshot(), before, "a replay changed something");
                 }
             }
@@ -329,7 +394,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (1_u8..5, next(), any::<bool>(), prop::bool::weighted(0.8))
             .prop_map(|(stable, next, arrives, released)| Event::Publish { stable, next, arrives, released }),
-        1 => (0_u64..3).prop_map(Event::Replay),
+        1 => (0_usize..3).prop_map(Event::Replay),
         4 => (0_u8..6).prop_map(Event::EndStaging),
         1 => Just(Event::Unhealthy),
         3 => any::<u8>().prop_map(Event::Tick),
@@ -350,9 +415,11 @@ proptest! {
         // A bundle that nothing was ever held against arrives in the end, through crashes too.
         let last = Event::Publish { stable: 9, next: None, arrives: true, released: true };
         device.event(last, Some(1));
-        let generation = device.generation;
+        let generation = device.source.repository.generation();
         for _ in 0..6 {
-            device.input(document(generation, 9, None), None);
+            let input = refreshed(&device.brain, device.source.latest(), device.now);
+            device.input(input, None);
+            device.released.insert(bundle(9));
             device.end_staging(9, None);
             device.now = device.now + Duration::from_secs(3600);
             device.input(Input::Tick, None);

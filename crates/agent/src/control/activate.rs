@@ -13,7 +13,7 @@ use super::{Control, Counting, Message, Parts};
 use crate::activation::Method;
 use crate::bandwidth::Paced;
 use crate::brain::Input;
-use crate::fetch::{FetchError, Staging, open_verified};
+use crate::fetch::{FetchError, Sources, Staging, open_verified};
 use crate::pick::Picker;
 use edgeward_sdk::chain;
 
@@ -26,13 +26,14 @@ pub(super) fn spawn_staging(
     slot: SlotId,
     release: Release,
 ) -> JoinHandle<()> {
-    let (client, slots) = (parts.client.clone(), parts.slots.clone());
+    let sources = Sources { mirror: parts.mirror.clone(), client: parts.client.clone() };
+    let slots = parts.slots.clone();
     let (platform, bandwidth) = (Arc::clone(&parts.platform), parts.bandwidth.clone());
     let courtesy = Arc::clone(&parts.courtesy);
     let served = parts.registry.get_or_add(&model);
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
-        let paced = Paced { source: &client, bandwidth: bandwidth.as_deref() };
+        let paced = Paced { source: &sources, bandwidth: bandwidth.as_deref() };
         let staging = Staging {
             source: &paced,
             slots: &slots,

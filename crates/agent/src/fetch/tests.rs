@@ -7,9 +7,7 @@ use std::io::{self, Cursor};
 
 use edgeward_api::Problem;
 use edgeward_core::Variant;
-use edgeward_core::manifest::RELEASE_SCHEMA;
 use edgeward_core::variant::Requires;
-use edgeward_core::{RunId, Timestamp};
 use edgeward_model::{BundleWriter, Engines};
 use tempfile::TempDir;
 
@@ -117,14 +115,7 @@ impl Bench {
     fn of(folder: TempDir, bundle: Bundle) -> Self {
         let mut source = Memory::default();
         let manifest = fs::read(bundle.dir().join(path::MANIFEST)).unwrap();
-        let release = Release {
-            schema: RELEASE_SCHEMA.to_owned(),
-            model: model(),
-            bundle: bundle.digest(),
-            manifest_size_bytes: manifest.len() as u64,
-            run: RunId::new("run-1").unwrap(),
-            issued_at_ms: Timestamp(1),
-        };
+        let release = Release { bundle: bundle.digest(), manifest_size_bytes: manifest.len() as u64 };
         source.blobs.insert(bundle.digest(), manifest);
         for (path, entry) in &bundle.manifest().files {
             source.blobs.insert(entry.digest, bundle.read(path.as_str()).unwrap());

@@ -3,30 +3,12 @@
 use std::io::Read;
 
 use edgeward_core::Digest;
-use ureq::http::{StatusCode, header};
 
-use super::{Client, ClientError, read_json};
+use super::{Client, ClientError, Files};
 use crate::device::{
-    AlertsUpload, CheckpointSince, DesiredDocument, EnrolAnswer, EnrolRequest, ProfileUpload, Report,
-    SamplesUpload,
+    AlertsUpload, CheckpointSince, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload,
 };
 use crate::routes;
-
-/// The answer to "what should the fleet run?".
-#[derive(Clone, Debug)]
-pub enum Desired {
-    /// The same as last time.
-    Unchanged,
-    /// Nothing was published yet.
-    None,
-    /// A document, with the tag to ask with next time.
-    Document {
-        /// The document, not verified yet.
-        document: Box<DesiredDocument>,
-        /// Its entity tag.
-        etag: Option<String>,
-    },
-}
 
 impl Client {
     /// Joins with a token.
@@ -37,24 +19,14 @@ impl Client {
         self.post_json(routes::ENROL, request)
     }
 
-    /// The desired state, unless it is still the one with `etag`.
-    ///
-    /// # Errors
-    /// No answer, or the credential is not accepted.
-    pub fn desired(&self, etag: Option<&str>) -> Result<Desired, ClientError> {
-        let response = match self.get(routes::DESIRED, etag) {
-            Err(ClientError::Refused { status: 404, .. }) => return Ok(Desired::None),
-            other => other?,
-        };
-        if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(Desired::Unchanged);
-        }
-        let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let document = Box::new(read_json(&self.address(routes::DESIRED), response)?);
-        Ok(Desired::Document { document, etag })
+    /// The files of the control plane's repository: its documents, and its targets.
+    #[must_use]
+    pub fn repository(&self) -> (Files, Files) {
+        let below = |place: &str| self.files(&format!("{}/{place}", routes::REPOSITORY));
+        (below("metadata"), below("targets"))
     }
 
-    /// A stream of server-sent events, one for each change of the desired state. The server ends it from time to time.
+    /// A stream of server-sent events, one whenever the repository has news. The server ends it from time to time.
     ///
     /// # Errors
     /// No answer, or the credential is not accepted.

@@ -1,18 +1,20 @@
 //! Plain files of a repository on any web server or bucket.
 
 use std::io::Read;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use ureq::Agent;
 use ureq::http::{StatusCode, header};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, RequestBuilder};
 
-use super::{ClientError, Tls, agent, checked, failed, is_absent};
+use super::{ClientError, Line, Tls, agent, checked, failed, is_absent, open_at};
 use crate::limits::{ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S};
 
 /// Fetches files below one address.
 #[derive(Clone)]
 pub struct Files {
-    agent: Agent,
+    line: Arc<RwLock<Line>>,
     base: String,
     credential: Option<String>,
 }
@@ -61,7 +63,17 @@ impl Files {
             .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
             .proxy(None)
             .build();
-        Self { agent: agent(config, tls), base: base.trim_end_matches('/').to_owned(), credential }
+        let line = Arc::new(RwLock::new(Line { agent: agent(config, tls.clone()), tls }));
+        Self { line, base: base.trim_end_matches('/').to_owned(), credential }
+    }
+
+    /// Files below `base`, reached as a client is.
+    pub(super) const fn by(line: Arc<RwLock<Line>>, base: String, credential: Option<String>) -> Self {
+        Self { line, base, credential }
+    }
+
+    fn agent(&self) -> Agent {
+        self.line.read().unwrap_or_else(PoisonError::into_inner).agent.clone()
     }
 
     /// The address the files are below.
@@ -76,7 +88,42 @@ impl Files {
     /// No answer in time, or a refusal other than "there is none".
     pub fn get(&self, path: &str, bytes_max: u64, etag: Option<&str>) -> Result<FileAnswer, ClientError> {
         let address = format!("{}/{path}", self.base);
-        let mut request = self.agent.get(&address);
+        self.fetch(self.agent().get(&address), address, bytes_max, etag)
+    }
+
+    /// The same, within `timeout` for the whole file.
+    ///
+    /// # Errors
+    /// As [`Files::get`].
+    pub fn get_within(
+        &self,
+        path: &str,
+        bytes_max: u64,
+        etag: Option<&str>,
+        timeout: Duration,
+    ) -> Result<FileAnswer, ClientError> {
+        let address = format!("{}/{path}", self.base);
+        let request = self.agent().get(&address).config().timeout_global(Some(timeout)).build();
+        self.fetch(request, address, bytes_max, etag)
+    }
+
+    /// A reader over the bytes of the file at `path` from `offset` on. The flag is true when the bytes start there and false
+    /// when they start at zero all the same. Nothing vouches for them.
+    ///
+    /// # Errors
+    /// No answer, or there is no such file.
+    pub fn open(&self, path: &str, offset: u64) -> Result<(bool, impl Read + use<>), ClientError> {
+        let address = format!("{}/{path}", self.base);
+        open_at(&self.agent(), &address, self.credential.as_deref(), offset)
+    }
+
+    fn fetch(
+        &self,
+        mut request: RequestBuilder<WithoutBody>,
+        address: String,
+        bytes_max: u64,
+        etag: Option<&str>,
+    ) -> Result<FileAnswer, ClientError> {
         if let Some(credential) = &self.credential {
             request = request.header(header::AUTHORIZATION, format!("Bearer {credential}"));
         }

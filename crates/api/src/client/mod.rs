@@ -28,7 +28,6 @@ use crate::limits::{
     STREAM_TIMEOUT_S,
 };
 
-pub use device::Desired;
 pub use files::{FileAnswer, Files};
 pub use tls::{ClientCertificate, Roots, RootsError, Tls};
 
@@ -139,7 +138,7 @@ impl Client {
     /// Plain files below `path` of the control plane, such as `/v1/repository`, reached as this client reaches it.
     #[must_use]
     pub fn files(&self, path: &str) -> Files {
-        Files::of(&self.address(path), self.credential.clone(), self.tls())
+        Files::by(Arc::clone(&self.line), self.address(path), self.credential.clone())
     }
 
     fn agent(&self) -> Agent {
@@ -227,23 +226,27 @@ impl Client {
 
     /// A bounded reader over bytes from `offset` on; the flag says whether the server honoured the offset.
     fn get_bytes(&self, path: &str, offset: u64) -> Result<(bool, impl Read + use<>), ClientError> {
-        let address = self.address(path);
-        let mut request = self
-            .agent()
-            .get(&address)
-            .config()
-            .timeout_global(Some(Duration::from_secs(BLOB_TIMEOUT_S)))
-            .build();
-        if let Some(bearer) = self.bearer() {
-            request = request.header(header::AUTHORIZATION, bearer);
-        }
-        if offset > 0 {
-            request = request.header(header::RANGE, format!("bytes={offset}-"));
-        }
-        let response = checked(&address, request.call())?;
-        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-        Ok((partial, response.into_body().into_with_config().limit(BLOB_BYTES_MAX).reader()))
+        open_at(&self.agent(), &self.address(path), self.credential.as_deref(), offset)
     }
+}
+
+fn open_at(
+    agent: &Agent,
+    address: &str,
+    credential: Option<&str>,
+    offset: u64,
+) -> Result<(bool, impl Read + use<>), ClientError> {
+    let timeout = Duration::from_secs(BLOB_TIMEOUT_S);
+    let mut request = agent.get(address).config().timeout_global(Some(timeout)).build();
+    if let Some(credential) = credential {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {credential}"));
+    }
+    if offset > 0 {
+        request = request.header(header::RANGE, format!("bytes={offset}-"));
+    }
+    let response = checked(address, request.call())?;
+    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    Ok((partial, response.into_body().into_with_config().limit(BLOB_BYTES_MAX).reader()))
 }
 
 impl Line {

@@ -16,7 +16,7 @@ pub(crate) struct SimArgs {
     /// How many devices
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=DEVICES_MAX))]
     pub(crate) devices: u32,
-    /// Time between two looks of one device at the desired state; each is followed by a report
+    /// Time between two looks of one device at the repository; each is followed by a report
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_span)]
     pub(crate) poll: Duration,
     /// Time between two profiles of one device

@@ -30,6 +30,7 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     config.hardware = hardware(&args.engines);
     config.join_token = args.join_token.or(token);
     config.roots = args.ca.as_deref().map(roots).transpose()?;
+    config.repository = args.repository;
     config.poll = Duration::from_millis(args.poll_ms);
     config.upload = Duration::from_millis(args.upload_ms);
     config.nudges = !args.no_nudges;

@@ -85,7 +85,7 @@ fn list(remote: &Remote, out: Output) -> Outcome {
 fn rows_of(device: &Device) -> Vec<Vec<String>> {
     let seen = match device.revoked_at_ms {
         Some(_) => "shut out".to_owned(),
-        None => seen(device),
+        None => seen(device) + &trouble(device),
     };
     let start = vec![device.id.to_string(), seen];
     let models = device.report.iter().flat_map(|report| &report.models);
@@ -109,6 +109,12 @@ fn rows_of(device: &Device) -> Vec<Vec<String>> {
         true => vec![start.into_iter().chain(std::iter::repeat_n("-".to_owned(), 7)).collect()],
         false => rows,
     }
+}
+
+/// Why it does not act on its repository.
+fn trouble(device: &Device) -> String {
+    let trouble = device.report.as_ref().and_then(|report| report.repository.as_ref());
+    trouble.map_or_else(String::new, |trouble| format!(" (repository: {})", trouble.name))
 }
 
 fn seen(device: &Device) -> String {

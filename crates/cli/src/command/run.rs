@@ -1,6 +1,5 @@
 //! `edgeward run`: a project's pipeline, once.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,15 +11,15 @@ use edgeward_core::RunId;
 use edgeward_core::event::RunOutcome;
 use edgeward_model::Engine;
 use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunError, RunSummary, Tools};
-use edgeward_trust::{Signer, SigningKey};
 
 use super::remote::{self, credential, now, refused};
-use super::trial;
+use super::{sign_model, trial};
 use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
 use crate::args::RunArgs;
 use crate::engines::{engines, engines_for, warn_of_refusals};
 use crate::output::{Explain, Failure, Outcome, Output, note};
 use crate::process::interrupted;
+use crate::signers::read_signer;
 
 /// The work folder inside a project.
 const WORK_DIR: &str = ".edgeward";
@@ -31,7 +30,8 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
     let project = load(args)?;
     let announcement = if args.run_id.is_some() { Announcement::Known } else { Announcement::Announce };
     let run = run_id(args.run_id.as_deref())?;
-    let key = args.release_key.as_deref().map(read_key).transpose()?;
+    let key = args.release_key.as_deref().map(read_signer).transpose()?;
+    let model_key = args.model_signing_key.as_deref().map(sign_model::read_key).transpose()?;
     let client = client(args)?;
     if let (Some(client), Announcement::Announce) = (&client, announcement) {
         let told = client.register_project(&project.to_core_project());
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
         announcement,
         cause: args.cause.clone(),
         now: now(),
-        signer: key.as_ref().map(|key| key as &dyn Signer),
+        signer: key.as_deref(),
         server: client.as_ref(),
         rows_max: None,
         adopts: None,
@@ -66,6 +66,9 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
         Some(commit) => trial::run(&project, commit, &context)?,
         None => edgeward_pipeline::run(&project, &context).map_err(|error| failed(&project, &error))?,
     };
+    if let (Some(key), Some(folder)) = (&model_key, &summary.bundle_path) {
+        sign_model::sign(key, Path::new(folder))?;
+    }
     out.document(&summary, words)?;
     verdict(&summary)
 }
@@ -85,12 +88,6 @@ pub(super) fn failed(project: &ProjectFile, error: &RunError) -> Failure {
 fn run_id(given: Option<&str>) -> Result<RunId, Failure> {
     let text = given.map_or_else(|| format!("run-{}", uuid::Uuid::now_v7().simple()), str::to_owned);
     RunId::new(text).map_err(|error| Failure::usage(format!("--run-id: {error}")))
-}
-
-fn read_key(file: &Path) -> Result<SigningKey, Failure> {
-    let doing = format!("reading the release key {}", file.display());
-    let bytes = fs::read(file).explain("key", &doing)?;
-    SigningKey::from_json(&bytes).explain("key", &doing)
 }
 
 fn client(args: &RunArgs) -> Result<Option<Client>, Failure> {

@@ -1,4 +1,4 @@
-//! One simulated device: it looks at the desired state, follows it, reports, and uploads what it counted.
+//! One simulated device: it looks at the repository, follows it, reports, and uploads what it counted.
 //!
 //! What decides what it should run is the real document and the real computation. Simulated are the model, the requests
 //! and the labels. A device trusts its control plane: signatures are the agent's business and have tests of their own.
@@ -11,7 +11,7 @@ use edgeward_api::device::{ModelReport, PROFILE_SCHEMA, ProfileUpload, REPORT_SC
 use edgeward_api::routes;
 use edgeward_core::envelope::Base64;
 use edgeward_core::slot::Refused;
-use edgeward_core::{DeviceId, Digest, ModelName, Timestamp};
+use edgeward_core::{Desired, DeviceId, Digest, ModelName, Timestamp};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::sleep;
@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::Fleet;
 use super::http::{Answer, Ask, Connection, IDLE_MAX};
+use super::repository::{ROLES, Said, TIMESTAMP, document};
 use super::tally::Kind;
 
 /// Wrong answers in 100 of a bundle that is as it should be, and of one that is poor.
@@ -49,7 +50,10 @@ pub(super) struct Device {
     started_at_ms: Timestamp,
     seq: u64,
     profile_seq: u64,
+    /// Tag of the timestamp that was followed.
     etag: Option<String>,
+    /// Version of each role that was read.
+    versions: BTreeMap<String, u64>,
     generation: Option<u64>,
     models: BTreeMap<ModelName, Running>,
     window_from: Timestamp,
@@ -86,6 +90,7 @@ impl Device {
             seq: 0,
             profile_seq: 0,
             etag: None,
+            versions: BTreeMap::new(),
             generation: None,
             models: BTreeMap::new(),
             window_from: now(),
@@ -148,15 +153,15 @@ impl Device {
 
     /// Asks; an answer that is no success says when to try again, if it does.
     async fn ask(&mut self, kind: Kind, path: &str, body: Option<&[u8]>) -> Result<Answer, Option<Duration>> {
-        let etag = if body.is_none() { self.etag.as_deref() } else { None };
+        let etag = self.etag.as_deref().filter(|_| kind == Kind::Poll);
         let ask = Ask { path, credential: self.credential.as_deref(), etag, body };
         match self.connection.ask(&self.fleet.address, ask).await {
             Ok(answer) => {
                 self.fleet.tally.answered(kind, answer.status, answer.took);
                 match answer.status {
                     200..300 | 304 => Ok(answer),
-                    // Nothing is published yet.
-                    404 if kind == Kind::Poll => Ok(answer),
+                    // There is no newer root, or nothing is published yet.
+                    404 if matches!(kind, Kind::Poll | Kind::File) => Ok(answer),
                     _ => Err(answer.retry_after),
                 }
             }
@@ -168,16 +173,43 @@ impl Device {
     }
 
     async fn look(&mut self) -> Result<(), Option<Duration>> {
-        let answer = self.ask(Kind::Poll, routes::DESIRED, None).await?;
+        let path = document(TIMESTAMP);
+        let answer = self.ask(Kind::Poll, &path, None).await?;
         let (200, Some(etag)) = (answer.status, answer.etag) else { return Ok(()) };
-        let Some(desired) = self.fleet.desired(&etag, &answer.body) else { return Ok(()) };
+        let Some(Said::Versions(news)) = Said::read(&path, &answer.body) else { return Ok(()) };
+        self.ask(Kind::File, &document("2.root.json"), None).await?;
+        let Some(snapshot) = news.get("snapshot") else { return Ok(()) };
+        let snapshot = self.file(&document(&format!("{snapshot}.snapshot.json"))).await?;
+        let Some(Said::Versions(listed)) = snapshot.as_deref() else { return Ok(()) };
+        for role in ROLES {
+            let Some(version) = listed.get(role).filter(|version| self.versions.get(role) != Some(*version))
+            else {
+                continue;
+            };
+            let said = self.file(&document(&format!("{version}.{role}.json"))).await?;
+            if let Some(Said::Target(path)) = said.as_deref()
+                && let Some(Said::Desired(desired)) = self.file(path).await?.as_deref()
+            {
+                self.follow(desired);
+            }
+            self.versions.insert(role.to_owned(), *version);
+        }
         self.etag = Some(etag);
+        Ok(())
+    }
+
+    /// What a file says that never changes.
+    async fn file(&mut self, path: &str) -> Result<Option<Arc<Said>>, Option<Duration>> {
+        let answer = self.ask(Kind::File, path, None).await?;
+        Ok(self.fleet.parsed.of(path, &answer.body).filter(|_| answer.status == 200))
+    }
+
+    fn follow(&mut self, desired: &Desired) {
         self.generation = Some(desired.generation);
         for (model, assignment) in &desired.models {
             let wanted = assignment.bundle_for(&self.id);
             self.models.entry(model.clone()).or_default().follow(wanted, &self.fleet);
         }
-        Ok(())
     }
 
     async fn report(&mut self) -> Result<(), Option<Duration>> {
@@ -195,6 +227,7 @@ impl Device {
             pid: std::process::id(),
             generation: self.generation,
             clock_unsure: false,
+            repository: None,
             facts: BTreeMap::from([
                 ("hardware".to_owned(), "simulated".to_owned()),
                 ("os".to_owned(), std::env::consts::OS.to_owned()),

@@ -1,26 +1,27 @@
 //! `edgeward sim`: many devices in one process, over real sockets, with the documents that real ones send.
 //!
-//! Each device asks for the desired state with the tag of the one it has, follows it, reports, and uploads profiles with
+//! Each device asks whether the repository has news, follows it, reports, and uploads profiles with
 //! real bytes and labels. Times are spread as the agent spreads them, and connections are kept for as long. What one
 //! machine needs for so many devices is measured: every latency, and the control plane's processor time.
 
 mod device;
 mod http;
+mod repository;
 mod tally;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use edgeward_agent::identity::DeviceKey;
 use edgeward_api::client::{ClientCertificate, Roots, Tls};
-use edgeward_api::device::{DesiredDocument, EnrolAnswer, EnrolRequest};
+use edgeward_api::device::{EnrolAnswer, EnrolRequest};
 use edgeward_api::operator::JoinTokenRequest;
 use edgeward_api::{JoinPin, routes};
 use edgeward_core::envelope::Base64;
-use edgeward_core::{Desired, DeviceId, Digest};
+use edgeward_core::{DeviceId, Digest};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ClientConfig;
@@ -33,6 +34,7 @@ use crate::output::{Explain, Failure, Outcome, Output, note};
 
 use device::{Device, Joined};
 use http::{Address, Ask, Connection};
+use repository::Parsed;
 use tally::{Kind, Summary, Taken, Tally, Watched};
 use windows::Windows;
 
@@ -40,8 +42,6 @@ use windows::Windows;
 const JOINING: u64 = 16;
 /// How long the join token is good.
 const JOIN_TTL_MS: u64 = 3_600_000;
-/// Desired states that are kept parsed.
-const DESIRED_KEPT_MAX: usize = 16;
 /// After the last look the fleet gives requests under way so much time.
 const END_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -59,7 +59,7 @@ pub(crate) struct Fleet {
     poor: BTreeSet<Digest>,
     windows: Windows,
     tally: Tally,
-    desired: Mutex<BTreeMap<String, Arc<Desired>>>,
+    parsed: Parsed,
 }
 
 /// What is printed.
@@ -100,7 +100,7 @@ fn fleet(args: &SimArgs) -> Result<Fleet, Failure> {
         poor: args.poor_bundle.iter().copied().collect(),
         windows: Windows::new(args.remote.client()?, args.seed),
         tally: Tally::default(),
-        desired: Mutex::default(),
+        parsed: Parsed::default(),
     })
 }
 
@@ -111,23 +111,6 @@ fn join_token(args: &SimArgs) -> Result<String, Failure> {
     let request = JoinTokenRequest { uses: args.devices, ttl_ms: JOIN_TTL_MS, device: None };
     let token = args.remote.client()?.make_join_token(&request);
     Ok(token.map_err(|error| refused("making a join token", &error))?.join_token)
-}
-
-impl Fleet {
-    /// The document with this tag, parsed once for all devices.
-    fn desired(&self, etag: &str, body: &[u8]) -> Option<Arc<Desired>> {
-        let mut kept = self.desired.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.get(etag) {
-            return Some(Arc::clone(known));
-        }
-        let document: DesiredDocument = serde_json::from_slice(body).ok()?;
-        let desired: Arc<Desired> = Arc::new(serde_json::from_slice(&document.desired.payload.0).ok()?);
-        if kept.len() >= DESIRED_KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(etag.to_owned(), Arc::clone(&desired));
-        Some(desired)
-    }
 }
 
 async fn live(args: &SimArgs, fleet: Arc<Fleet>, token: String) -> Result<Told, Failure> {

@@ -17,8 +17,10 @@ const PAGE_BYTES: u64 = 4096;
 pub(super) enum Kind {
     /// To join.
     Join,
-    /// The desired state.
+    /// Whether the repository has news.
     Poll,
+    /// Another file of the repository.
+    File,
     /// A report.
     Report,
     /// A profile.
@@ -68,7 +70,7 @@ impl Tally {
                 304 => counts.unchanged += 1,
                 429 | 503 => counts.busy += 1,
                 200..300 => {}
-                404 if kind == Kind::Poll => {}
+                404 if matches!(kind, Kind::Poll | Kind::File) => {}
                 other => *counts.refused.entry(other).or_default() += 1,
             }
         });

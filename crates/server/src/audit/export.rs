@@ -93,7 +93,7 @@ impl Opened {
                 made_at_ms,
             };
             out.entries(view)?;
-            out.write("root.json", &self.root.to_bytes())?;
+            out.write("ledger-keys.json", &self.identity.keys.to_bytes())?;
             let notes: Vec<_> = seen.iter().map(|seen| json!({ "by": seen.by, "note": seen.note })).collect();
             out.write("checkpoints.json", json!(notes).to_string().as_bytes())?;
             out.write("export.json", json!(exported).to_string().as_bytes())?;

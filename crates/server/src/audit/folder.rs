@@ -1,13 +1,14 @@
 //! A control plane's folder, opened for an audit: the ledger, the keys that count, and who saw what of it.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use edgeward_api::device::Report;
-use edgeward_store::{Store, StoreError, View};
-use edgeward_trust::Root;
-use edgeward_trust::root::RootError;
+use edgeward_store::{Folder, FolderError, Store, StoreError, View};
+use edgeward_trust::LedgerKeys;
+use edgeward_trust::fleet::{LoadError, Shelf};
+
+use crate::repository::FILE_BYTES_MAX;
 
 use super::{AuditFault, Identity, Verified, Witness, audit};
 
@@ -18,8 +19,6 @@ pub const WITNESS_FILE: &str = "ledger.witness";
 pub struct Opened {
     /// The database, for reading only: a control plane that runs is not disturbed.
     pub store: Store,
-    /// The root of trust.
-    pub root: Root,
     /// Whose ledger it is.
     pub identity: Identity,
     keys: PathBuf,
@@ -31,18 +30,12 @@ pub enum OpenError {
     /// Not a control plane's folder.
     #[error("there is no {}", .0.display())]
     Missing(PathBuf),
-    /// A file cannot be read.
-    #[error("reading {}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The root of trust is damaged.
-    #[error(transparent)]
-    Root(#[from] RootError),
+    /// The repository beside it is damaged.
+    #[error("reading the repository")]
+    Repository(#[from] LoadError<FolderError>),
+    /// The repository does not say who signs the ledger.
+    #[error("the repository names no key of the ledger; restore the folder 'repository' from a backup")]
+    NoKeys,
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,12 +51,11 @@ impl Opened {
         if !database.is_file() {
             return Err(OpenError::Missing(database));
         }
-        let keys = data.join("keys");
-        let path = keys.join("root.json");
-        let root = fs::read(&path).map_err(|source| OpenError::Read { path, source })?;
-        let root = Root::parse(&root)?;
+        let folder = Folder::new(data.join("repository"));
+        let shelf = Shelf::load(|path| folder.read(path, FILE_BYTES_MAX))?;
+        let keys = LedgerKeys::of(shelf.root().body()).ok_or(OpenError::NoKeys)?;
         let store = Store::open_read_only(&database)?;
-        Ok(Self { store, identity: Identity::of(&root), root, keys })
+        Ok(Self { store, identity: Identity::of(keys), keys: data.join("keys") })
     }
 
     /// Audits the ledger, also against what `brought` says was seen.

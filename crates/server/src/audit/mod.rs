@@ -22,7 +22,7 @@ pub use folder::{OpenError, Opened, WITNESS_FILE};
 pub use show::{Inclusion, Seen, Summary};
 pub use walk::{Ledger, Verified, Witness, audit};
 
-use edgeward_trust::{Authority, Role, Root};
+use edgeward_trust::LedgerKeys;
 
 /// Whose ledger it is to be.
 #[derive(Clone, Debug)]
@@ -30,20 +30,19 @@ pub struct Identity {
     /// The log's name.
     pub origin: String,
     /// The keys that sign for it.
-    pub authority: Authority,
+    pub keys: LedgerKeys,
 }
 
 impl Identity {
-    /// The ledger under `root`.
+    /// The ledger that `keys` sign for.
     #[must_use]
-    pub fn of(root: &Root) -> Self {
-        let origin = edgeward_trust::checkpoint::ledger_origin(root);
-        Self { origin, authority: root.authority(Role::Ledger) }
+    pub fn of(keys: LedgerKeys) -> Self {
+        Self { origin: keys.origin(), keys }
     }
 
     /// Whether `note` is a signed checkpoint of this ledger.
     #[must_use]
     pub fn signed(&self, note: &str) -> bool {
-        edgeward_trust::Checkpoint::verify(note, &self.origin, &self.authority).is_ok()
+        edgeward_trust::Checkpoint::verify(note, &self.origin, &self.keys).is_ok()
     }
 }

@@ -87,7 +87,7 @@ fn seen(view: &View<'_>, identity: &Identity) -> Result<Vec<Seen>, StoreError> {
                 device.report.and_then(|report| serde_json::from_value(report.document).ok());
             let Some(ledger) = report.and_then(|report| report.ledger) else { continue };
             let size = |note: String| {
-                let signed = edgeward_trust::Checkpoint::verify(&note, &identity.origin, &identity.authority);
+                let signed = edgeward_trust::Checkpoint::verify(&note, &identity.origin, &identity.keys);
                 signed.ok().map(|checkpoint| checkpoint.head.size)
             };
             all.push(Seen {

@@ -118,7 +118,7 @@ struct Mark {
 fn of_checkpoint(kept: &Checkpoint, identity: &Identity) -> Result<Mark, AuditFault> {
     let Checkpoint { size, root, note, .. } = kept;
     let by = DATABASE.to_owned();
-    let signed = edgeward_trust::Checkpoint::verify(note, &identity.origin, &identity.authority)
+    let signed = edgeward_trust::Checkpoint::verify(note, &identity.origin, &identity.keys)
         .map_err(|source| AuditFault::Checkpoint { size: *size, by: by.clone(), source })?;
     match signed.head == (TreeHead { size: *size, root: *root }) {
         true => Ok(Mark { head: signed.head, by }),
@@ -129,7 +129,7 @@ fn of_checkpoint(kept: &Checkpoint, identity: &Identity) -> Result<Mark, AuditFa
 fn of_witness(witness: &Witness, identity: &Identity) -> Result<Mark, AuditFault> {
     let by = witness.by.clone();
     let size = || witness.note.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or(0);
-    match edgeward_trust::Checkpoint::verify(&witness.note, &identity.origin, &identity.authority) {
+    match edgeward_trust::Checkpoint::verify(&witness.note, &identity.origin, &identity.keys) {
         Ok(signed) => Ok(Mark { head: signed.head, by }),
         Err(source) => Err(AuditFault::Checkpoint { size: size(), by, source }),
     }
@@ -151,10 +151,10 @@ impl Walk<'_> {
         if entry.seq != expected {
             return Err(Fault::Entry(LedgerFault::OutOfOrder { expected, found: entry.seq }).into());
         }
-        let Identity { origin, authority } = self.identity;
+        let Identity { origin, keys } = self.identity;
         match &sealed.seal {
             None => return Err(AuditFault::Unsealed { seq: expected }),
-            Some(seal) if !seal::verifies(origin, expected, &entry.bytes, seal, authority) => {
+            Some(seal) if !seal::verifies(origin, expected, &entry.bytes, seal, keys) => {
                 return Err(AuditFault::Seal { seq: expected });
             }
             Some(_) => {}

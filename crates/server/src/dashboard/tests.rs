@@ -44,6 +44,7 @@ fn device(name: &str, accuracy: f64, seen_ago_ms: i64) -> Device {
         pid: 1,
         generation: None,
         clock_unsure: false,
+        repository: None,
         facts: BTreeMap::new(),
         models: BTreeMap::from([(model(), seen)]),
         ledger: None,

@@ -6,7 +6,6 @@ pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod certificates;
 pub(crate) mod deltas;
-pub(crate) mod desired;
 pub(crate) mod device;
 pub(crate) mod fleet;
 pub(crate) mod groups;

@@ -25,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// How long one stream lasts: well below what a client waits.
 const LIFE: Duration = Duration::from_secs(STREAM_TIMEOUT_S * 4 / 5);
 
-/// "Look now", once for each change of the desired state.
+/// "Look now", once for each change of what the fleet should run.
 #[utoipa::path(get, path = routes::NUDGES,
     responses((status = 200, content_type = "text/event-stream", description = "Events named `desired`; the data is its generation")))]
 pub(crate) async fn nudges(

@@ -62,7 +62,7 @@ pub(crate) async fn enrol(
     peer: Peer,
     Document(request): Document<EnrolRequest>,
 ) -> Result<Json<EnrolAnswer>, Failure> {
-    let root = serde_json::to_value(&app.keys.root);
+    let root = serde_json::from_slice(&app.repository.root());
     let root = root.map_err(|error| Failure::internal("writing the root", &error))?;
     let (credential, given) = match (peer.tls, &request.public_key) {
         (true, Some(key)) => (None, Given::Certificate(Arc::clone(&app.certificates), parse_key(key)?)),

@@ -9,7 +9,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgeward_api::{Problem, routes};
-use edgeward_core::Digest;
 
 use super::blobs::{Wanted, no_such_range};
 use crate::app::{App, blocking};
@@ -62,25 +61,28 @@ pub(crate) async fn releases(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn send(app: &App, path: String, headers: &HeaderMap) -> Result<Response, Failure> {
-    let repository = Arc::clone(&app.repository);
     let is_fixed = !path.ends_with("/timestamp.json");
-    let read = blocking(move || repository.file(&path).map_err(Failure::from)).await?;
-    let bytes = read.ok_or_else(|| Failure::not_found("the repository has no such file"))?;
-    let etag = format!("\"{}\"", Digest::of(&bytes).short());
-    let cached = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == etag.as_bytes());
+    let file = match app.repository.latest(&path) {
+        Some(file) => file,
+        None => {
+            let repository = Arc::clone(&app.repository);
+            let read = blocking(move || repository.file(&path).map_err(Failure::from)).await?;
+            read.ok_or_else(|| Failure::not_found("the repository has no such file"))?
+        }
+    };
+    let cached = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == file.etag.as_bytes());
     let policy = if is_fixed { "private, max-age=31536000, immutable" } else { "no-cache" };
-    let named = [(header::ETAG, etag), (header::CACHE_CONTROL, policy.to_owned())];
+    let named = [(header::ETAG, file.etag), (header::CACHE_CONTROL, policy.to_owned())];
     if cached {
         return Ok((StatusCode::NOT_MODIFIED, named).into_response());
     }
     let fixed = [(header::CONTENT_TYPE, "application/json"), (header::ACCEPT_RANGES, "bytes")];
     let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(Wanted::parse);
-    let Some(wanted) = wanted else { return Ok((named, fixed, bytes).into_response()) };
-    let length = bytes.len() as u64;
+    let Some(wanted) = wanted else { return Ok((named, fixed, file.bytes).into_response()) };
+    let length = file.bytes.len() as u64;
     let (from, to) = wanted.within(length).ok_or_else(|| no_such_range(length))?;
     let range = [(header::CONTENT_RANGE, format!("bytes {from}-{}/{length}", to - 1))];
     // Both lie within the bytes.
-    let part = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(bytes.len());
-    let part = bytes.get(part).unwrap_or_default().to_vec();
-    Ok((StatusCode::PARTIAL_CONTENT, named, fixed, range, part).into_response())
+    let part = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(file.bytes.len());
+    Ok((StatusCode::PARTIAL_CONTENT, named, fixed, range, file.bytes.slice(part)).into_response())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use edgeward_core::ledger::LedgerFault;
 use edgeward_store::{Checkpoint, ENTRIES_PAGE_MAX, Fault, RawEntry};
-use edgeward_trust::checkpoint::{self, ledger_origin};
+use edgeward_trust::checkpoint;
 use edgeward_trust::tree::{StoredTree, TreeHead, leaf_hash};
 
 use super::ReconcileError;
@@ -60,8 +60,8 @@ pub(crate) async fn sign_now(app: &App) -> Result<Checkpoint, ReconcileError> {
     let Some(head) = tree.stored.head_at(len) else {
         return Err(Fault::Truncated { len: tree.stored.size(), expected: len }.into());
     };
-    let signed = checkpoint::Checkpoint { origin: ledger_origin(&app.keys.root), head };
-    let note = signed.sign(&[&app.keys.ledger])?;
+    let signed = checkpoint::Checkpoint { origin: app.ledger.keys.origin(), head };
+    let note = signed.sign(&[&app.ledger.key])?;
     let made = Checkpoint { size: head.size, root: head.root, note, at_ms: app.now() };
     let kept = made.clone();
     app.decide(move |decision| Ok::<_, ReconcileError>(decision.put_checkpoint(&kept)?)).await?;

@@ -17,12 +17,10 @@ use std::time::{Duration, Instant};
 
 use edgeward_store::{Fault, StoreError};
 use edgeward_trust::note::NoteError;
-use edgeward_trust::publish::PublishError;
 use tokio::sync::watch;
 
 use crate::app::{App, Stopped, closed};
 use crate::failure::chain;
-use crate::handlers::desired::DesiredError;
 use crate::repository::RepositoryError;
 use crate::secret::NoRandomness;
 use crate::setup::SetupError;
@@ -45,15 +43,9 @@ pub(crate) enum ReconcileError {
     /// The server is ending.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// The desired state could not be signed.
-    #[error("signing the desired state")]
-    Publish(#[from] PublishError),
     /// The repository could not be used.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// The desired state could not be read.
-    #[error(transparent)]
-    Desired(#[from] DesiredError),
     /// A checkpoint could not be signed.
     #[error("signing a checkpoint of the ledger")]
     Note(#[from] NoteError),

@@ -1,7 +1,7 @@
 //! New versions become rollouts, rollouts widen or are taken back, and what follows is signed for the fleet.
 //!
 //! Two halves, each safe to repeat: [`advance`] appends the events that the planner asks for, and [`publish`] compares
-//! what should be signed with what was signed last. A crash between the two is healed by the next turn.
+//! what should be signed with what the repository says. A crash between the two is healed by the next turn.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,55 +12,47 @@ use edgeward_core::event::{Project, RolloutOutcome, RunOutcome};
 use edgeward_core::rollout::{self, Decision as Planned, Plan, RolloutPolicy};
 use edgeward_core::{Bucket, Desired, Digest, Event, GroupName, ModelName, RolloutId, Timestamp};
 use edgeward_store::{ROWS_PAGE_MAX, RolloutRow, StoreError, VersionRow, View};
-use edgeward_trust::publish::sign_desired;
 
 use super::ReconcileError;
 use super::observe::observed;
 use crate::app::{App, Decision, blocking};
-use crate::handlers::{desired, fresh_id};
+use crate::handlers::fresh_id;
 use crate::members::{self, MEMBERS_MAX};
 use crate::secret::NoRandomness;
 
 /// The alias of the version that serves.
 pub(crate) const CHAMPION: &str = "champion";
-/// How long a signed desired state is good for. It is signed anew when half of that is over.
-const DESIRED_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Steps taken in one turn; more wait for the next.
 const STEPS_MAX: usize = 8;
 
 /// Carries every rollout as far as it may go now, and publishes what follows.
 pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
     advance(app).await?;
-    publish(app).await?;
-    tell(app).await
+    publish(app).await
 }
 
 /// Signs the repository anew where it no longer says what the fleet should run, or grows old.
-async fn tell(app: &App) -> Result<(), ReconcileError> {
+async fn publish(app: &App) -> Result<(), ReconcileError> {
     let now = app.now();
     let models = app.read(|view| Ok::<_, ReconcileError>(assignments(view)?)).await?;
     let repository = std::sync::Arc::clone(&app.repository);
-    let news = blocking(move || {
-        let news = repository.keep_fresh(now)?;
+    let generation = blocking(move || {
+        repository.keep_fresh(now)?;
         let latest = repository.desired();
         let is_said = match &latest {
             Some(latest) => latest.models == models && !repository.is_desired_due(now),
             None => models.is_empty(),
         };
-        if is_said {
-            return Ok::<_, ReconcileError>(news);
+        if !is_said {
+            let generation = latest.map_or(0, |latest| latest.generation) + 1;
+            let desired = Desired { schema: DESIRED_SCHEMA.to_owned(), generation, models };
+            repository.publish(&desired, now)?;
+            tracing::info!(generation, "desired state published");
         }
-        let generation = latest.map_or(0, |latest| latest.generation) + 1;
-        let (schema, expires_at_ms) = (DESIRED_SCHEMA.to_owned(), now + DESIRED_LIFE);
-        let desired = Desired { schema, generation, issued_at_ms: now, expires_at_ms, models };
-        repository.publish(&desired, now)?;
-        tracing::info!(generation, "desired state published");
-        Ok(true)
+        Ok::<_, ReconcileError>(repository.desired().map_or(0, |desired| desired.generation))
     })
     .await?;
-    if news {
-        tracing::debug!("the repository has news");
-    }
+    app.generation.send_if_modified(|known| std::mem::replace(known, generation) != generation);
     Ok(())
 }
 
@@ -263,50 +255,6 @@ fn carry_out(decision: &Decision<'_, '_>, row: &RolloutRow, plan: Plan) -> Resul
 /// What the planner says of a rollout now.
 pub(crate) fn plan(view: &View<'_>, row: &RolloutRow, now: Timestamp) -> Result<Plan, StoreError> {
     Ok(rollout::plan(&row.policy, &observed(view, row, now)?, now))
-}
-
-/// Signs what the fleet should run, if it is not what was signed last or that grows old.
-async fn publish(app: &App) -> Result<(), ReconcileError> {
-    let now = app.now();
-    if app.read(move |view| next_desired(view, now)).await?.is_none() {
-        return Ok(());
-    }
-    let keys = std::sync::Arc::clone(&app.keys);
-    app.decide(move |decision| {
-        let Some(desired) = next_desired(decision, decision.now())? else { return Ok(()) };
-        let envelope = sign_desired(&desired, &[&keys.rollouts])?;
-        tracing::info!(generation = desired.generation, "desired state published");
-        Ok::<_, ReconcileError>(decision.put_desired(desired.generation, &envelope)?)
-    })
-    .await?;
-    if let Some(generation) = desired::refresh(app).await?.map(|published| published.generation()) {
-        app.generation.send_replace(generation);
-    }
-    Ok(())
-}
-
-/// The document to sign next; none if the latest one still says it.
-fn next_desired(view: &View<'_>, now: Timestamp) -> Result<Option<Desired>, ReconcileError> {
-    let models = assignments(view)?;
-    let latest = match view.latest_desired()? {
-        Some((_, envelope)) => {
-            let desired: Result<Desired, _> = serde_json::from_slice(&envelope.payload.0);
-            Some(desired.map_err(desired::DesiredError::from)?)
-        }
-        None if models.is_empty() => return Ok(None),
-        None => None,
-    };
-    let is_current = |latest: &Desired| {
-        latest.models == models
-            && now.since(latest.issued_at_ms) < DESIRED_LIFE / 2
-            && latest.expires_at_ms > now
-    };
-    if latest.as_ref().is_some_and(is_current) {
-        return Ok(None);
-    }
-    let generation = latest.map_or(0, |latest| latest.generation) + 1;
-    let (schema, expires_at_ms) = (DESIRED_SCHEMA.to_owned(), now + DESIRED_LIFE);
-    Ok(Some(Desired { schema, generation, issued_at_ms: now, expires_at_ms, models }))
 }
 
 fn assignments(view: &View<'_>) -> Result<BTreeMap<ModelName, Assignment>, StoreError> {

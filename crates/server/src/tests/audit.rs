@@ -4,7 +4,7 @@ use edgeward_core::ledger::Chain;
 use edgeward_core::{DeviceId, Digest, Event, Timestamp};
 use edgeward_store::{Checkpoint, Head, RawEntry, SealedEntry, StoreError};
 use edgeward_trust::tree::{Frontier, TreeHead, leaf_hash};
-use edgeward_trust::{RoleKeys, Root, Signer as _, SigningKey, seal};
+use edgeward_trust::{LedgerKeys, Signer as _, SigningKey, seal};
 
 use crate::audit::{AuditFault, Identity, Ledger, Verified, Witness, audit};
 
@@ -39,10 +39,7 @@ fn key() -> SigningKey {
 }
 
 fn identity() -> Identity {
-    let public = key().public_key();
-    let any = RoleKeys::any_of([&public]);
-    let roles = edgeward_trust::root::Roles { releases: any.clone(), rollouts: any.clone(), ledger: any };
-    Identity::of(&Root::new(1, [public], roles, None).unwrap())
+    Identity::of(LedgerKeys { keys: vec![key().public_key()], threshold: 1 })
 }
 
 fn checkpoint(head: TreeHead) -> Checkpoint {

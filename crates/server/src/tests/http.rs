@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use edgeward_api::client::Desired;
+use edgeward_api::client::FileAnswer;
 use edgeward_api::device::{
     AlertsUpload, EnrolRequest, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, Sample, SamplesUpload,
 };
@@ -18,7 +18,8 @@ use edgeward_core::envelope::Base64;
 use edgeward_core::event::{RunOutcome, SampleVerdict};
 use edgeward_core::ledger::Entry;
 use edgeward_core::{DeviceId, Digest, Event, PredictionId, RunId, Timestamp};
-use edgeward_trust::{Believer, Checkpoint, Role, Root};
+use edgeward_trust::tuf::Trusted;
+use edgeward_trust::{Checkpoint, LedgerKeys};
 use uuid::Uuid;
 
 use super::support::{Plant, START, WEIGHTS, alert, config, model, project, report};
@@ -119,7 +120,8 @@ fn joining_takes_a_use_of_the_token_and_a_free_name() {
     let (first, second) = (anyone.enrol(&request).unwrap(), anyone.enrol(&request).unwrap());
     assert_eq!([first.device.as_str(), second.device.as_str()], ["robot", "robot-2"]);
     assert_ne!(first.credential, second.credential);
-    Root::parse(first.root.to_string().as_bytes()).unwrap();
+    let pinned = Trusted::pin(first.root.to_string().as_bytes(), Timestamp(0)).unwrap();
+    assert_eq!(pinned.root().version, 1);
     assert!(refused(anyone.enrol(&request)).1.error.contains("used up"));
     let late =
         plant.operator().make_join_token(&JoinTokenRequest { uses: 2, ttl_ms: 1000, device: None }).unwrap();
@@ -136,19 +138,19 @@ fn a_version_reaches_the_devices_signed() {
     let plant = Plant::serving(|_| {});
     let operator = plant.operator();
     let (device, client) = plant.enrol("robot");
-    assert!(matches!(client.desired(None).unwrap(), Desired::None));
     operator.register_project(&project()).unwrap();
     let version = plant.make_version(&operator, "run-1", WEIGHTS);
     assert_eq!(version.version, 1);
 
-    let root = Root::parse(&std::fs::read(plant.dir.path().join("keys/root.json")).unwrap()).unwrap();
-    let mut believer = Believer::new(root, Timestamp(0)).unwrap();
-    let (etag, document) = wait_for(&client, |desired| desired.next.is_none_or(|next| next.limit.is_some()));
-    let accepted = believer.accept_desired(&document.desired, Timestamp(START)).unwrap();
-    assert_eq!(accepted.desired.models[&model()].bundle_for(&device), Some(version.bundle));
-    assert_eq!(document.releases.len(), 1);
-    believer.accept_release(&document.releases[0], &model(), version.bundle).unwrap();
-    assert!(matches!(client.desired(Some(&etag)).unwrap(), Desired::Unchanged));
+    let said = plant
+        .wait_for(&client, |assignment| assignment.next.as_ref().is_none_or(|next| next.limit.is_some()));
+    assert_eq!(said.desired.models[&model()].bundle_for(&device), Some(version.bundle));
+    assert_eq!(said.releases.keys().collect::<Vec<_>>(), [&(model(), version.bundle)]);
+    let (metadata, _) = client.repository();
+    let FileAnswer::Bytes { etag, .. } = metadata.get("timestamp.json", 10_000, None).unwrap() else {
+        panic!("the timestamp is there");
+    };
+    assert_eq!(metadata.get("timestamp.json", 10_000, etag.as_deref()).unwrap(), FileAnswer::Unchanged);
 
     let (partial, mut reader) = client.blob(&Digest::of(b"weights"), 3).unwrap();
     let mut rest = Vec::new();
@@ -157,47 +159,31 @@ fn a_version_reaches_the_devices_signed() {
     plant.stop();
 }
 
-/// Polls, as a device does, until the assignment is as wanted.
-fn wait_for(
-    client: &Client,
-    is_wanted: impl Fn(edgeward_core::desired::Assignment) -> bool,
-) -> (String, edgeward_api::device::DesiredDocument) {
-    for _ in 0..500 {
-        if let Desired::Document { document, etag } = client.desired(None).unwrap() {
-            let desired: edgeward_core::Desired =
-                serde_json::from_slice(&document.desired.payload.0).unwrap();
-            if desired.models.get(&model()).cloned().is_some_and(&is_wanted) {
-                return (etag.unwrap(), *document);
-            }
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("the desired state did not come");
-}
-
 #[test]
 fn what_no_device_would_run_is_not_registered() {
     let plant = Plant::serving(|_| {});
     let operator = plant.operator();
     operator.register_project(&project()).unwrap();
     let run = RunId::new("run-1").unwrap();
-    let (bundle, good) = plant.upload(&operator, &run, WEIGHTS);
+    let (_, good) = plant.upload(&operator, &run, WEIGHTS);
     assert_eq!(refused(operator.register_version(&model(), &good)).0, 404, "the run is not announced");
     let (project, cause) = (project().name, "test".to_owned());
     operator.announce_run(&RunAnnouncement { run: run.clone(), project, cause }).unwrap();
 
     let stranger = edgeward_trust::SigningKey::from_seed(&[1; 32]);
-    let size = good.release.payload.0.len() as u64;
-    let forged = super::support::registration(&stranger, &run, bundle, size);
+    let mut forged = good.clone();
+    let body =
+        edgeward_trust::tuf::Document::<edgeward_trust::tuf::Targets>::parse(&good.releases.0).unwrap();
+    forged.releases.0 = edgeward_trust::tuf::repository::sign(body.body(), &[&stranger]).unwrap();
     let (status, problem) = refused(operator.register_version(&model(), &forged));
-    assert!(status == 422 && problem.error.contains("devices believe"), "{problem:?}");
+    assert!(status == 422 && problem.error.contains("signatures that role releases needs"), "{problem:?}");
     let unlisted = VersionRegistration { releases: Base64::default(), ..good.clone() };
     assert_eq!(refused(operator.register_version(&model(), &unlisted)).0, 422);
     let mut by_stranger = good.clone();
     by_stranger.releases.0 =
         String::from_utf8(by_stranger.releases.0).unwrap().replace("\"sig\":\"", "\"sig\":\"0").into();
     assert_eq!(refused(operator.register_version(&model(), &by_stranger)).0, 422);
-    let absent = super::support::registration(&plant.release_key(), &run, Digest::of(b"absent"), 1);
+    let absent = VersionRegistration { bundle: Digest::of(b"absent"), ..good.clone() };
     assert_eq!(refused(operator.register_version(&model(), &absent)).0, 404);
 
     let first = operator.register_version(&model(), &good).unwrap();
@@ -354,11 +340,13 @@ fn the_checkpoint_covers_every_entry() {
     let operator = plant.operator();
     plant.enrol("robot");
     operator.register_project(&project()).unwrap();
-    let root = Root::parse(&std::fs::read(plant.dir.path().join("keys/root.json")).unwrap()).unwrap();
-    let (origin, authority) = (crate::ledger_origin(&root), root.authority(Role::Ledger));
+    let root = std::fs::read(plant.dir.path().join("repository/metadata/1.root.json")).unwrap();
+    let pinned = Trusted::pin(&root, Timestamp(0)).unwrap();
+    let keys = LedgerKeys::of(pinned.root()).unwrap();
+    let origin = keys.origin();
     let checkpoint = operator.checkpoint().unwrap();
     assert_eq!(checkpoint.size, 3);
-    let verified = Checkpoint::verify(&checkpoint.note, &origin, &authority).unwrap();
+    let verified = Checkpoint::verify(&checkpoint.note, &origin, &keys).unwrap();
     let leaves = operator.events(0, 10).unwrap().entries;
     let leaves: Vec<Digest> =
         leaves.iter().map(|entry| edgeward_trust::tree::leaf_hash(&entry.to_bytes().unwrap())).collect();

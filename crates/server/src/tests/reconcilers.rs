@@ -14,11 +14,11 @@ use edgeward_core::alert::AlertKind;
 use edgeward_core::event::{ModelVersion, Project, RolloutOutcome, RunOutcome, Runner};
 use edgeward_core::slot::Refused;
 use edgeward_core::trigger::{Trigger, TriggerPolicy};
-use edgeward_core::{Desired, DeviceId, Digest, Envelope, Event, PredictionId, RunId};
+use edgeward_core::{Desired, DeviceId, Digest, Event, PredictionId, RunId};
 use edgeward_store::{Checkpoint, NewReport, NewSample, RolloutRow, RunRow, StoreError, View, Writer};
 use uuid::Uuid;
 
-use super::support::{Plant, START, alert, model, project, registration, report};
+use super::support::{Plant, START, alert, model, project, report};
 use crate::intake::states;
 use crate::reconcile::{ReconcileError, checkpoints, rollouts, runs, triggers};
 
@@ -44,7 +44,6 @@ impl Plant {
         let manifest = version.to_be_bytes();
         let releases = self.signed_releases(&manifest);
         self.app.repository.accept_releases(&releases, (&model(), &manifest), self.app.now()).unwrap();
-        let release = registration(&self.release_key(), &run, bundle, 10).release;
         let project = project().name;
         let (cause, runner) = ("test".to_owned(), Runner::Caller);
         [
@@ -55,7 +54,7 @@ impl Plant {
                 bundle,
                 run: run.clone(),
                 metrics: BTreeMap::new(),
-                release,
+                release: None,
             }),
             Event::RunFinished { run, project, outcome: RunOutcome::Passed { bundle } },
         ]
@@ -87,9 +86,7 @@ impl Plant {
     }
 
     pub(super) fn desired(&self) -> Option<Desired> {
-        let latest: Option<Envelope> =
-            self.look(|view| Ok(view.latest_desired()?.map(|(_, envelope)| envelope)));
-        latest.map(|envelope| serde_json::from_slice(&envelope.payload.0).unwrap())
+        self.app.repository.desired()
     }
 
     pub(super) fn rollouts(&self) -> Vec<RolloutRow> {
@@ -268,11 +265,13 @@ fn a_document_that_grows_old_is_signed_anew() {
     plant.append(&[Event::AliasMoved { model: model(), alias: "champion".into(), version: 1 }]);
     plant.roll().unwrap();
     let first = plant.desired().unwrap();
-    plant.pass(Duration::from_secs(4 * 24 * 3600));
+    plant.pass(Duration::from_secs(14 * 24 * 3600));
+    plant.roll().unwrap();
+    assert_eq!(plant.desired().unwrap(), first);
+    plant.pass(Duration::from_secs(2 * 24 * 3600));
     plant.roll().unwrap();
     let second = plant.desired().unwrap();
-    assert_eq!(second.generation, first.generation + 1);
-    assert!(second.expires_at_ms > first.expires_at_ms);
+    assert_eq!((second.generation, &second.models), (first.generation + 1, &first.models));
 }
 
 fn watchful() -> Project {

@@ -3,47 +3,19 @@
 use edgeward_api::client::{FileAnswer, Files};
 use edgeward_api::operator::RolloutRequest;
 use edgeward_api::routes;
-use edgeward_core::Timestamp;
-use edgeward_trust::fleet::{FleetError, Wishes, refresh};
-use edgeward_trust::tuf::{Answer, Place, Trusted, Want};
 
-use super::support::{Plant, START, WEIGHTS, model, project};
-
-/// What a device that trusts `root` reads at `now`.
-fn wishes(plant: &Plant, trusted: Trusted, now: Timestamp) -> (Trusted, Option<Wishes>) {
-    let base = format!("{}{}", plant.url, routes::REPOSITORY);
-    let token = Some(plant.token());
-    let files = |place: &str| Files::new(&format!("{base}/{place}"), token.clone());
-    let (metadata, targets) = (files("metadata"), files("targets"));
-    let refreshed = refresh::<FleetError>(trusted, now, |want: &Want| {
-        let files = if want.place == Place::Metadata { &metadata } else { &targets };
-        Ok(match files.get(&want.path, want.bytes_max, None).unwrap() {
-            FileAnswer::Bytes { bytes, .. } => Answer::Bytes(bytes),
-            FileAnswer::Absent | FileAnswer::Unchanged => Answer::Absent,
-        })
-    });
-    (refreshed.trusted, refreshed.outcome.unwrap())
-}
+use super::support::{Plant, WEIGHTS, model, project};
 
 #[test]
 fn what_was_registered_and_rolled_out_is_in_the_repository() {
     let plant = Plant::serving(|_| {});
     let operator = plant.operator();
     operator.register_project(&project()).unwrap();
-    let trusted = Trusted::pin(&plant.app.repository.root_bytes(), Timestamp(0)).unwrap();
     let version = plant.make_version(&operator, "run-1", WEIGHTS);
     operator
         .start_rollout(&model(), &RolloutRequest { cause: "test".to_owned(), ..RolloutRequest::default() })
         .unwrap();
-    let mut known = trusted;
-    let said = loop {
-        let (trusted, wishes) = wishes(&plant, known, Timestamp(START));
-        known = trusted;
-        if let Some(wishes) = wishes {
-            break wishes;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    };
+    let said = plant.wait_for(&operator, |assignment| assignment.next.is_some());
     let next = said.desired.models[&model()].next.as_ref().unwrap();
     assert_eq!(next.bundle, version.bundle);
     assert!(said.releases.contains_key(&(model(), version.bundle)));
@@ -58,7 +30,7 @@ fn files_are_sent_once_in_parts_and_only_those_that_are_there() {
     let FileAnswer::Bytes { bytes, etag } = files.get("1.root.json", 10_000, None).unwrap() else {
         panic!("the root is there");
     };
-    assert_eq!(bytes, plant.app.repository.root_bytes());
+    assert_eq!(bytes, plant.app.repository.root());
     assert_eq!(files.get("1.root.json", 10_000, etag.as_deref()).unwrap(), FileAnswer::Unchanged);
     for path in ["2.root.json", "..%2f..%2foperator.token", "%2e%2e", "x"] {
         assert_eq!(files.get(path, 10_000, None).unwrap(), FileAnswer::Absent, "{path}");
@@ -79,8 +51,10 @@ fn the_timestamp_is_signed_again_before_it_expires_and_never_goes_back() {
     let day = std::time::Duration::from_secs(24 * 3600);
     let version = || {
         plant.app.repository.keep_fresh(plant.app.now()).unwrap();
-        let bytes = plant.app.repository.file("metadata/timestamp.json").unwrap().unwrap();
-        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let file = plant.app.repository.file("metadata/timestamp.json").unwrap().unwrap();
+        let sent = plant.app.repository.latest("metadata/timestamp.json").unwrap();
+        assert_eq!((&sent.bytes, &sent.etag), (&file.bytes, &file.etag));
+        let value: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
         value["signed"]["version"].as_u64().unwrap()
     };
     assert_eq!(version(), 1);

@@ -8,21 +8,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use edgeward_api::Client;
-use edgeward_api::client::{Roots, Tls};
+use edgeward_api::client::{FileAnswer, Roots, Tls};
 use edgeward_api::device::{EnrolRequest, ModelReport, REPORT_SCHEMA, Report};
 use edgeward_api::operator::{JoinTokenRequest, RunAnnouncement, RunEnd, Version, VersionRegistration};
 use edgeward_core::alert::AlertKind;
+use edgeward_core::desired::Assignment;
 use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome};
-use edgeward_core::manifest::{
-    BundlePath, FileEntry, MANIFEST_SCHEMA, Manifest, RELEASE_SCHEMA, Release, Variant,
-};
+use edgeward_core::manifest::{BundlePath, FileEntry, MANIFEST_SCHEMA, Manifest, Variant};
 use edgeward_core::rollout::{RolloutPolicy, WaveSize};
 use edgeward_core::trigger::TriggerPolicy;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, ProjectName, RunId, Timestamp};
 use edgeward_trust::SigningKey;
-use edgeward_trust::fleet::{Draft, Lives, add_release};
-use edgeward_trust::publish::sign_release;
+use edgeward_trust::fleet::{Draft, FleetError, Lives, Refreshed, Wishes, add_release, refresh};
+use edgeward_trust::tuf::{Answer, Place, Trusted, Want};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -130,6 +129,34 @@ impl Plant {
         Client::with_tls(&self.url, Some(self.token()), Tls::with_roots(roots))
     }
 
+    /// What a device that trusts `trusted` reads in the repository, over HTTP.
+    pub(crate) fn follow(&self, trusted: Trusted, client: &Client) -> Refreshed<FleetError> {
+        let (metadata, targets) = client.repository();
+        refresh(trusted, self.app.now(), |want: &Want| {
+            let files = if want.place == Place::Metadata { &metadata } else { &targets };
+            Ok(match files.get(&want.path, want.bytes_max, None).unwrap() {
+                FileAnswer::Bytes { bytes, .. } => Answer::Bytes(bytes),
+                FileAnswer::Absent | FileAnswer::Unchanged => Answer::Absent,
+            })
+        })
+    }
+
+    /// Follows, as a device does, until the assignment is as wanted.
+    pub(crate) fn wait_for(&self, client: &Client, is_wanted: impl Fn(&Assignment) -> bool) -> Wishes {
+        let mut trusted = Trusted::pin(&self.app.repository.root(), Timestamp(0)).unwrap();
+        for _ in 0..500 {
+            let refreshed = self.follow(trusted, client);
+            trusted = refreshed.trusted;
+            let wishes = refreshed.outcome.ok().flatten();
+            let assignment = wishes.as_ref().and_then(|wishes| wishes.desired.models.get(&model()));
+            if assignment.is_some_and(&is_wanted) {
+                return wishes.unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the desired state did not come");
+    }
+
     pub(crate) fn enrol(&self, name: &str) -> (DeviceId, Client) {
         let token = self
             .operator()
@@ -168,9 +195,9 @@ impl Plant {
             operator.upload_blob(&Digest::of(content), content).unwrap();
         }
         operator.upload_blob(&bundle, &bytes).unwrap();
-        let mut registration = registration(&self.release_key(), run, bundle, bytes.len() as u64);
-        registration.releases = Base64(self.signed_releases(&bytes));
-        (bundle, registration)
+        let metrics = BTreeMap::from([("accuracy".to_owned(), 0.97)]);
+        let releases = Base64(self.signed_releases(&bytes));
+        (bundle, VersionRegistration { bundle, run: run.clone(), metrics, releases })
     }
 
     /// The releases with this one added, as an offline key signs them.
@@ -220,25 +247,6 @@ fn manifest(files: Files<'_>) -> Manifest {
     }
 }
 
-pub(crate) fn registration(key: &SigningKey, run: &RunId, bundle: Digest, size: u64) -> VersionRegistration {
-    let release = Release {
-        schema: RELEASE_SCHEMA.to_owned(),
-        model: model(),
-        bundle,
-        manifest_size_bytes: size,
-        run: run.clone(),
-        issued_at_ms: Timestamp(START),
-    };
-    let metrics = BTreeMap::from([("accuracy".to_owned(), 0.97)]);
-    VersionRegistration {
-        bundle,
-        run: run.clone(),
-        metrics,
-        release: sign_release(&release, &[key]).unwrap(),
-        releases: Base64::default(),
-    }
-}
-
 /// A report that says `active` runs since the report was made.
 pub(crate) fn report(seq: u64, active: Option<Digest>) -> Report {
     let model_report = ModelReport {
@@ -267,6 +275,7 @@ pub(crate) fn report(seq: u64, active: Option<Digest>) -> Report {
         pid: 1,
         generation: Some(1),
         clock_unsure: false,
+        repository: None,
         facts: BTreeMap::new(),
         models: BTreeMap::from([(model(), model_report)]),
         ledger: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::access::{AuthoritySwitch, CertificateRequest, DeviceCertificate, DeviceRevocation};
-use edgeward_api::client::{ClientCertificate, Desired, Roots, Tls};
+use edgeward_api::client::{ClientCertificate, FileAnswer, Roots, Tls};
 use edgeward_api::device::EnrolRequest;
 use edgeward_api::operator::JoinTokenRequest;
 use edgeward_api::{Client, ClientError, JoinPin};
@@ -98,12 +98,17 @@ impl Device {
     }
 }
 
+/// What every device asks for.
+fn look(client: &Client) -> Result<FileAnswer, ClientError> {
+    client.repository().0.get("1.root.json", 1 << 20, None)
+}
+
 fn check_let_in(client: &Client) {
-    assert!(matches!(client.desired(None).unwrap(), Desired::None));
+    assert!(matches!(look(client).unwrap(), FileAnswer::Bytes { .. }));
 }
 
 fn check_refused(client: &Client, words: &str) {
-    match client.desired(None) {
+    match look(client) {
         Err(ClientError::Refused { status: 401, problem, .. }) => {
             assert_eq!(problem.kind, "bad_certificate");
             assert!(problem.error.contains(words), "{problem:?}");
@@ -127,9 +132,9 @@ fn a_device_joins_with_its_own_key_and_is_known_by_its_certificate() {
     assert_eq!(device.id, name("press"));
     check_let_in(&device.client(&plant));
     let nobody = Client::with_tls(&plant.url, None, Tls { certificate: None, ..device.tls() });
-    assert!(matches!(nobody.desired(None), Err(ClientError::Refused { status: 401, .. })));
+    assert!(matches!(look(&nobody), Err(ClientError::Refused { status: 401, .. })));
     let operator = plant.operator();
-    assert!(operator.desired(None).is_err(), "an operator is no device");
+    assert!(operator.certificate_advice().is_err(), "an operator is no device");
     assert_eq!(operator.devices().unwrap().devices.len(), 1);
     let words: Vec<String> = operator
         .events(0, 100)
@@ -422,7 +427,7 @@ fn a_new_authority_serves_once_every_device_knows_it() {
     // Devices drop the retired one as soon as they look again, and nobody shows what it issued any more.
     let advice = renewed.client(&plant).certificate_advice().unwrap();
     assert_eq!(advice.authorities, [known[0].fingerprint]);
-    check_untrusted(press.client(&plant).desired(None), "not stand on an authority");
+    check_untrusted(look(&press.client(&plant)), "not stand on an authority");
     let late = Tls { roots: renewed.tls().roots, ..press.tls() };
     check_refused(&Client::with_tls(&plant.url, None, late), "revoked");
     let reopened = setup::open(plant.dir.path(), now());

@@ -78,6 +78,17 @@ impl Shelf {
         !says_it || is_old
     }
 
+    /// The documents that people sign and that expire before `then`, with when.
+    #[must_use]
+    pub fn to_renew(&self, then: Timestamp) -> Vec<(&'static str, Timestamp)> {
+        let all = [
+            ("root", self.root().body().expires),
+            ("targets", self.targets().body().expires),
+            (RELEASES, self.releases().body().expires),
+        ];
+        all.into_iter().filter(|(_, expires)| *expires <= then).collect()
+    }
+
     /// Whether the desired state must be published again although it is the same: it expires before long, or its key
     /// no longer counts.
     #[must_use]

@@ -13,10 +13,13 @@ mod compose;
 mod load;
 mod publish;
 mod refresh;
+#[cfg(feature = "rehearsal")]
+pub mod rehearsal;
 mod releases;
+mod rotate;
 
-use edgeward_core::{Digest, ModelName};
-use serde::Deserialize as _;
+use edgeward_core::{Digest, ModelName, canonical};
+use serde::{Deserialize as _, Serialize};
 
 use crate::key::PublicKey;
 use crate::tuf::Root;
@@ -27,6 +30,7 @@ pub use load::LoadError;
 pub use publish::{File, OnlineSigners, PublishError, Shelf, target_file};
 pub use refresh::{FleetError, Refreshed, Wishes, refresh};
 pub use releases::{Draft, add_release, renew_releases};
+pub use rotate::{Change, Drafts};
 
 /// The role that says which bundles may run.
 pub const RELEASES: &str = "releases";
@@ -54,12 +58,12 @@ pub fn release_of(path: &str) -> Option<(ModelName, Digest)> {
     Some((ModelName::new(model).ok()?, Digest::from_hex(bundle).ok()?))
 }
 
-/// Who signs the ledger's checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who signs the ledger's entries and checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LedgerKeys {
     /// The keys.
     pub keys: Vec<PublicKey>,
-    /// How many different ones must sign.
+    /// How many different ones must sign a checkpoint.
     pub threshold: u64,
 }
 
@@ -70,5 +74,17 @@ impl LedgerKeys {
         let role = RoleKeys::deserialize(root.extra.get(LEDGER_FIELD)?).ok()?;
         let keys = role.keyids.iter().filter_map(|id| root.keys.get(id)?.ed25519().cloned()).collect();
         Some(Self { keys, threshold: role.threshold })
+    }
+
+    /// The keys as they stand in an export: canonical JSON.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical::to_bytes(self).expect("keys and a number always have a canonical JSON form")
+    }
+
+    /// The name of the ledger in its checkpoints and seals: it follows from the keys.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("edgeward-ledger/{}", Digest::of(&self.to_bytes()).short())
     }
 }

@@ -11,12 +11,12 @@ use serde_json::{Map, json};
 use super::compose::{root_of, targets_of};
 use super::releases::check_releases;
 use super::{DESIRED_PATH, FleetKeys, Lives, RELEASES, ROLLOUTS, release_path};
-use crate::key::Signer;
+use crate::key::{PublicKey, Signer};
 use crate::tuf::client::ISSUED_FIELD;
 use crate::tuf::document::Authority;
 use crate::tuf::metadata::{MetaFile, Metadata, SPEC_VERSION, Target};
 use crate::tuf::repository::{self, SignError, empty_targets};
-use crate::tuf::{Document, Reason, Refusal, Root, Snapshot, Targets, TimestampRole, time};
+use crate::tuf::{Document, Key, Reason, Refusal, Root, Snapshot, Targets, TimestampRole, time};
 
 /// The keys a control plane has at hand.
 #[derive(Clone, Copy)]
@@ -203,6 +203,25 @@ impl Shelf {
             metadata_file("targets", Some(self.targets.body().version), self.targets.bytes()),
             metadata_file(RELEASES, Some(self.releases.body().version), self.releases.bytes()),
         ]
+    }
+
+    /// The files of all its latest documents.
+    #[must_use]
+    pub fn files(&self) -> Vec<File> {
+        let rollouts =
+            self.rollouts.iter().map(|d| metadata_file(ROLLOUTS, Some(d.body().version), d.bytes()));
+        let snapshot =
+            self.snapshot.iter().map(|d| metadata_file("snapshot", Some(d.body().version), d.bytes()));
+        let timestamp = self.timestamp.iter().map(|d| metadata_file("timestamp", None, d.bytes()));
+        self.offline_files().into_iter().chain(rollouts).chain(snapshot).chain(timestamp).collect()
+    }
+
+    /// Whether `key` is one of those that may sign for `role`.
+    #[must_use]
+    pub fn names(&self, role: &str, key: &PublicKey) -> bool {
+        let (root, targets) = (self.root.body().authority(role), self.targets.body().authority(role));
+        let id = Key::from(key).id();
+        root.or(targets).is_some_and(|authority| authority.keyids.contains(&id))
     }
 
     /// Says what the fleet should run, with whatever was released until now.

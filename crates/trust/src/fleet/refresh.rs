@@ -179,12 +179,5 @@ fn find_release<E: From<FleetError>>(
     let usable = |found: &Found| {
         found.target.sha256() == Some(bundle) && found.target.length <= MANIFEST_BYTES_MAX as u64
     };
-    Ok(found.filter(usable).map(|found| Release {
-        schema: edgeward_core::manifest::RELEASE_SCHEMA.to_owned(),
-        model: model.clone(),
-        bundle,
-        manifest_size_bytes: found.target.length,
-        run: edgeward_core::RunId::new("unknown").expect("a plain name"),
-        issued_at_ms: Timestamp(0),
-    }))
+    Ok(found.filter(usable).map(|found| Release { bundle, manifest_size_bytes: found.target.length }))
 }

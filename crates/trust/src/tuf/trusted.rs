@@ -91,6 +91,12 @@ impl Trusted {
         top.chain(self.targets.iter().map(|(role, document)| (role.clone(), document.bytes()))).collect()
     }
 
+    /// How many bytes its documents have.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.documents().values().map(|bytes| bytes.len() as u64).sum()
+    }
+
     /// The root.
     #[must_use]
     pub const fn root(&self) -> &Root {

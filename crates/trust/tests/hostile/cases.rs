@@ -10,7 +10,8 @@ use edgeward_trust::tuf::repository::{Holders, add_signatures, empty_targets, ro
 use edgeward_trust::tuf::{Root, Targets};
 use serde_json::{Map, Value, json};
 
-use super::repo::{DAY, MANIFESTS, NOW, Repo, bundle, desired, digits, key, signed};
+use super::manifests::manifest;
+use super::repo::{DAY, NOW, Repo, bundle, desired, digits, key, signed};
 
 /// One hostile repository.
 pub(crate) struct Case {
@@ -231,7 +232,7 @@ fn keys() -> Vec<Case> {
             NOW
         }),
         stolen("releases-by-the-online-keys", "too_few_signatures", |repo| {
-            repo.releases.targets.insert(release_path(&digits(), &bundle(2)), Target::of(MANIFESTS[2], None));
+            repo.releases.targets.insert(release_path(&digits(), &bundle(2)), Target::of(&manifest(2), None));
             repo.put_releases(&["rollouts", "snapshot", "timestamp"]);
             repo.publish(bundle(2));
             NOW
@@ -468,13 +469,13 @@ fn fleet() -> Vec<Case> {
         }),
         unreleased("rollouts-vouch-for-a-release", |repo| {
             let path = release_path(&digits(), &bundle(2));
-            repo.rollouts.targets.insert(path, Target::of(MANIFESTS[2], None));
+            repo.rollouts.targets.insert(path, Target::of(&manifest(2), None));
             repo.publish(bundle(2));
             NOW
         }),
         unreleased("rollouts-delegate-releases-to-themselves", |repo| {
             let mut own = empty_targets(NOW + DAY);
-            own.targets.insert(release_path(&digits(), &bundle(2)), Target::of(MANIFESTS[2], None));
+            own.targets.insert(release_path(&digits(), &bundle(2)), Target::of(&manifest(2), None));
             repo.put_role("own", 1, signed(&own, &["rollouts"]));
             repo.rollouts.delegations = Some(delegations_to("own", RELEASES_PATTERN));
             repo.publish(bundle(2));
@@ -482,7 +483,7 @@ fn fleet() -> Vec<Case> {
         }),
         unreleased("manifest-of-another-model", |repo| {
             let letters = edgeward_core::ModelName::new("letters").unwrap();
-            repo.releases.targets.insert(release_path(&letters, &bundle(2)), Target::of(MANIFESTS[2], None));
+            repo.releases.targets.insert(release_path(&letters, &bundle(2)), Target::of(&manifest(2), None));
             repo.put_releases(&["releases"]);
             repo.publish(bundle(2));
             NOW
@@ -494,7 +495,7 @@ fn fleet() -> Vec<Case> {
             NOW
         }),
         unreleased("manifest-of-a-terabyte", |repo| {
-            let target = Target { length: 1 << 40, ..Target::of(MANIFESTS[2], None) };
+            let target = Target { length: 1 << 40, ..Target::of(&manifest(2), None) };
             repo.releases.targets.insert(release_path(&digits(), &bundle(2)), target);
             repo.put_releases(&["releases"]);
             repo.publish(bundle(2));

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cases;
+mod manifests;
 mod repo;
 
 use std::path::{Path, PathBuf};

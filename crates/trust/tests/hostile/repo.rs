@@ -17,6 +17,8 @@ use edgeward_trust::tuf::{Answer, Place, Root, Snapshot, Targets, TimestampRole,
 use edgeward_trust::{Signer, SigningKey};
 use serde_json::json;
 
+use super::manifests::manifest;
+
 /// 2026-11-26.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_651_200_000);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -29,11 +31,8 @@ pub(crate) fn digits() -> ModelName {
     ModelName::new("digits").unwrap()
 }
 
-/// What a device is told to run first, and what comes after it.
-pub(crate) const MANIFESTS: [&[u8]; 3] = [b"manifest 0", b"manifest 1", b"manifest 2"];
-
 pub(crate) fn bundle(n: usize) -> Digest {
-    Digest::of(MANIFESTS[n])
+    Digest::of(&manifest(n))
 }
 
 /// The files of a repository, and the documents behind them.
@@ -67,8 +66,6 @@ pub(crate) fn desired(generation: u64, stable: Digest) -> Desired {
     Desired {
         schema: DESIRED_SCHEMA.to_owned(),
         generation,
-        issued_at_ms: NOW,
-        expires_at_ms: NOW + DAY,
         models: BTreeMap::from([(digits(), assignment)]),
     }
 }
@@ -85,8 +82,8 @@ fn first() -> Repo {
     let (root_1, root_2, releases) = (key("root-1"), key("root-2"), key("releases"));
     let lives = Lives::default();
     let mut shelf = Shelf::new(&fleet_keys(), &[&root_1, &root_2], &releases, &lives, NOW).unwrap();
-    for manifest in &MANIFESTS[..2] {
-        let draft = Draft { model: &digits(), manifest, custom: json!({ "run": "run-1" }) };
+    for n in 0..2 {
+        let draft = Draft { model: &digits(), manifest: &manifest(n), custom: json!({ "run": "run-1" }) };
         let signed = add_release(shelf.releases().bytes(), &draft, &releases, &lives, NOW).unwrap();
         shelf.accept_releases(&signed).unwrap();
     }
