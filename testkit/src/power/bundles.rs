@@ -15,7 +15,7 @@ use edgeward_agent::fetch::BlobSource;
 use edgeward_agent::platform::Platform;
 use edgeward_api::{ClientError, Problem};
 use edgeward_core::manifest::{BundlePath, FileEntry, MANIFEST_SCHEMA};
-use edgeward_core::{Digest, Manifest, ModelName, Release, RunId, Timestamp, Variant};
+use edgeward_core::{Digest, Manifest, ModelName, Release, Variant};
 use edgeward_model::{Engines, delta};
 
 use super::disk::SimDisk;
