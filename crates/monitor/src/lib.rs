@@ -17,7 +17,8 @@
 //! the model learned from.
 //!
 //! [`FleetWatch`] pools the profiles of many devices and tells an odd one from another world; a [`Comparison`] tells
-//! whether devices with a newer model do worse than the others.
+//! whether devices with a newer model do worse than the others; a [`Selection`] says which of several models that were asked
+//! the same is better than the one that serves ([`PairedLosses`]).
 //!
 //! Deliberately missing: clocks, input and output, threads, and any dependency on another crate of the workspace.
 
@@ -49,12 +50,14 @@ mod monitor;
 mod neighbours;
 mod normal;
 pub mod outlier;
+mod paired;
 mod performance;
 mod profile;
 mod ratio;
 mod reference;
 mod runs;
 mod sample;
+mod selection;
 mod summary;
 mod tail;
 mod verification;
@@ -90,11 +93,13 @@ pub use monitor::{Memory, Monitor, MonitorConfig, MonitorError, Unsupported};
 pub use neighbours::{EMBEDDING_ROWS_MIN, MAX_EMBEDDING_VALUES, MAX_EMBEDDING_WIDTH, MAX_EMBEDDINGS};
 pub use neighbours::{NEIGHBOURS, Neighbours, NeighboursError};
 pub use outlier::Outlier;
+pub use paired::{CANDIDATES_MAX, Discordance, NotPaired, PairedLosses};
 pub use performance::{DecayDetection, DecayDetector, LabelWindow, MAX_LABEL_WINDOW};
 pub use profile::{MAX_OBSERVATIONS, Offender, Profile, ProfileError, StreamProfile};
 pub use reference::{CONFIDENCE, MAX_CLASSES, MAX_NAME_BYTES, MAX_STREAMS, Numeric, PREDICTION};
 pub use reference::{Reference, Stream, StreamKind, supported_arl};
 pub use sample::{MISSING_VALUE, Rows, Sample, UNSEEN_VALUE, WRONG_TYPE_VALUE};
+pub use selection::{Selection, SelectionPolicy, Standing, Verdict, decide};
 pub use summary::{AUDIO_FEATURES, AUDIO_FRAME, AUDIO_FRAMES_MAX, IMAGE_FEATURES, IMAGE_PIXELS_MAX};
 pub use summary::{ImageLayout, SummaryError, audio, image};
 pub use verification::Verification;
