@@ -19,7 +19,7 @@ use edgeward_testkit_python::Environment;
 const PYTHON_TUF: [&str; 3] = ["tuf==7.0.1", "securesystemslib==1.6.0", "cryptography==50.0.2"];
 
 /// OpenSSF's tool for signatures over models.
-const MODEL_SIGNING: [&str; 3] = ["model-signing==1.1.1", "cryptography==50.0.2", "pyopenssl==26.3.0"];
+const MODEL_SIGNING: [&str; 3] = ["model-signing==1.1.1", "cryptography==49.0.0", "pyopenssl==26.3.0"];
 
 fn edgeward(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edgeward")).args(args).stdin(Stdio::null()).output().unwrap()

@@ -40,6 +40,8 @@ pub mod path {
     pub const MODEL: &str = "model.onnx";
     /// What its tensors are called and mean.
     pub const SIGNATURE: &str = "signature.json";
+    /// A signature of the bundle for other tools. It may lie beside the listed files and is no part of the bundle.
+    pub const MODEL_SIGNATURE: &str = "model.sig";
     /// The golden test of the float model, and of variants without their own.
     pub const GOLDEN: &str = "golden/golden.json";
     /// What the training data looked like, in the monitor's own form.

@@ -24,6 +24,7 @@ pub(super) fn all_files(
     let mut present = BTreeSet::new();
     list(dir, "", 0, &mut present)?;
     present.remove(path::MANIFEST);
+    present.remove(path::MODEL_SIGNATURE);
     for (path, entry) in &manifest.files {
         if present.remove(path.as_str()) {
             check_file(dir, path, entry)?;
