@@ -17,6 +17,8 @@ mod history;
 #[cfg(feature = "control")]
 mod models;
 #[cfg(feature = "control")]
+mod pipeline;
+#[cfg(feature = "control")]
 mod reload;
 #[cfg(feature = "control")]
 mod repo;
@@ -52,6 +54,8 @@ pub(crate) use fleet::GroupCommand;
 pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 #[cfg(feature = "control")]
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
+#[cfg(feature = "control")]
+pub(crate) use pipeline::{RunArgs, SourceCommand};
 #[cfg(feature = "control")]
 pub(crate) use reload::ReloadBenchArgs;
 #[cfg(feature = "control")]
@@ -359,51 +363,6 @@ pub(crate) struct StatusArgs {
     pub(crate) endpoint: String,
 }
 
-/// Flags of `run`.
-#[cfg(feature = "control")]
-#[derive(Args)]
-pub(crate) struct RunArgs {
-    /// The folder with `edgeward.toml`
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(crate) project: PathBuf,
-    /// The control plane to register with; without it the run stays local
-    #[arg(long, value_name = "URL", env = "EDGEWARD_SERVER", value_parser = parse_server)]
-    pub(crate) server: Option<String>,
-    /// A run that the control plane asked for; a new one if not given
-    #[arg(long, value_name = "ID")]
-    pub(crate) run_id: Option<String>,
-    /// Why the run is made
-    #[arg(long, value_name = "TEXT", default_value = "by hand")]
-    pub(crate) cause: String,
-    /// Put this commit of the project's repository on trial, as the control plane does at level 2
-    #[arg(long, value_name = "COMMIT", requires = "run_id")]
-    pub(crate) commit: Option<String>,
-    /// The folder where the data is, if the project's own folder holds none
-    #[arg(long, value_name = "DIR")]
-    pub(crate) home: Option<PathBuf>,
-    /// Where stages are cached; `.edgeward` in the project if not given
-    #[arg(long, value_name = "DIR")]
-    pub(crate) work: Option<PathBuf>,
-    /// The key that signs releases
-    #[arg(long, value_name = "FILE")]
-    pub(crate) release_key: Option<PathBuf>,
-    /// A P-256 key, as PKCS#8 PEM, to put an OpenSSF model signature beside the bundle with
-    #[arg(long, value_name = "FILE")]
-    pub(crate) model_signing_key: Option<PathBuf>,
-    /// The operator token
-    #[arg(long, env = "EDGEWARD_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// A file with the operator token; goes before --token and its variable
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Whom to believe under https: a file with certificate authorities (PEM), or the fingerprint of one; this computer's
-    /// own if not given
-    #[arg(long, value_name = "FILE|sha256:HEX", env = "EDGEWARD_CA")]
-    pub(crate) ca: Option<String>,
-    #[command(flatten)]
-    pub(crate) engines: EngineArgs,
-}
-
 /// Flags of `deploy`.
 #[cfg(feature = "control")]
 #[derive(Args)]
@@ -426,24 +385,6 @@ pub(crate) struct DeployArgs {
 pub(crate) enum ListCommand {
     /// List them
     Ls {
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// `source`.
-#[cfg(feature = "control")]
-#[derive(Subcommand)]
-pub(crate) enum SourceCommand {
-    /// List them: what is in use, what is new, and what became of it
-    Ls {
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Look at a project's repository now: what a webhook calls
-    Check {
-        /// The project
-        project: String,
         #[command(flatten)]
         remote: Remote,
     },

@@ -4,13 +4,14 @@
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use harness::{Running, edgeward, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,29 +32,10 @@ bake = "1s"
 probation = "1s"
 "#;
 
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 struct Plant {
     dir: TempDir,
     url: String,
     server: Running,
-}
-
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeward"));
-    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG"] {
-        command.env_remove(name);
-    }
-    command.current_dir(dir).stdin(Stdio::null()).env("NO_PROXY", "*");
-    command
 }
 
 impl Plant {
@@ -61,18 +43,13 @@ impl Plant {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("data")).unwrap();
         fs::write(dir.path().join("edgeward.toml"), PROJECT).unwrap();
-        let mut server = command(dir.path());
-        server.args(["server", "--data", "srv", "--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped());
-        let mut server = Running(server.stderr(Stdio::null()).spawn().unwrap());
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
+        let (server, said) = serve(dir.path(), &[]);
         let url = said["address"].as_str().unwrap().to_owned();
         Self { dir, url, server }
     }
 
     fn run(&self, words: &[&str]) -> Value {
-        let mut command = command(self.dir.path());
+        let mut command = edgeward(self.dir.path());
         command.env("EDGEWARD_SERVER", &self.url).args(words).arg("--json");
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -101,7 +78,7 @@ impl Plant {
 
     /// A fleet that lives for a minute, or until the test ends.
     fn fleet(&self, more: &[&str]) -> Running {
-        let mut sim = command(self.dir.path());
+        let mut sim = edgeward(self.dir.path());
         sim.env("EDGEWARD_SERVER", &self.url);
         sim.args(["sim", "--devices", DEVICES, "--poll", "300ms", "--upload", "500ms", "--duration", "2m"]);
         sim.args(["--labels", "5"]).args(more).stdout(Stdio::null()).stderr(Stdio::null());

@@ -4,27 +4,19 @@
 #![cfg(all(feature = "control", unix))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use harness::{Running, edgeward, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A repository, the checkout somebody registered, and a control plane.
 struct Plant {
@@ -90,15 +82,6 @@ fn git(dir: &Path, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn edgeward(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeward"));
-    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG"] {
-        command.env_remove(name);
-    }
-    command.current_dir(dir).stdin(Stdio::null()).env("NO_PROXY", "*");
-    command
-}
-
 impl Plant {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -106,12 +89,7 @@ impl Plant {
         fs::create_dir(&repository).unwrap();
         git(&repository, &["init", "--quiet", "--initial-branch", "main"]);
         fs::write(repository.join(".gitignore"), "data/\n.edgeward/\n").unwrap();
-        let mut server = edgeward(dir.path());
-        server.args(["server", "--data", "srv", "--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped());
-        let mut server = Running(server.stderr(Stdio::null()).spawn().unwrap());
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
+        let (server, said) = serve(dir.path(), &[]);
         let url = said["address"].as_str().unwrap().to_owned();
         Self { dir, url, _server: server }
     }

@@ -4,13 +4,15 @@
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod harness;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::{Running, edgeward, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -32,30 +34,11 @@ bake = "1s"
 probation = "1s"
 "#;
 
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 struct Plant {
     dir: TempDir,
     url: String,
     ca: String,
     _server: Running,
-}
-
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeward"));
-    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG", "EDGEWARD_CA"] {
-        command.env_remove(name);
-    }
-    command.current_dir(dir).stdin(Stdio::null()).env("NO_PROXY", "*");
-    command
 }
 
 fn failure(output: &Output) -> Value {
@@ -67,22 +50,8 @@ fn failure(output: &Output) -> Value {
 impl Plant {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut server = command(dir.path());
-        server.args([
-            "server",
-            "--data",
-            "srv",
-            "--listen",
-            "127.0.0.1:0",
-            "--tls",
-            "--require-auth",
-            "--json",
-        ]);
-        server.args(["--certificate-life", CERTIFICATE_LIFE]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut server = Running(server.spawn().unwrap());
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
+        let (server, said) =
+            serve(dir.path(), &["--tls", "--require-auth", "--certificate-life", CERTIFICATE_LIFE]);
         let (url, ca) = (&said["address"], &said["ca"]);
         let (url, ca) = (url.as_str().unwrap().to_owned(), ca.as_str().unwrap().to_owned());
         assert!(url.starts_with("https://127.0.0.1:"), "{url}");
@@ -90,7 +59,7 @@ impl Plant {
     }
 
     fn operator(&self, words: &[&str]) -> Command {
-        let mut command = command(self.dir.path());
+        let mut command = edgeward(self.dir.path());
         command.env("EDGEWARD_SERVER", &self.url).args(words);
         command.args(["--token-file", "srv/operator.token", "--json"]);
         command
@@ -110,7 +79,7 @@ impl Plant {
     }
 
     fn agent(&self, data: &str, token: &str) -> Command {
-        let mut agent = command(self.dir.path());
+        let mut agent = edgeward(self.dir.path());
         agent.args([
             "agent",
             "--server",
@@ -255,7 +224,7 @@ fn nobody_is_believed_without_a_reason() {
 #[test]
 fn a_listener_that_others_reach_speaks_tls() {
     let dir = tempfile::tempdir().unwrap();
-    let mut server = command(dir.path());
+    let mut server = edgeward(dir.path());
     server.args(["server", "--data", "srv", "--listen", "0.0.0.0:0", "--json"]).stdout(Stdio::piped());
     let mut server = Running(server.stderr(Stdio::null()).spawn().unwrap());
     let mut line = String::new();
@@ -263,7 +232,7 @@ fn a_listener_that_others_reach_speaks_tls() {
     let said: Value = serde_json::from_str(&line).unwrap();
     let url = said["address"].as_str().unwrap();
     assert!(url.starts_with("https://"), "{url}");
-    let mut list = command(dir.path());
+    let mut list = edgeward(dir.path());
     list.args(["device", "ls", "--server", url, "--ca", said["ca"].as_str().unwrap()]);
     list.args(["--token-file", "srv/operator.token"]);
     assert!(list.output().unwrap().status.success());

@@ -20,7 +20,7 @@ use edgeward_core::source::{Source, short};
 pub use checkout::CheckoutError;
 
 use crate::project::{GateTable, ProjectFile, ValidateTable};
-use crate::run::{RunContext, RunError, run};
+use crate::run::{RunContext, RunError, chain, run};
 use crate::runner::local::{self, Job, JobError};
 use crate::validate::verdict;
 use crate::workdir::{WorkDir, WorkError};
@@ -132,7 +132,7 @@ impl Trial<'_> {
     fn read(&self, tree: &Path) -> Result<ProjectFile, GateVerdict> {
         const GATE: &str = "commit.project";
         let dir = tree.join(&self.source.path);
-        let candidate = ProjectFile::load(&dir).map_err(|error| verdict(GATE, false, told(&error)))?;
+        let candidate = ProjectFile::load(&dir).map_err(|error| verdict(GATE, false, chain(&error)))?;
         let (active, home) = (self.active, Path::new(&self.source.home));
         if (&candidate.name, &candidate.model) != (&active.name, &active.model) {
             let reason = format!(
@@ -172,7 +172,7 @@ impl Trial<'_> {
         Ok(Some(match result {
             Ok(()) => verdict(GATE, true, format!("'{command}' passed in {seconds:.1} s")),
             Err(error @ JobError::Cancelled { .. }) => return Err(TrialError::Stopped(error)),
-            Err(error) => verdict(GATE, false, told(&error)),
+            Err(error) => verdict(GATE, false, chain(&error)),
         }))
     }
 
@@ -223,17 +223,6 @@ impl Trial<'_> {
 fn refused(mut verdicts: Vec<GateVerdict>, last: GateVerdict) -> Prepared {
     verdicts.push(last);
     Prepared { project: None, verdicts }
-}
-
-/// An error with its causes.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 /// Of each gate the stricter one: a commit is judged by what is in use, and by what it adds.

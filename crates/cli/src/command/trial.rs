@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use edgeward_api::Client;
 use edgeward_api::operator::GateVerdict;
 use edgeward_core::event::RunOutcome;
 use edgeward_core::source::Source;
@@ -20,7 +21,7 @@ pub(super) fn run(
     context: &RunContext<'_>,
 ) -> Result<RunSummary, Failure> {
     let client = context.server.ok_or_else(|| Failure::usage("--commit needs --server"))?;
-    let source = source(active, context)?;
+    let source = source(active, client)?;
     let trial = Trial {
         source: &source,
         commit,
@@ -56,8 +57,7 @@ pub(super) fn run(
 }
 
 /// Where the project comes from, as the control plane knows it.
-fn source(active: &ProjectFile, context: &RunContext<'_>) -> Result<Source, Failure> {
-    let client = context.server.ok_or_else(|| Failure::usage("--commit needs --server"))?;
+fn source(active: &ProjectFile, client: &Client) -> Result<Source, Failure> {
     let known = client.projects().map_err(|error| refused("asking for the project", &error))?;
     let project = known.projects.into_iter().find(|project| project.name == active.name);
     project.and_then(|project| project.source).ok_or_else(|| {

@@ -96,6 +96,11 @@ fn step(decision: &Decision<'_, '_>) -> Result<(), ReconcileError> {
     Ok(())
 }
 
+/// Whether a rollout of `model` is under way.
+pub(crate) fn is_under_way(view: &View<'_>, model: &ModelName) -> Result<bool, StoreError> {
+    Ok(view.rollouts_under_way()?.iter().any(|rollout| rollout.model == *model))
+}
+
 /// The version that `project` should roll out by itself: its newest, if its run passed and nobody tried it yet.
 pub(crate) fn due(view: &View<'_>, project: &Project) -> Result<Option<VersionRow>, StoreError> {
     if project.trigger.level == 0 {

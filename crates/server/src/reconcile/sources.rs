@@ -15,7 +15,7 @@ use edgeward_store::{StoreError, View};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use super::ReconcileError;
+use super::{ReconcileError, rollouts};
 use crate::app::{App, Decision};
 use crate::handlers::fresh_run_id;
 
@@ -146,7 +146,7 @@ pub(crate) fn observed(view: &View<'_>, project: &Project, seen: Observed) -> Re
     let trial = seen.head.as_ref().map(|head| view.run_of_commit(&project.name, head)).transpose()?.flatten();
     let tried = trial.is_some_and(|run| run.outcome.is_some());
     let running = view.run_under_way(&project.name)?.is_some();
-    let rolling_out = view.rollouts_under_way()?.iter().any(|rollout| rollout.model == project.model);
+    let rolling_out = rollouts::is_under_way(view, &project.model)?;
     Ok(Observed { tried, running, rolling_out, ..seen })
 }
 

@@ -50,7 +50,7 @@ fn observed(view: &View<'_>, project: &Project) -> Result<Observed, StoreError> 
     let running = runs.iter().any(|run| run.outcome.is_none());
     let last_start = runs.iter().map(|run| run.requested_at_ms).max().unwrap_or_default();
     let champion = view.aliased(&project.model, rollouts::CHAMPION)?;
-    let under_way = view.rollouts_under_way()?.iter().any(|rollout| rollout.model == project.model);
+    let under_way = rollouts::is_under_way(view, &project.model)?;
     Ok(Observed {
         champion: champion.map(|version| version.bundle),
         alerts: view.alerts(Some(&project.model), ROWS_PAGE_MAX)?,

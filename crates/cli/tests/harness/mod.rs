@@ -1,0 +1,40 @@
+//! What tests of the real binary share: children that end with the test, the binary without the caller's settings, and a
+//! control plane on a port of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// A child that ends with the test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The binary in `dir`, without the caller's settings.
+pub(crate) fn edgeward(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeward"));
+    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG", "EDGEWARD_CA"] {
+        command.env_remove(name);
+    }
+    command.current_dir(dir).stdin(Stdio::null()).env("NO_PROXY", "*");
+    command
+}
+
+/// A control plane that keeps everything in `srv` of `dir`, once it listens, and what it said of itself then.
+pub(crate) fn serve(dir: &Path, more: &[&str]) -> (Running, Value) {
+    let mut server = edgeward(dir);
+    server.args(["server", "--data", "srv", "--listen", "127.0.0.1:0", "--json"]).args(more);
+    let spawned = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut server = Running(spawned.expect("the binary starts"));
+    let mut line = String::new();
+    let said = server.0.stdout.take().expect("its output is piped");
+    BufReader::new(said).read_line(&mut line).expect("it says where it listens");
+    (server, serde_json::from_str(&line).expect("it says so in JSON"))
+}
