@@ -98,6 +98,11 @@ impl Slots {
         self.model_folder(model).join(format!("{}.derived", slot.as_str()))
     }
 
+    /// The folder of downloads that are not whole yet.
+    fn partial(&self, model: &ModelName, slot: SlotId) -> PathBuf {
+        self.model_folder(model).join(format!("{}.part", slot.as_str()))
+    }
+
     /// Empties `slot` for `bundle`, unless it was being filled with that bundle already.
     ///
     /// # Errors
@@ -106,7 +111,7 @@ impl Slots {
         let base = self.model_folder(model);
         let marker = base.join(format!("{}.bundle", slot.as_str()));
         let folder = base.join(slot.as_str());
-        let partial = base.join(format!("{}.part", slot.as_str()));
+        let partial = self.partial(model, slot);
         let name = bundle.to_string();
         if self.read(&marker, MARKER_BYTES_MAX).as_deref() != Some(name.as_bytes()) {
             self.remove_folder(&folder)?;
@@ -203,8 +208,7 @@ impl Slots {
     pub fn empty(&self, model: &ModelName, slot: SlotId) -> Result<(), DurableError> {
         self.distrust(model, slot);
         self.end_trial(model, slot);
-        let part = self.model_folder(model).join(format!("{}.part", slot.as_str()));
-        for folder in [self.folder(model, slot), part, self.derived(model, slot)] {
+        for folder in [self.folder(model, slot), self.partial(model, slot), self.derived(model, slot)] {
             self.remove_folder(&folder)?;
         }
         Ok(())
@@ -238,8 +242,7 @@ impl Slots {
     }
 
     fn holds_anything(&self, model: &ModelName, slot: SlotId) -> bool {
-        let part = self.model_folder(model).join(format!("{}.part", slot.as_str()));
-        [self.folder(model, slot), part].iter().any(|folder| self.disk.is_folder(folder))
+        [self.folder(model, slot), self.partial(model, slot)].iter().any(|folder| self.disk.is_folder(folder))
     }
 
     /// Whether so many more bytes may be written.
