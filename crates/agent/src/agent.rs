@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use edgeward_api::Client;
 use edgeward_api::client::Files;
-use edgeward_api::connections::{Connection, Gate, Patience};
 use edgeward_core::{DeviceId, ModelName};
 use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
 use edgeward_sdk::{LoadError, Loaded, Watch, WatchOptions};
@@ -29,6 +28,7 @@ use crate::bandwidth::Bandwidth;
 use crate::brain::{Brain, RestoreError, SNAPSHOT_SCHEMA, Snapshot};
 use crate::config::{AgentConfig, AgentError, ServeConfig, Source, system_clock};
 use crate::control::{Control, Message, Parts};
+use crate::door::Speech;
 use crate::durable::{Access, TwoCopies, replace};
 use crate::endpoint::{About, Endpoint};
 use crate::fetch::open_verified;
@@ -53,13 +53,11 @@ const ENROL_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Models run on one thread each: a device has other work.
 pub const ONE_THREAD: LoadOptions = LoadOptions::with_threads(1);
 
-/// Most connections to the endpoint at once; further ones wait for a place.
-pub const CONNECTIONS_MAX: usize = 512;
-
 /// An agent or endpoint that has its address but does not serve yet.
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
+    speech: Speech,
     endpoint: Arc<Endpoint>,
     /// Stops the control loop; none for a bare endpoint.
     control: Option<Running>,
@@ -110,13 +108,14 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     if let Some(problem) = config.activation.problem() {
         return Err(AgentError::Activation(problem));
     }
+    config.speech.check(config.listen)?;
     let lock = lock(&config.data_dir)?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(AgentError::Endpoint)?;
     let (identity, pinned) = identify(&config).await?;
     let (store, brain) = restore(&config, &identity, pinned)?;
     let ledger = LedgerKeys::of(brain.trusted().root()).unwrap_or_default();
-    let url = url(address);
+    let url = url(&config.speech, address);
     tell_address(&config.data_dir, &url)?;
     let registry = Arc::new(Registry::default());
     let records = Arc::new(Records::open(&config.data_dir, identity.device.clone())?);
@@ -143,7 +142,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         endpoint: url,
         poll: config.poll,
         upload: config.upload,
-        nudges: config.nudges,
+        nudges: config.nudges.clone(),
         bandwidth: config.bandwidth_bytes_per_second.map(|limit| Arc::new(Bandwidth::new(limit))),
         courtesy: Arc::clone(&config.courtesy),
         activation: config.activation.clone(),
@@ -155,7 +154,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     let (sender, end) = start_control(parts).await;
     let control = Some(Running { sender, end, keeper: stop });
     let endpoint = Endpoint::new(registry, records, about, system_clock);
-    Ok(Bound { listener, address, endpoint, control, _kept: Kept::Lock(lock) })
+    Ok(Bound { listener, address, speech: config.speech, endpoint, control, _kept: Kept::Lock(lock) })
 }
 
 /// Starts a bare endpoint up to the point where it serves.
@@ -163,6 +162,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
 /// # Errors
 /// The model does not load or the address is taken.
 pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
+    config.speech.check(config.listen)?;
     let registry = Arc::new(Registry::default());
     let watch = match &config.source {
         Source::Path(path) => {
@@ -178,7 +178,8 @@ pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
     let device = DeviceId::new("local").map_err(|error| refuse(folder.path(), error.to_string()))?;
     let records = Arc::new(Records::open(folder.path(), device.clone())?);
     let endpoint = Endpoint::new(registry, records, Arc::new(About::new(device, None)), system_clock);
-    Ok(Bound { listener, address, endpoint, control: None, _kept: Kept::Temporary(folder, watch) })
+    let speech = config.speech.clone();
+    Ok(Bound { listener, address, speech, endpoint, control: None, _kept: Kept::Temporary(folder, watch) })
 }
 
 impl Bound {
@@ -186,6 +187,12 @@ impl Bound {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its address as callers on this machine write it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(&self.speech, self.address)
     }
 
     /// Serves until `shutdown` is ready, then lets requests under way finish, for [`DRAIN_TIMEOUT`] at most.
@@ -198,11 +205,12 @@ impl Bound {
             // A dropped sender means the same.
             let _ = stopped.await;
         };
+        let url = self.url();
         let router = self.endpoint.router();
-        let door = Door(Gate::new(self.listener, CONNECTIONS_MAX, Patience::default()));
+        let door = self.speech.door(self.listener);
         let server =
             tokio::spawn(async move { axum::serve(door, router).with_graceful_shutdown(stopped).await });
-        tracing::info!("serving at {}", url(self.address));
+        tracing::info!("serving at {url}");
         shutdown.await;
         drop(stop);
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, server).await;
@@ -216,22 +224,6 @@ impl Bound {
             Ok(Ok(Err(source))) => Err(AgentError::Endpoint(source)),
             _ => Ok(()),
         }
-    }
-}
-
-/// The way in, for `axum`.
-struct Door(Gate);
-
-impl axum::serve::Listener for Door {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        self.0.accept().await
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
     }
 }
 
@@ -287,13 +279,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, AgentError> {
 }
 
 /// The address under which this machine reaches the endpoint.
-fn url(address: SocketAddr) -> String {
+fn url(speech: &Speech, address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    let scheme = if speech.is_tls() { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// The device's identity; a fresh one comes with what goes into a fresh state.

@@ -15,8 +15,10 @@ use edgeward_model::Engines;
 use crate::activation::ActivationConfig;
 use crate::brain::RestoreError;
 use crate::courtesy::Courtesy;
+use crate::door::{DoorError, Speech};
 use crate::durable::DurableError;
 use crate::identity::IdentityError;
+use crate::nudge::Nudges;
 use crate::platform::Hardware;
 use crate::repository::REFRESH_TIMEOUT;
 
@@ -41,14 +43,16 @@ pub struct AgentConfig {
     pub name: DeviceId,
     /// Where it serves predictions; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// How it speaks there.
+    pub speech: Speech,
     /// How often it asks whether the repository has news.
     pub poll: Duration,
     /// How often it uploads a window.
     pub upload: Duration,
     /// Longest time that the files of one look at the repository may take together.
     pub refresh_timeout: Duration,
-    /// Whether it holds a stream open on which the control plane tells of news between two polls.
-    pub nudges: bool,
+    /// Where it hears of news between two polls.
+    pub nudges: Nudges,
     /// Most bytes per second that bundles may take of the link; none is no limit.
     pub bandwidth_bytes_per_second: Option<NonZeroU64>,
     /// Most bytes that the data folder may take for bundles to be fetched into it; none is no limit but the disk's.
@@ -84,10 +88,11 @@ impl AgentConfig {
             data_dir: data_dir.into(),
             name,
             listen,
+            speech: Speech::default(),
             poll: Duration::from_secs(1),
             upload: Duration::from_secs(2),
             refresh_timeout: REFRESH_TIMEOUT,
-            nudges: true,
+            nudges: Nudges::default(),
             bandwidth_bytes_per_second: None,
             disk_quota_bytes: None,
             courtesy: Arc::default(),
@@ -125,6 +130,8 @@ pub struct ServeConfig {
     pub name: Option<ModelName>,
     /// Where it serves predictions; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// How it speaks there.
+    pub speech: Speech,
     /// What runs models.
     pub engines: Arc<Engines>,
     /// What the device has besides.
@@ -161,6 +168,9 @@ pub enum AgentError {
         #[source]
         source: io::Error,
     },
+    /// The way in to the endpoint is open to others, or shut.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// What makes bundles serve is not said well enough.
     #[error("{0}")]
     Activation(&'static str),

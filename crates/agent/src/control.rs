@@ -8,6 +8,7 @@
 //! A nudge makes the next poll due at once; a poll is the only way news arrives.
 
 mod activate;
+mod handed;
 mod outside;
 mod pace;
 mod room;
@@ -36,6 +37,7 @@ use crate::config::Clock;
 use crate::courtesy::Courtesy;
 use crate::durable::TwoCopies;
 use crate::endpoint::{About, Link};
+use crate::nudge::Nudges;
 use crate::platform::Platform;
 use crate::records::Records;
 use crate::registry::{Registry, View};
@@ -81,8 +83,8 @@ pub struct Parts {
     pub poll: Duration,
     /// How often to upload.
     pub upload: Duration,
-    /// Whether to listen for nudges between two polls.
-    pub nudges: bool,
+    /// Where to hear of news between two polls.
+    pub nudges: Nudges,
     /// What bundles may take of the link; none is no limit.
     pub bandwidth: Option<Arc<Bandwidth>>,
     /// When bundles may be fetched and activated.
@@ -216,11 +218,10 @@ impl Control {
         self.feed(Input::Started);
         self.serve_in_any_case();
         self.publish_views();
-        if self.parts.nudges {
-            let sender = self.sender.clone();
-            let nudge = move || drop(sender.send(Message::Nudge));
-            crate::nudge::listen(self.parts.client.clone(), Arc::clone(&self.deaf), nudge);
-        }
+        let sender = self.sender.clone();
+        let nudge = move || drop(sender.send(Message::Nudge));
+        let Parts { nudges, client, .. } = &self.parts;
+        crate::nudge::listen(nudges.clone(), client.clone(), Arc::clone(&self.deaf), nudge);
     }
 
     /// Runs until told to stop, then hands what was counted to the spool.
@@ -311,12 +312,12 @@ impl Control {
         let now = (self.parts.clock)();
         (self.unheard, self.is_telling) = (None, false);
         match self.parts.repository.poll(self.parts.brain.trusted(), now) {
-            Ok(Polled::Unchanged) => self.heard(),
+            Ok(Polled::Unchanged) => self.heard(false),
             Ok(Polled::Refreshed { trusted, heard, broke_off }) => {
                 match (&heard, broke_off) {
                     (_, Some(error)) => self.unheard(&error),
-                    (Heard::Refused(_), None) => self.poll.reached(),
-                    (_, None) => self.heard(),
+                    (Heard::Refused(_), None) => self.poll.reached(true),
+                    (_, None) => self.heard(true),
                 }
                 self.feed(Input::Refreshed { trusted, heard });
             }
@@ -324,8 +325,8 @@ impl Control {
         }
     }
 
-    fn heard(&mut self) {
-        self.poll.reached();
+    fn heard(&mut self, is_news: bool) {
+        self.poll.reached(is_news);
         if self.trouble.take().is_some() {
             tracing::info!(repository = self.parts.repository.base(), "the repository answers");
         }

@@ -8,7 +8,7 @@
 //! - [`nudge`]: being told that there is news, so that it need not wait for the next poll.
 //! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
 //! - [`witness`]: what the device saw of the ledger.
-//! - [`registry`], [`endpoint`]: the models being served, and how they are asked.
+//! - [`registry`], [`endpoint`], [`door`]: the models being served, and how they are asked.
 //! - [`control`]: the thread that polls, carries out, reports and uploads.
 //! - [`agent`]: starting and stopping all of it.
 //!
@@ -23,6 +23,7 @@ pub mod config;
 pub mod control;
 pub mod courtesy;
 pub mod disk;
+pub mod door;
 pub mod durable;
 pub mod endpoint;
 pub mod fetch;
@@ -49,6 +50,10 @@ pub use agent::{Bound, bind, bind_bare, run, serve};
 pub use brain::Brain;
 pub use config::{AgentConfig, AgentError, ServeConfig, Source};
 pub use courtesy::{Courtesy, Metered};
-pub use edgeward_api::client::Roots;
+pub use door::{DoorError, Speech};
+pub use edgeward_api::Client;
+pub use edgeward_api::broker::{Broker, BrokerError};
+pub use edgeward_api::client::{Roots, Tls};
 pub use edgeward_sdk::use_one_heap;
+pub use nudge::Nudges;
 pub use platform::Hardware;

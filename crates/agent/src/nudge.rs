@@ -1,18 +1,19 @@
 //! Being told that there is news.
 //!
-//! One thread holds a stream open on which the control plane says "look now". A nudge has no authority: what it leads to is
-//! the same signed poll as ever, only sooner. A stream that breaks is opened again, ever more slowly; meanwhile polls go on
-//! at their own pace, so a lost nudge costs no more than one interval.
+//! One thread holds a stream of the control plane open, or a subscription at an MQTT broker, on which it is told "look
+//! now". A nudge has no authority: what it leads to is the same signed poll as ever, only sooner. What breaks is opened
+//! again, ever more slowly; meanwhile polls go on at their own pace, so a lost nudge costs no more than one interval.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use edgeward_api::Client;
-
+use edgeward_api::broker::Broker;
 use edgeward_sdk::chain;
+use rumqttc::{Event, Packet, QoS, SubscribeReasonCode};
 
 /// Wait before a stream that broke is opened again; doubled each time.
 const REOPEN: Duration = Duration::from_millis(500);
@@ -23,16 +24,41 @@ const GOOD: Duration = Duration::from_secs(10);
 /// Most bytes of one line; a longer one is no nudge.
 const LINE_BYTES_MAX: u64 = 4096;
 
-/// Listens until `stop` is set; `nudge` is called for each word that there is news, and once whenever a stream begins,
+/// Requests to the broker that may wait: the one subscription.
+const REQUESTS_MAX: usize = 4;
+
+/// Where a device hears of news between two polls.
+#[derive(Clone, Debug, Default)]
+pub enum Nudges {
+    /// Nowhere: news waits for the next poll.
+    Off,
+    /// On a stream that the control plane holds open.
+    #[default]
+    Stream,
+    /// From an MQTT broker.
+    Broker(Box<Broker>),
+}
+
+/// Why nothing is heard any more.
+type Silence = Box<dyn std::error::Error + Send + Sync>;
+
+/// Listens until `stop` is set; `nudge` is called for each word that there is news, and once whenever listening begins,
 /// because what was said before it was not heard.
-pub fn listen(client: Client, stop: Arc<AtomicBool>, mut nudge: impl FnMut() + Send + 'static) {
+pub fn listen(nudges: Nudges, client: Client, stop: Arc<AtomicBool>, nudge: impl FnMut() + Send + 'static) {
+    let mut nudge = nudge;
     thread::spawn(move || {
         let mut failures = 0_u32;
         while !stop.load(Ordering::Relaxed) {
             let began = Instant::now();
-            match client.nudges() {
-                Ok(stream) => follow(stream, &stop, &mut nudge),
-                Err(error) => tracing::debug!("no nudges: {}", chain(&error)),
+            let heard = match &nudges {
+                Nudges::Off => return,
+                Nudges::Stream => {
+                    client.nudges().map(|stream| follow(stream, &stop, &mut nudge)).map_err(Silence::from)
+                }
+                Nudges::Broker(broker) => subscribe(broker, &stop, &mut nudge),
+            };
+            if let Err(error) = heard {
+                tracing::debug!("no nudges: {}", chain(&*error));
             }
             failures = if began.elapsed() > GOOD { 0 } else { failures.saturating_add(1) };
             sleep(reopen_wait(failures), &stop);
@@ -41,13 +67,13 @@ pub fn listen(client: Client, stop: Arc<AtomicBool>, mut nudge: impl FnMut() + S
 }
 
 /// Reads events until the stream ends.
-fn follow(stream: impl std::io::Read, stop: &AtomicBool, nudge: &mut impl FnMut()) {
+fn follow(stream: impl Read, stop: &AtomicBool, nudge: &mut impl FnMut()) {
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
     nudge();
     while !stop.load(Ordering::Relaxed) {
         line.clear();
-        let read = std::io::Read::take(&mut lines, LINE_BYTES_MAX).read_line(&mut line);
+        let read = Read::take(&mut lines, LINE_BYTES_MAX).read_line(&mut line);
         match read {
             Ok(count) if count > 0 => {}
             _ => return,
@@ -56,6 +82,27 @@ fn follow(stream: impl std::io::Read, stop: &AtomicBool, nudge: &mut impl FnMut(
             nudge();
         }
     }
+}
+
+/// Takes what is published to the topic until the broker is gone. A retained message makes the beginning a nudge too, but
+/// there is none before the first rollout, so the beginning counts by itself.
+fn subscribe(broker: &Broker, stop: &AtomicBool, nudge: &mut impl FnMut()) -> Result<(), Silence> {
+    let (client, mut connection) = rumqttc::Client::new(broker.options("agent")?, REQUESTS_MAX);
+    client.try_subscribe(broker.topic(), QoS::AtLeastOnce)?;
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(event) = connection.recv() else { return Ok(()) };
+        match event? {
+            Event::Incoming(Packet::SubAck(answer)) => {
+                if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
+                    return Err(format!("{broker} does not let this device subscribe").into());
+                }
+                nudge();
+            }
+            Event::Incoming(Packet::Publish(_)) => nudge(),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Doubling, and spread by up to a fifth either way so that a fleet does not return as one.

@@ -14,7 +14,7 @@ use edgeward_core::envelope::Base64;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, PredictionId, Timestamp};
 use edgeward_model::Interpretation;
 use edgeward_monitor::{Alarm, AlarmKind};
-use edgeward_sdk::{Labelled, Prediction, Table};
+use edgeward_sdk::{Handover, Labelled, Prediction, Table};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -115,6 +115,29 @@ impl Records {
             self.spool.append(Lane::Alerts, &to_json(&alert))?;
         }
         if alarms.is_empty() { Ok(()) } else { self.spool.commit(Lane::Alerts) }
+    }
+
+    /// Takes the alarms and labelled inputs that an app handed over. When this returns, they are on the disk.
+    ///
+    /// # Errors
+    /// The disk refuses; take them again.
+    pub fn handed(&self, model: &ModelName, handed: &Handover, now: Timestamp) -> Result<(), DurableError> {
+        self.raise(model, handed.bundle, &handed.alarms, now)?;
+        for sample in &handed.samples {
+            let sample = Sample {
+                prediction: sample.id,
+                row: 0,
+                model: model.clone(),
+                bundle: handed.bundle,
+                at_ms: handed.to_ms,
+                features: sample.features.clone(),
+                predicted: Some(sample.predicted.clone()),
+                label: Some(sample.label.clone()),
+                suspicion: sample.suspicion.clone(),
+            };
+            self.spool.append(Lane::Samples, &to_json(&sample))?;
+        }
+        if handed.samples.is_empty() { Ok(()) } else { self.spool.commit(Lane::Samples) }
     }
 
     fn alert(&self, model: &ModelName, bundle: Digest, alarm: &Alarm, now: Timestamp) -> Alert {

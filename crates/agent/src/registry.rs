@@ -94,7 +94,7 @@ impl Counters {
     #[must_use]
     pub fn service(&self) -> Service {
         let latency = std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed));
-        Service { failed: self.requests_failed.load(Ordering::Relaxed), latency }
+        Service { failed: self.requests_failed.load(Ordering::Relaxed), latency, ..Service::default() }
     }
 
     /// The longest a request can have waited for a swap, in milliseconds.

@@ -230,6 +230,11 @@ pub struct Service {
     /// Requests that were answered, by how long it took: up to each of [`LATENCY_BOUNDS_US`], and longer.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<u64>))]
     pub latency: [u64; LATENCY_BOUNDS_US.len() + 1],
+    /// Errors of a regression's answers that labels came for, by size: step `n` counts absolute errors from `2^(n / 4)` on, in
+    /// the label's unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, u64>))]
+    pub errors: BTreeMap<i16, u64>,
 }
 
 impl Service {
@@ -239,7 +244,7 @@ impl Service {
         self.latency.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// What came on top of `before`; counts that fell began anew.
+    /// What came on top of `before`; counts that fell began anew. Errors are counted by window and stay.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let mut latency = self.latency;
@@ -247,7 +252,7 @@ impl Service {
             .iter_mut()
             .zip(before.latency)
             .for_each(|(count, before)| *count = count.saturating_sub(before));
-        Self { failed: self.failed.saturating_sub(before.failed), latency }
+        Self { failed: self.failed.saturating_sub(before.failed), latency, errors: self.errors.clone() }
     }
 }
 

@@ -4,6 +4,8 @@ use edgeward_core::{DeviceId, Digest, GroupName, ModelName, ProjectName, Rollout
 
 /// Whether the control plane is up. Public.
 pub const HEALTH: &str = "/health";
+/// What a device says of itself, at its own endpoint.
+pub const ENDPOINT_STATUS: &str = "/v1/status";
 /// The OpenAPI document. Public.
 pub const OPENAPI: &str = "/openapi.json";
 

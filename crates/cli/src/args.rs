@@ -7,6 +7,8 @@ mod activation;
 #[cfg(feature = "control")]
 mod audit;
 #[cfg(feature = "agent")]
+mod broker;
+#[cfg(feature = "agent")]
 mod courtesy;
 #[cfg(feature = "agent")]
 mod engines;
@@ -28,6 +30,8 @@ mod rollout;
 mod sample;
 #[cfg(feature = "control")]
 mod sim;
+#[cfg(feature = "agent")]
+mod speech;
 #[cfg(feature = "control")]
 mod tuf;
 
@@ -44,6 +48,8 @@ pub(crate) use access::{CaCommand, DeviceCommand, TokenCommand};
 pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "control")]
 pub(crate) use audit::AuditCommand;
+#[cfg(feature = "agent")]
+pub(crate) use broker::BrokerArgs;
 #[cfg(feature = "agent")]
 pub(crate) use courtesy::{CourtesyArgs, MeteredName};
 #[cfg(feature = "agent")]
@@ -66,6 +72,8 @@ pub(crate) use rollout::{ApprovalName, OnFailName, RolloutArgs, RolloutCommand, 
 pub(crate) use sample::{JudgeArgs, SampleCommand};
 #[cfg(feature = "control")]
 pub(crate) use sim::SimArgs;
+#[cfg(feature = "agent")]
+pub(crate) use speech::SpeechArgs;
 #[cfg(feature = "control")]
 pub(crate) use tuf::{TufClientArgs, TufClientCommand};
 
@@ -280,6 +288,8 @@ pub(crate) struct ServerArgs {
     /// How long a device's certificate lasts; devices renew it after two thirds of that
     #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_span)]
     pub(crate) certificate_life: Duration,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
 }
 
 /// Flags of `agent`.
@@ -311,6 +321,8 @@ pub(crate) struct AgentArgs {
     /// Where to serve predictions
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) speech: SpeechArgs,
     /// Milliseconds between two looks at the repository
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) poll_ms: u64,
@@ -318,8 +330,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) upload_ms: u64,
     /// Do not listen for nudges: news waits for the next poll
-    #[arg(long)]
+    #[arg(long, conflicts_with = "mqtt")]
     pub(crate) no_nudges: bool,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
     /// Most bytes per second that models may take of the link; no limit if not given
     #[arg(long, value_name = "BYTES")]
     pub(crate) bandwidth_limit_bytes_per_second: Option<std::num::NonZeroU64>,
@@ -351,6 +365,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
+    pub(crate) speech: SpeechArgs,
+    #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
 
@@ -361,6 +377,10 @@ pub(crate) struct StatusArgs {
     /// The device's endpoint
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600", value_parser = parse_url)]
     pub(crate) endpoint: String,
+    /// Whom to believe under https: a file with certificate authorities (PEM), or the fingerprint of one; this
+    /// computer's own if not given
+    #[arg(long, value_name = "FILE|sha256:HEX")]
+    pub(crate) ca: Option<String>,
 }
 
 /// Flags of `deploy`.

@@ -4,6 +4,8 @@
 #[cfg(feature = "control")]
 mod adapters;
 mod args;
+#[cfg(feature = "agent")]
+mod broker;
 mod command;
 #[cfg(feature = "control")]
 mod demo;

@@ -54,6 +54,7 @@ fn ledger(folder: &Path, labels: usize) -> (PathBuf, PathBuf) {
         listen: ([127, 0, 0, 1], 0).into(),
         require_auth: false,
         runner_program: PathBuf::from("/bin/false"),
+        broker: None,
         tick: Duration::from_millis(50),
     };
     let bound = runtime.block_on(edgeward_server::bind(config)).unwrap();

@@ -122,6 +122,7 @@ fn a_new_last_layer_ships_a_last_layer() {
         listen: "127.0.0.1:0".parse().unwrap(),
         require_auth: false,
         runner_program: "/bin/false".into(),
+        broker: None,
         tick: Duration::from_millis(50),
     };
     let server = runtime.block_on(edgeward_server::bind(config)).unwrap();

@@ -237,3 +237,38 @@ fn a_listener_that_others_reach_speaks_tls() {
     list.args(["--token-file", "srv/operator.token"]);
     assert!(list.output().unwrap().status.success());
 }
+
+#[test]
+fn an_endpoint_that_others_reach_speaks_tls_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    fs::write(dir.path().join("device.pem"), certified.cert.pem()).unwrap();
+    fs::write(dir.path().join("device.key"), certified.signing_key.serialize_pem()).unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/fixtures/digits_cnn.onnx");
+
+    let mut open = edgeward(dir.path());
+    let open = open.args(["serve", model, "--listen", "0.0.0.0:0", "--json"]).output().unwrap();
+    let refused = failure(&open);
+    assert!(refused["error"].as_str().unwrap().contains("--plain-http"), "{refused}");
+
+    let mut serving = edgeward(dir.path());
+    serving.args(["serve", model, "--listen", "127.0.0.1:0", "--json"]);
+    serving.args(["--tls-cert", "device.pem", "--tls-key", "device.key"]);
+    let mut serving = Running(serving.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let url = said["address"].as_str().unwrap();
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    let status = |url: &str, more: &[&str]| {
+        edgeward(dir.path()).args(["status", "--json", "--endpoint", url]).args(more).output().unwrap()
+    };
+    let answered = status(url, &["--ca", "device.pem"]);
+    assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stderr));
+    let known: Value = serde_json::from_slice(&answered.stdout).unwrap();
+    assert!(known["models"].is_object(), "{known}");
+    let unknown = failure(&status(url, &[]));
+    assert_eq!(unknown["kind"], "unreachable", "{unknown}");
+    let plain = failure(&status(&url.replace("https:", "http:"), &[]));
+    assert!(plain["error"].as_str().unwrap().contains("this port speaks TLS"), "{plain}");
+}

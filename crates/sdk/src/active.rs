@@ -184,7 +184,7 @@ fn app_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(APP_FOLDER).join(name)
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

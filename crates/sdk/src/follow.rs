@@ -167,13 +167,15 @@ impl Following {
     }
 }
 
-/// Loading a model must not slow down the requests that the app is answering meanwhile.
+/// Lets the calling thread's work step back: loading and testing a model must not slow down the requests that are being
+/// answered meanwhile.
 #[cfg(target_os = "linux")]
-fn lower_priority() {
+pub fn lower_priority() {
     let this = rustix::thread::gettid();
     // Refused only where priorities are not for this user to lower; then it loads at the usual one.
     let _ = rustix::process::setpriority_process(Some(this), 10);
 }
 
+/// Lets the calling thread's work step back, where the system can.
 #[cfg(not(target_os = "linux"))]
-fn lower_priority() {}
+pub fn lower_priority() {}

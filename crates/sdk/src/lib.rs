@@ -16,6 +16,8 @@ mod active;
 mod cause;
 mod follow;
 mod handle;
+mod handover;
+mod kept;
 mod labelled;
 mod loaded;
 mod memory;
@@ -32,8 +34,10 @@ pub use active::{
     ACTIVE_FILE, ACTIVE_SCHEMA, APP_FOLDER, Active, ActiveError, CURRENT_LINK, HOLD_MAX, Hold, Serving,
 };
 pub use cause::chain;
-pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, model_folder};
+pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, lower_priority, model_folder};
 pub use handle::{InferError, ModelHandle, Swap};
+pub use handover::{HandedSample, Handover};
+pub use kept::{Kept, LabelledInput};
 pub use labelled::Labelled;
 pub use loaded::{LoadError, Loaded};
 pub use memory::{give_back as give_back_memory, use_one_heap};

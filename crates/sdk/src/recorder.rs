@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgeward_model::{Interpretation, NamedTensor, TensorSpec};
 use edgeward_monitor::{
-    Alarm, AlarmKind, DecodeError, Estimate, Monitor, MonitorConfig, MonitorError, Neighbours, Outcome,
-    PerformanceReport, Profile, Reference, Sample, Segment, SegmentedPerformance, StreamEvidence, View,
+    Alarm, AlarmKind, DecodeError, ErrorSizes, Estimate, Monitor, MonitorConfig, MonitorError, Neighbours,
+    Outcome, PerformanceReport, Profile, Reference, Sample, Segment, SegmentedPerformance, StreamEvidence,
+    View,
 };
 
+use crate::kept::{Kept, LabelledInput};
 use crate::labelled::{Labelled, Reader};
 use crate::prediction::Table;
 use crate::reading::Reading;
@@ -41,10 +43,14 @@ struct State {
     correct: u64,
     /// Labels of the open window.
     window: SegmentedPerformance,
+    /// Sizes of a regression's errors in it.
+    errors: ErrorSizes,
     /// All labels of the bundle on this device.
     performance: SegmentedPerformance,
     /// The counts of the last window, for what needs more than the open one.
     last: Option<Profile>,
+    /// What is kept for the agent, if somebody hands it over.
+    kept: Option<Kept>,
 }
 
 /// What was counted since the last window.
@@ -60,6 +66,10 @@ pub struct Window {
     pub correct: u64,
     /// How well predictions agreed with those labels.
     pub performance: SegmentedPerformance,
+    /// How large a regression's errors were; nothing of classes.
+    pub errors: ErrorSizes,
+    /// What was kept; nothing without [`Recorder::keep`].
+    pub kept: Kept,
 }
 
 impl Recorder {
@@ -76,8 +86,10 @@ impl Recorder {
             labelled: 0,
             correct: 0,
             window: SegmentedPerformance::default(),
+            errors: ErrorSizes::default(),
             performance: SegmentedPerformance::default(),
             last: None,
+            kept: None,
         };
         let view = View::new(config.input, reference.features(), None);
         Ok(Self { config, reader, state: Mutex::new(state), reference, view, possible })
@@ -88,6 +100,11 @@ impl Recorder {
     pub fn with_neighbours(self, neighbours: Neighbours) -> Self {
         let columns = self.reference.features().saturating_sub(1);
         Self { view: View::new(self.config.input, columns, Some(neighbours)), ..self }
+    }
+
+    /// Keeps alarms and labelled inputs for the next window, for whoever hands them to the agent.
+    pub fn keep(&self) {
+        self.state().kept.get_or_insert_default();
     }
 
     /// Whether it looks at embeddings.
@@ -165,6 +182,9 @@ impl Recorder {
             alarms.extend(state.monitor.observe_with_texts(&sample, &told));
         }
         alarms.iter_mut().for_each(|alarm| self.blame(&state, alarm));
+        if let Some(kept) = &mut state.kept {
+            alarms.iter().for_each(|alarm| kept.alarm(alarm));
+        }
         alarms
     }
 
@@ -181,14 +201,32 @@ impl Recorder {
             state.window.observe(outcome, &segments);
             state.performance.observe(outcome, &segments);
         }
+        if let Some(Outcome::Number { predicted, truth }) = &outcome {
+            state.errors.observe(error(*predicted, *truth));
+        }
         let mut alarm = match outcome {
             Some(Outcome::Number { predicted, truth }) => {
                 state.monitor.observe_error(error(predicted, truth))
             }
             _ => state.monitor.observe_label(correct),
-        }?;
-        self.blame(&state, &mut alarm);
-        Some(alarm)
+        };
+        if let Some(alarm) = &mut alarm {
+            self.blame(&state, alarm);
+        }
+        if let Some(kept) = &mut state.kept {
+            kept.label(self.labelled_input(label));
+            alarm.iter().for_each(|alarm| kept.alarm(alarm));
+        }
+        alarm
+    }
+
+    fn labelled_input(&self, label: &Labelled<'_>) -> LabelledInput {
+        LabelledInput {
+            values: label.values.to_vec(),
+            predicted: label.predicted.to_owned(),
+            truth: label.truth.to_owned(),
+            suspicion: self.suspicion(label.values, label.truth),
+        }
     }
 
     /// Adds the features that moved most, to an alarm of drift or decay.
@@ -219,7 +257,9 @@ impl Recorder {
         let (labelled, correct) = (std::mem::take(&mut state.labelled), std::mem::take(&mut state.correct));
         let (profile, performance) = (state.monitor.take_profile(), std::mem::take(&mut state.window));
         state.last = Some(profile.clone());
-        Window { profile, samples, labelled, correct, performance }
+        let errors = std::mem::take(&mut state.errors);
+        let kept = state.kept.as_mut().map(std::mem::take).unwrap_or_default();
+        Window { profile, samples, labelled, correct, performance, errors, kept }
     }
 
     /// Mean absolute error over the latest labels of a regression and their number; none before the first.

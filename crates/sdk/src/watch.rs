@@ -14,6 +14,7 @@ use crate::active::ActiveError;
 use crate::cause::chain;
 use crate::follow::{Activation, Follower, LOOK, Pause};
 use crate::handle::ModelHandle;
+use crate::handover::HandingOver;
 use crate::loaded::{LoadError, Loaded};
 use crate::memory;
 use crate::taken::{Taken, load_first};
@@ -49,6 +50,8 @@ impl Default for WatchOptions {
 pub struct Watch {
     shared: Arc<Shared>,
     follower: Follower,
+    /// Hands what the app counts to the agent, as long as the app follows.
+    _handing_over: HandingOver,
 }
 
 #[derive(Default)]
@@ -68,10 +71,14 @@ impl Watch {
     pub fn start(folder: &Path, options: WatchOptions) -> Result<Self, ActiveError> {
         let shared = Arc::new(Shared::default());
         let WatchOptions { engines, load, look, mut on_swap } = options;
+        let wrap = |source| ActiveError { doing: "following", path: folder.to_owned(), source };
+        let handing_over = HandingOver::start(folder).map_err(wrap)?;
+        let counts = handing_over.taking_over();
         let serves = Arc::clone(&shared);
         let take_over = move |activation: &Activation| {
             let loaded = load_active(activation, &engines, &load).map_err(|error| chain(&error))?;
             let loaded = Arc::new(loaded);
+            counts(&loaded);
             serves.publish(Arc::clone(&loaded));
             if let Some(on_swap) = &mut on_swap {
                 on_swap(activation, &loaded);
@@ -82,7 +89,7 @@ impl Watch {
         let leaves = Arc::clone(&shared);
         let follower =
             Follower::start_with(folder, look, Box::new(take_over), Box::new(move || leaves.let_go()))?;
-        Ok(Self { shared, follower })
+        Ok(Self { shared, follower, _handing_over: handing_over })
     }
 
     /// Where the app asks.

@@ -14,6 +14,7 @@
 mod access;
 mod app;
 pub mod audit;
+mod broker;
 mod dashboard;
 mod deltas;
 mod drift;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::Problem;
+use edgeward_api::broker::{Broker, BrokerError};
 use edgeward_api::connections::{Gate, Patience};
+use edgeward_api::door;
 use edgeward_api::limits::UPLOADS_WAITING_MAX;
 use edgeward_core::Timestamp;
 use edgeward_store::{BlobError, Blobs, Store, StoreError};
@@ -19,6 +21,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use crate::access::Access;
 use crate::app::{App, Clock, Stopped, blocking, closed};
+use crate::broker;
 use crate::deltas::{self, Deltas};
 use crate::drift::DriftCache;
 use crate::failure::chain;
@@ -28,7 +31,7 @@ use crate::reconcile::{self, runs};
 use crate::routes::router;
 use crate::seals;
 use crate::setup::{self, Home, Setup, SetupError};
-use crate::tls::{Certificates, Door, Peer, TlsConfig, TlsError};
+use crate::tls::{Certificates, Door, Peer, TLS_HINT, TlsConfig, TlsError};
 
 /// Time that requests under way get when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -52,6 +55,8 @@ pub struct ServerConfig {
     pub tls: TlsConfig,
     /// The program that carries out runs: `PROGRAM run --project ...`.
     pub runner_program: PathBuf,
+    /// An MQTT broker to tell of news, beside the streams that devices hold open.
+    pub broker: Option<Broker>,
     /// Longest time between two looks of the reconcilers.
     pub tick: Duration,
 }
@@ -74,6 +79,9 @@ pub enum ServerError {
     /// No certificate can be had.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The broker cannot be spoken to.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
     /// The address cannot be listened on.
     #[error("listening on {address}")]
     Listen {
@@ -101,6 +109,7 @@ impl ServerError {
             Self::Store(_) => Problem::new("database", chain(self)),
             Self::Blobs(_) => Problem::new("blobs", chain(self)),
             Self::Tls(error) => tls_problem(error),
+            Self::Broker(_) => Problem::new("broker", chain(self)),
             Self::Listen { address, source } => {
                 let (kind, hint) = match source.kind() {
                     ErrorKind::AddrInUse => (
@@ -185,6 +194,9 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         drift: DriftCache::default(),
         deltas: Deltas::default(),
     });
+    if let Some(broker) = &config.broker {
+        broker::announce(&app, broker)?;
+    }
     Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
 }
 
@@ -209,6 +221,18 @@ fn say_how_it_listens(home: &Home, address: SocketAddr, access: &Access, tls: Op
         let authority = pin.unwrap_or_else(|| "one that any computer believes".to_owned());
         tracing::info!(authority, names = certificates.names().join(", "), "speaks TLS");
     }
+}
+
+/// How TLS is spoken with whoever comes next: certificates are renewed meanwhile.
+fn configured(app: &Arc<App>) -> door::Configure {
+    let app = Arc::clone(app);
+    Arc::new(move || {
+        app.certificates.config((app.clock)()).map_err(|error| {
+            let why = chain(&error);
+            tracing::error!("no TLS: {why}");
+            why
+        })
+    })
 }
 
 /// The address that clients on this machine use.
@@ -296,9 +320,10 @@ impl Bound {
         let ending = Arc::clone(&app);
         let gate = Gate::new(self.listener, CONNECTIONS_MAX, Patience::default());
         let door = match app.is_tls {
-            true => Door::tls(gate, Arc::clone(&app.certificates), Arc::clone(&app.clock)),
-            false => Door::Plain(gate),
+            true => door::Door::tls(gate, configured(&app), TLS_HINT),
+            false => door::Door::Plain(gate),
         };
+        let door = Door(door);
         let service = router(&app).into_make_service_with_connect_info::<Peer>();
         let graceful = axum::serve(door, service).with_graceful_shutdown(async move {
             shutdown.await;

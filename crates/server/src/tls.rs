@@ -19,12 +19,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use edgeward_api::access::{self, CertificateAdvice};
+use edgeward_api::door::{CertificateFileError, read_certificate};
 use edgeward_core::envelope::Base64;
 use edgeward_core::{DeviceId, Digest, Timestamp};
 use edgeward_store::CertificateRow;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -38,7 +38,7 @@ use crate::secret::NoRandomness;
 use crate::setup::{self, Home, SetupError};
 use authority::Authority;
 pub(crate) use authority::DeviceKey;
-pub(crate) use door::{Door, Peer};
+pub(crate) use door::{Door, Peer, TLS_HINT};
 
 /// How long the control plane's own certificate lasts; made anew at each start and after half of that.
 const SERVER_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -285,7 +285,7 @@ impl Certificates {
     }
 
     /// How to answer a handshake now.
-    fn config(&self, now: Timestamp) -> Result<Arc<RustlsConfig>, TlsError> {
+    pub(crate) fn config(&self, now: Timestamp) -> Result<Arc<RustlsConfig>, TlsError> {
         let mut serving = lock(&self.serving);
         if let Some(serving) = serving.as_ref().filter(|serving| now < serving.until) {
             return Ok(Arc::clone(&serving.config));
@@ -316,17 +316,8 @@ fn names(given: &[String]) -> Vec<String> {
 }
 
 fn read_public(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let fail = |path: &Path, reason: String| TlsError::Public { path: path.to_owned(), reason };
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(chain).and_then(Iterator::collect);
-    let certificates = certificates.map_err(|error| fail(chain, error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(fail(chain, "it holds no certificate in PEM form".to_owned()));
-    }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| fail(key, error.to_string()))?;
-    let signing = ring::sign::any_supported_type(&secret).map_err(|error| fail(key, error.to_string()))?;
-    let certified = CertifiedKey::new(certificates, signing);
-    certified.keys_match().map_err(|_| fail(key, "it is not the certificate's key".to_owned()))?;
-    Ok(certified)
+    read_certificate(chain, key)
+        .map_err(|CertificateFileError { path, reason }| TlsError::Public { path, reason })
 }
 
 fn rustls_config(shown: Shown) -> Result<RustlsConfig, TlsError> {

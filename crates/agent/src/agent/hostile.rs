@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use super::tests::{Agent, PATIENCE};
 use super::*;
 use crate::fixtures::{get, model};
+use crate::nudge::Nudges;
 use cases::{Case, Expect};
 use manifests::{bundles, manifest};
 use repo::{DAY, NOW, bundle, honest};
@@ -83,7 +84,7 @@ impl Field {
         let mut config = AgentConfig::new(server, data, name, "127.0.0.1:0".parse().unwrap());
         config.join_token = Some("good".to_owned());
         (config.poll, config.upload) = (Duration::from_millis(20), Duration::from_secs(3600));
-        (config.nudges, config.refresh_timeout) = (false, REFRESH_TIMEOUT);
+        (config.nudges, config.refresh_timeout) = (Nudges::Off, REFRESH_TIMEOUT);
         let clock = Arc::clone(clock);
         config.clock = Arc::new(move || Timestamp(clock.load(Ordering::Relaxed)));
         config

@@ -33,6 +33,7 @@ pub(super) fn spawn_staging(
     let served = parts.registry.get_or_add(&model);
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
+        edgeward_sdk::lower_priority();
         let paced = Paced { source: &sources, bandwidth: bandwidth.as_deref() };
         let staging = Staging {
             source: &paced,

@@ -56,6 +56,7 @@ impl Control {
             self.take_window(one, since, now);
         }
         self.windows_since = counting.into_iter().map(|one| (one.model, now)).collect();
+        self.take_handed(now);
     }
 
     fn take_window(&mut self, counting: &Counting, from_ms: Timestamp, to_ms: Timestamp) {
@@ -65,6 +66,7 @@ impl Control {
         let window =
             if service.failed > 0 { Some(recorder.take_any_window()) } else { recorder.take_window() };
         let Some(window) = window else { return };
+        let service = Service { errors: window.errors.clone().into(), ..service };
         let service = (service != Service::default()).then_some(service);
         let upload = ProfileUpload { service, ..self.profile(model, *bundle, &window, from_ms, to_ms) };
         if upload.profile.0.len() > PROFILE_BYTES_MAX {

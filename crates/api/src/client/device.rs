@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use edgeward_core::Digest;
+use serde_json::Value;
 
 use super::{Client, ClientError, Files};
 use crate::device::{
@@ -24,6 +25,14 @@ impl Client {
     pub fn repository(&self) -> (Files, Files) {
         let below = |place: &str| self.files(&format!("{}/{place}", routes::REPOSITORY));
         (below("metadata"), below("targets"))
+    }
+
+    /// What a device says of itself, where the client's base is the device's own endpoint.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn endpoint_status(&self) -> Result<Value, ClientError> {
+        self.get_json(routes::ENDPOINT_STATUS)
     }
 
     /// A stream of server-sent events, one whenever the repository has news. The server ends it from time to time.

@@ -34,4 +34,6 @@ pub(crate) struct ReloadBenchArgs {
     /// A new or empty folder to keep everything in; a temporary one if not given
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) broker: super::BrokerArgs,
 }

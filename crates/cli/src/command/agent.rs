@@ -4,10 +4,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeward_agent::{ActivationConfig, AgentConfig, AppConfig, Courtesy, Metered, Method, Ready, Roots};
+use edgeward_agent::{
+    ActivationConfig, AgentConfig, AppConfig, Courtesy, Metered, Method, Nudges, Ready, Roots,
+};
 use edgeward_core::DeviceId;
 
 use crate::args::{ActivationArgs, ActivationName, AgentArgs, CourtesyArgs, MeteredName};
+use crate::broker::broker;
 use crate::engines::{engines, hardware};
 use crate::output::{Explain, Failure, Outcome, with_causes};
 use crate::process::{block_on, interrupted};
@@ -30,10 +33,15 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     config.hardware = hardware(&args.engines);
     config.join_token = args.join_token.or(token);
     config.roots = args.ca.as_deref().map(roots).transpose()?;
+    config.speech = args.speech.speech();
     config.repository = args.repository;
     config.poll = Duration::from_millis(args.poll_ms);
     config.upload = Duration::from_millis(args.upload_ms);
-    config.nudges = !args.no_nudges;
+    config.nudges = match (broker(&args.broker)?, args.no_nudges) {
+        (Some(broker), _) => Nudges::Broker(Box::new(broker)),
+        (None, true) => Nudges::Off,
+        (None, false) => Nudges::Stream,
+    };
     config.bandwidth_bytes_per_second = args.bandwidth_limit_bytes_per_second;
     config.disk_quota_bytes = args.disk_quota_bytes;
     config.courtesy = courtesy(args.courtesy);

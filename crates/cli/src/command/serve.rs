@@ -29,14 +29,15 @@ pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
             return Err(Failure::usage("name a bundle's folder or an ONNX file, or give --watch"));
         }
     };
-    let config = ServeConfig { source, name, listen: args.listen, engines, hardware };
+    let config =
+        ServeConfig { source, name, listen: args.listen, speech: args.speech.speech(), engines, hardware };
     block_on(serve(config, out))?
 }
 
 async fn serve(config: ServeConfig, out: Output) -> Outcome {
     let doing = "serving the model";
     let bound = bind_bare(&config).await.explain("agent", doing)?;
-    let listening = Listening { address: format!("http://{}", bound.address()) };
+    let listening = Listening { address: bound.url() };
     out.document(&listening, |listening| {
         format!("serving at {0} (Open Inference Protocol v2; see {0}/v1/status)", listening.address)
     })?;

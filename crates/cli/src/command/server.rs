@@ -6,6 +6,7 @@ use edgeward_server::{ServerConfig, ServerError, TlsConfig, bind};
 use serde::Serialize;
 
 use crate::args::ServerArgs;
+use crate::broker::broker;
 use crate::output::{Explain, Failure, Outcome, Output};
 use crate::process::{block_on, interrupted};
 
@@ -34,6 +35,7 @@ pub(crate) fn run(args: ServerArgs, out: Output) -> Outcome {
             device_life: args.certificate_life,
         },
         runner_program: program,
+        broker: broker(&args.broker)?,
         tick: TICK,
     };
     block_on(serve(config, out))?

@@ -1,25 +1,20 @@
 //! `edgeward status`: what a device on this machine says about itself (`GET /v1/status` of its endpoint).
 
-use std::time::Duration;
-
+use edgeward_agent::{Client, Tls};
 use serde_json::Value;
 
+use super::agent::roots;
 use crate::args::StatusArgs;
-use crate::output::{Explain, Failure, Outcome, Output};
-
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::output::{Failure, Outcome, Output, with_causes};
 
 pub(crate) fn run(args: &StatusArgs, out: Output) -> Outcome {
-    let address = format!("{}/v1/status", args.endpoint.trim_end_matches('/'));
-    let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).proxy(None).build();
-    let mut answer = ureq::Agent::from(config).get(&address).call().map_err(|error| {
-        Failure::new("unreachable", format!("asking {address}: {error}"))
+    let roots = args.ca.as_deref().map(roots).transpose()?.unwrap_or_default();
+    let endpoint = args.endpoint.trim_end_matches('/');
+    let status = Client::with_tls(endpoint, None, Tls::with_roots(roots)).endpoint_status();
+    let status = status.map_err(|error| {
+        Failure::new("unreachable", format!("asking {endpoint}: {}", with_causes(&error)))
             .hint("is the agent running? name its endpoint with --endpoint")
     })?;
-    let status: Value = answer
-        .body_mut()
-        .read_json()
-        .explain("malformed", format_args!("reading the answer of {address}"))?;
     out.document(&status, |status| {
         let mut lines = Vec::new();
         flatten("", status, &mut lines);

@@ -1,5 +1,6 @@
 //! The measured device: an agent and an app, and a hook that "reboots" both.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
@@ -52,7 +53,7 @@ pub(super) struct Device {
 
 struct Shared {
     program: PathBuf,
-    args: Vec<String>,
+    args: Vec<OsString>,
     data: PathBuf,
     log: PathBuf,
     agent: Mutex<Option<Child>>,
@@ -75,9 +76,10 @@ impl Device {
         let app_address = format!("http://127.0.0.1:{port}");
         let own_port = if way == Way::Serve { port } else { 0 };
         let mut args = agent_args(plane, dir, &data, poll, own_port)?;
-        args.extend(way_args(way, &plane.program, &data, port));
-        if !nudges {
-            args.push("--no-nudges".to_owned());
+        args.extend(way_args(way, &plane.program, &data, port).into_iter().map(OsString::from));
+        match nudges {
+            true => args.extend(plane.broker.iter().cloned()),
+            false => args.push("--no-nudges".into()),
         }
         let shared = Arc::new(Shared {
             program: plane.program.clone(),
@@ -206,7 +208,7 @@ fn agent_args(
     data: &Path,
     poll: Duration,
     port: u16,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<OsString>, Failure> {
     let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let parent = std::process::id().to_string();
     let poll = poll.as_millis().to_string();
@@ -234,7 +236,7 @@ fn agent_args(
         "--onnxruntime",
         "off",
     ];
-    Ok(words.map(str::to_owned).to_vec())
+    Ok(words.map(OsString::from).to_vec())
 }
 
 fn way_args(way: Way, program: &Path, data: &Path, port: u16) -> Vec<String> {

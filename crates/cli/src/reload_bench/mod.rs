@@ -67,7 +67,7 @@ struct Row {
 pub(crate) fn run(args: &ReloadBenchArgs, out: Output) -> Outcome {
     let (dir, _temporary) = folder(args.data.as_deref())?;
     let mut supervisor = Supervisor::new(|text| note(&text)).explain("system", "starting the supervisor")?;
-    let plane = Plane::start(&dir, &supervisor, args.model_mb)?;
+    let plane = Plane::start(&dir, &supervisor, args)?;
     let ways = ways(args.only.as_deref());
     let outcome = match (args.swaps, args.kills) {
         (Some(swaps), _) => swaps::run(args, swaps, &dir, &plane, &ways, out),

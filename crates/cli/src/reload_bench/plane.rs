@@ -21,6 +21,7 @@ use edgeward_trust::SigningKey;
 
 use super::START_PATIENCE;
 use super::model::{self, MODEL};
+use crate::args::ReloadBenchArgs;
 use crate::command::now;
 use crate::output::{Explain, Failure};
 use crate::supervisor::{Life, Spec, Supervisor, log_tail};
@@ -36,6 +37,8 @@ const PROJECT: &str = "[project]\nname = \"reload\"\nmodel = \"reload\"\nlevel =
 /// A running control plane.
 pub(super) struct Plane {
     pub(super) program: PathBuf,
+    /// The flags of the broker by which news is told, if there is one.
+    pub(super) broker: Vec<OsString>,
     dir: PathBuf,
     client: Client,
     project: ProjectFile,
@@ -50,11 +53,16 @@ pub(super) type Expected = Arc<Mutex<BTreeMap<String, Vec<f32>>>>;
 
 impl Plane {
     /// Starts one below `dir` and registers the project.
-    pub(super) fn start(dir: &Path, supervisor: &Supervisor, megabytes: u32) -> Result<Self, Failure> {
+    pub(super) fn start(
+        dir: &Path,
+        supervisor: &Supervisor,
+        args: &ReloadBenchArgs,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe().explain("system", "finding this program's own file")?;
         let data = dir.join(SERVER);
         let log = dir.join("server.log");
-        supervisor.start(server_spec(&program, &data, &log));
+        let broker = args.broker.words();
+        supervisor.start(server_spec(&program, &data, &log, &broker));
         let client = wait_for_server(&data, &log)?;
         let project = ProjectFile::parse(PROJECT, PROJECT_FILE, dir)
             .explain("project", "making the measurement's project")?;
@@ -64,11 +72,12 @@ impl Plane {
         let key = SigningKey::from_json(&key).explain("key", "reading the release key")?;
         Ok(Self {
             program,
+            broker,
             dir: dir.to_owned(),
             client,
             project,
             key,
-            megabytes,
+            megabytes: args.model_mb,
             next: Cell::new(0),
             expected: Expected::default(),
         })
@@ -189,15 +198,16 @@ fn policies(dir: &Path) -> Result<Project, Failure> {
     })
 }
 
-fn server_spec(program: &Path, data: &Path, log: &Path) -> Spec {
-    let data = data.to_owned();
+fn server_spec(program: &Path, data: &Path, log: &Path, broker: &[OsString]) -> Spec {
+    let (data, broker) = (data.to_owned(), broker.to_owned());
     let parent = std::process::id().to_string();
     Spec {
         name: SERVER.to_owned(),
         program: program.to_owned(),
         args: Box::new(move || {
             let words = ["--parent", &parent, "server", "--log", "info", "--listen", "127.0.0.1:0", "--data"];
-            words.iter().map(OsString::from).chain([data.clone().into_os_string()]).collect()
+            let words = words.iter().map(OsString::from).chain([data.clone().into_os_string()]);
+            words.chain(broker.iter().cloned()).collect()
         }),
         log: log.to_owned(),
         life: Life::Service,

@@ -8,7 +8,8 @@ use super::Gates;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateKind {
-    /// Wrong answers among those that labels came for.
+    /// Wrong answers among those that labels came for; of a regression, those that are off by more than nine in ten of the
+    /// incumbent's.
     Accuracy,
     /// Requests that failed.
     FailedRequests,

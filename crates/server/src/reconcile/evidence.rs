@@ -8,7 +8,7 @@
 use edgeward_api::device::{LATENCY_BOUNDS_US, Service};
 use edgeward_core::rollout::{GateKind, GateObserved, RolloutPolicy, Tally};
 use edgeward_core::{Digest, Timestamp};
-use edgeward_monitor::{Comparison, Counts};
+use edgeward_monitor::{Comparison, Counts, ErrorSizes};
 use edgeward_store::{ArrivedWindow, RolloutRow, StoreError, View, WINDOWS_PAGE_MAX};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ use crate::members;
 
 /// The share of the incumbent's requests that set what is slow.
 const QUICK_SHARE: f64 = 0.99;
+/// The share of the incumbent's errors that set which error of a regression is as good as a wrong answer.
+const CLOSE_SHARE: f64 = 0.9;
 
 type Latency = [u64; LATENCY_BOUNDS_US.len() + 1];
 
@@ -31,12 +33,17 @@ pub(crate) struct Evidence {
     slow: Comparison,
     /// Latencies of the incumbent up to the last block. They say what is slow in the next one.
     latency: Latency,
+    /// Errors of the incumbent up to the last block. They say what is wrong in the next one.
+    #[serde(default)]
+    errors: ErrorSizes,
 }
 
 /// What one group counted in one block.
 #[derive(Debug, Default)]
 struct Block {
     labels: Counts,
+    /// Of a regression: the sizes of errors, in place of labels.
+    errors: ErrorSizes,
     requests: Counts,
     latency: Latency,
 }
@@ -123,10 +130,16 @@ impl Block {
     fn of<'a>(windows: impl Iterator<Item = &'a ArrivedWindow>) -> Self {
         let mut block = Self::default();
         for window in windows {
-            let wrong = window.labelled.saturating_sub(window.correct);
-            block.labels = block.labels.plus(Counts::new(window.labelled, wrong));
             let service =
                 window.service.clone().and_then(|service| serde_json::from_value::<Service>(service).ok());
+            let errors = service.as_ref().map(|service| ErrorSizes::from(service.errors.clone()));
+            match errors.filter(|errors| !errors.is_empty()) {
+                Some(errors) => block.errors.merge(&errors),
+                None => {
+                    let wrong = window.labelled.saturating_sub(window.correct);
+                    block.labels = block.labels.plus(Counts::new(window.labelled, wrong));
+                }
+            }
             let Some(service) = service else { continue };
             let requests = service.answered().saturating_add(service.failed);
             block.requests = block.requests.plus(Counts::new(requests, service.failed));
@@ -153,11 +166,17 @@ impl Evidence {
             failed: margin(GateKind::FailedRequests),
             slow: margin(GateKind::SlowRequests),
             latency: Latency::default(),
+            errors: ErrorSizes::default(),
         }
     }
 
     fn fold(&mut self, new: &Block, old: &Block) {
         self.accuracy.observe(new.labels, old.labels);
+        if let Some(close) = self.errors.quantile_step(CLOSE_SHARE) {
+            let far = |block: &Block| Counts::new(block.errors.total(), block.errors.above(close));
+            self.accuracy.observe(far(new), far(old));
+        }
+        self.errors.merge(&old.errors);
         self.failed.observe(new.requests, old.requests);
         if let Some(bound) = self.slow_from() {
             let slow = |block: &Block| Counts::new(total(&block.latency), total(&block.latency[bound..]));
@@ -206,14 +225,7 @@ mod tests {
     fn slow_is_what_is_beyond_the_bound_of_99_in_100_so_far() {
         let mut latency = Latency::default();
         (latency[2], latency[3], latency[7]) = (900, 95, 5);
-        let comparison = || Comparison::new(0.02);
-        let mut evidence = Evidence {
-            resumed_at_ms: None,
-            accuracy: comparison(),
-            failed: comparison(),
-            slow: comparison(),
-            latency: Latency::default(),
-        };
+        let mut evidence = comparing();
         let old = Block { latency, ..Block::default() };
         evidence.fold(&Block::default(), &old);
         assert_eq!((evidence.slow_from(), evidence.slow.incumbent().n), (Some(4), 0));
@@ -225,5 +237,50 @@ mod tests {
             (Counts::new(1000, 1000), Counts::new(1000, 5))
         );
         assert!(evidence.slow.log10_worse() > 10.0);
+    }
+
+    fn comparing() -> Evidence {
+        let comparison = || Comparison::new(0.02);
+        Evidence {
+            resumed_at_ms: None,
+            accuracy: comparison(),
+            failed: comparison(),
+            slow: comparison(),
+            latency: Latency::default(),
+            errors: ErrorSizes::default(),
+        }
+    }
+
+    /// A window whose labels came with errors of these sizes.
+    fn off_by(size: f64, labels: u64) -> ArrivedWindow {
+        let mut errors = ErrorSizes::default();
+        (1..=labels).for_each(|n| errors.observe(size * n as f64 / labels as f64));
+        let service = Service { errors: errors.into(), ..Service::default() };
+        ArrivedWindow {
+            arrival: 1,
+            device: edgeward_core::DeviceId::new("d").unwrap(),
+            bundle: Digest::of(b"b"),
+            labelled: labels,
+            correct: 0,
+            service: Some(serde_json::to_value(service).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_regression_is_wrong_where_it_errs_more_than_nine_in_ten_of_the_one_before() {
+        let fold = |newcomer: f64| {
+            let mut evidence = comparing();
+            for _ in 0..20 {
+                let [new, old] = [newcomer, 1.0].map(|size| Block::of([off_by(size, 50)].iter()));
+                evidence.fold(&new, &old);
+            }
+            evidence.accuracy
+        };
+        let same = fold(1.0);
+        assert_eq!((same.newcomer(), same.newcomer().n), (same.incumbent(), 19 * 50));
+        assert!(same.log10_worse() < 0.0);
+        assert!(fold(0.5).log10_fine() > 2.0, "a better one is shown to be fine");
+        let worse = fold(3.0);
+        assert!(worse.log10_worse() > 10.0, "{worse:?}");
     }
 }

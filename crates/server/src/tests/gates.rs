@@ -43,7 +43,8 @@ impl Plant {
     fn upload_window(&self, device: u64, seq: u64, bundle: Digest, window: &Window) {
         let mut latency = [0; 13];
         (latency[3], latency[9]) = (window.requests - window.failed - window.slow, window.slow);
-        let service = serde_json::to_value(Service { failed: window.failed, latency }).unwrap();
+        let service =
+            serde_json::to_value(Service { failed: window.failed, latency, ..Service::default() }).unwrap();
         let now = self.app.now();
         let new = NewProfile {
             device: &name(device),

@@ -59,6 +59,7 @@ pub(crate) fn config(dir: &Path) -> ServerConfig {
         require_auth: true,
         tls: TlsConfig::default(),
         runner_program: PathBuf::from("/bin/false"),
+        broker: None,
         tick: NEVER,
     }
 }

@@ -1,41 +1,18 @@
-//! The way in: plain HTTP on loopback, TLS everywhere else.
-//!
-//! A handshake runs in a task of its own and has [`HANDSHAKE_MAX`] to end, so callers that are slow, silent or send
-//! garbage hold a place of the [`Gate`] for that long and nobody else up. Who speaks plain HTTP to the TLS port is told
-//! so in plain HTTP.
+//! The way in, for `axum`, and who came through it.
 
-use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::io;
 
 use axum::extract::FromRequestParts;
 use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::http::Extensions;
 use axum::http::request::Parts;
 use axum::serve::IncomingStream;
-use edgeward_api::Problem;
-use edgeward_api::connections::{Connection, Gate};
+use edgeward_api::door::{self, Io};
 use edgeward_core::Digest;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use super::Certificates;
-use crate::app::Clock;
-
-/// Longest handshake.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Connections that have shaken hands and wait to be served.
-const WAITING_MAX: usize = 64;
-/// First byte of a TLS record that begins a handshake.
-const HANDSHAKE: u8 = 22;
-/// Most bytes of a plain request that are looked at before it is told about TLS.
-const PLAIN_BYTES: usize = 4096;
+/// What a caller who speaks plain HTTP is told.
+pub(crate) const TLS_HINT: &str =
+    "Use an address that begins with https://, and the fleet's authority: --ca DATA/ca.pem.";
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +25,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// The peer that a request came from.
-    pub(crate) fn of(extensions: &axum::http::Extensions) -> Self {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get::<ConnectInfo<Self>>().map_or_else(Self::default, |info| info.0)
     }
 }
@@ -67,170 +44,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
-/// The way in, for `axum`.
-pub(crate) enum Door {
-    /// Plain HTTP.
-    Plain(Gate),
-    /// TLS.
-    Tls(TlsDoor),
-}
-
-/// Connections that have shaken hands.
-pub(crate) struct TlsDoor {
-    arrivals: mpsc::Receiver<(Io, Peer)>,
-    accepting: JoinHandle<()>,
-}
-
-impl Drop for TlsDoor {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-impl Door {
-    /// A door behind which `certificates` say who is who.
-    pub(crate) fn tls(gate: Gate, certificates: Arc<Certificates>, clock: Clock) -> Self {
-        let (sender, arrivals) = mpsc::channel(WAITING_MAX);
-        let accepting = tokio::spawn(accept(gate, certificates, clock, sender));
-        Self::Tls(TlsDoor { arrivals, accepting })
-    }
-}
+/// The way in.
+pub(crate) struct Door(pub(crate) door::Door);
 
 impl axum::serve::Listener for Door {
     type Io = Io;
     type Addr = Peer;
 
     async fn accept(&mut self) -> (Io, Peer) {
-        match self {
-            Self::Plain(gate) => (Io::Plain(gate.accept().await.0), Peer::default()),
-            Self::Tls(door) => match door.arrivals.recv().await {
-                Some(arrival) => arrival,
-                // The task that accepts ends only with this door.
-                None => std::future::pending().await,
-            },
-        }
+        let (io, door::Peer { tls, certificate }) = self.0.accept().await;
+        (io, Peer { tls, certificate })
     }
 
     fn local_addr(&self) -> io::Result<Peer> {
         Ok(Peer::default())
-    }
-}
-
-async fn accept(
-    mut gate: Gate,
-    certificates: Arc<Certificates>,
-    clock: Clock,
-    sender: mpsc::Sender<(Io, Peer)>,
-) {
-    loop {
-        let (connection, address) = gate.accept().await;
-        let acceptor = match certificates.config(clock()) {
-            Ok(config) => TlsAcceptor::from(config),
-            Err(error) => {
-                tracing::error!("no TLS: {}", crate::failure::chain(&error));
-                continue;
-            }
-        };
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            match timeout(HANDSHAKE_MAX, shake_hands(connection, &acceptor)).await {
-                // A receiver that is gone says that the server is ending.
-                Ok(Ok(arrival)) => drop(sender.send(arrival).await),
-                Ok(Err(error)) => tell(address, &error.to_string()),
-                Err(_) => tell(address, "the handshake took too long"),
-            }
-        });
-    }
-}
-
-fn tell(address: SocketAddr, why: &str) {
-    tracing::debug!(%address, "no TLS connection: {why}");
-}
-
-async fn shake_hands(mut connection: Connection, acceptor: &TlsAcceptor) -> io::Result<(Io, Peer)> {
-    if connection.first_byte().await? != HANDSHAKE {
-        return answer_plainly(&mut connection).await;
-    }
-    let stream = acceptor.accept(connection).await?;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let peer = Peer { tls: true, certificate: certificate.map(|certificate| Digest::of(certificate)) };
-    Ok((Io::Tls(Box::new(stream)), peer))
-}
-
-/// Tells a caller that speaks plain HTTP, or nothing known, that this is TLS.
-async fn answer_plainly(connection: &mut Connection) -> io::Result<(Io, Peer)> {
-    let problem = Problem::new("tls_required", "this port speaks TLS")
-        .hint("Use an address that begins with https://, and the fleet's authority: --ca DATA/ca.pem.");
-    let body = serde_json::to_string(&problem).unwrap_or_default();
-    let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    // What was sent is read first: a connection that is closed over unread bytes loses the answer.
-    let _ = connection.read(&mut [0; PLAIN_BYTES]).await?;
-    connection.write_all(answer.as_bytes()).await?;
-    connection.shutdown().await?;
-    Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak TLS"))
-}
-
-/// A connection, under TLS or not.
-pub(crate) enum Io {
-    /// Plain.
-    Plain(Connection),
-    /// Under TLS.
-    Tls(Box<TlsStream<Connection>>),
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
     }
 }

@@ -14,6 +14,8 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConnection, StreamOwned};
 
+use rustls::pki_types::PrivateKeyDer;
+
 use super::*;
 use crate::tests::support::Plant;
 
