@@ -4,7 +4,7 @@
 
 ORIGIN is the log's name, `edgeward-ledger/` and 12 hex digits, as you know it from elsewhere: from a device, or from an
 earlier export. Without it, the export is only shown to agree with the keys that it brings itself. The exit code is 0 if every
-entry, seal and checkpoint holds, and 1 with the first bad entry named if not. The formats are in docs/formats/ledger.md.
+entry, seal, checkpoint and record of a prediction holds, and 1 with the first bad entry or batch named if not. The formats are in docs/formats/ledger.md.
 """
 import base64
 import hashlib
@@ -87,6 +87,33 @@ def checkpoint(note, origin, keys):
     return int(size), base64.b64decode(root)
 
 
+def push(peaks, node, size):
+    """Adds leaf number `size` to a tree; its root."""
+    while size % 2 == 0:
+        node, size = sha256(b"\1", peaks.pop(), node), size // 2
+    peaks.append(node)
+    top = peaks[-1]
+    for peak in reversed(peaks[:-1]):
+        top = sha256(b"\1", peak, top)
+    return top
+
+
+def check_records(entries):
+    """Every batch of records has the root that its entry has; how many records there are."""
+    records, done = read("records.jsonl").split(b"\n")[:-1], 0
+    for event in (json.loads(entry)["event"] for entry in entries):
+        if event["type"] == "records_kept":
+            peaks, top = [], sha256()
+            for size, record in enumerate(records[done:done + event["records"]], 1):
+                top = push(peaks, sha256(b"\0", record), size)
+            done += event["records"]
+            if done > len(records) or event["root"] != "sha256:" + top.hex():
+                fail("the records of batch %d are not those that were kept" % event["batch"])
+    if done != len(records):
+        fail("%d records are in no batch" % (len(records) - done))
+    return done
+
+
 def main():
     origin = "edgeward-ledger/" + sha256(read("ledger-keys.json")).hex()[:12]
     if len(sys.argv) > 2 and sys.argv[2] != origin:
@@ -109,19 +136,14 @@ def main():
         # Checkpoints vouch for what they cover: a seal is looked at where none does, or to name the first bad entry.
         if (value["seq"], value["prev"]) != (seq, "sha256:" + previous.hex()) or seq >= covered and not sealed(seq):
             fail("entry %d is not what was written" % next((n for n in range(seq) if not sealed(n)), seq))
-        previous, node, size = sha256(entry), sha256(b"\0", entry), seq + 1
-        while size % 2 == 0:
-            node, size = sha256(b"\1", peaks.pop(), node), size // 2
-        peaks.append(node)
-        top = peaks[-1]
-        for peak in reversed(peaks[:-1]):
-            top = sha256(b"\1", peak, top)
+        previous, top = sha256(entry), push(peaks, sha256(b"\0", entry), seq + 1)
         for by in [by for size, expected, by in seen if size == seq + 1 and expected != top]:
             bad = next((n for n in range(seq + 1) if not sealed(n)), seq)
             fail("entry %d is not what was written: %s saw another history" % (bad, by))
     if covered > len(entries):
         fail("entry %d is missing: a checkpoint covers %d" % (len(entries), covered))
-    print("verified: %d entries of %s, %d checkpoints agree" % (len(entries), origin, len(seen)))
+    said = (len(entries), origin, len(seen), check_records(entries))
+    print("verified: %d entries of %s, %d checkpoints agree, %d records of predictions" % said)
 
 
 main()

@@ -4,6 +4,8 @@
 //! order inside (claim the row, append, synchronise, mark it in the journal) makes a crash at any point lead to a label
 //! that is unknown again, never to one that is acknowledged and lost.
 
+mod kept;
+
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -93,6 +95,9 @@ impl Records {
         prediction: &Prediction,
         now: Timestamp,
     ) -> Result<(), DurableError> {
+        if let Some(line) = kept::prediction(model, prediction, now) {
+            self.spool.offer(Lane::Records, &line);
+        }
         let recorded = self.journal().record(entry(model, prediction, now));
         let raised = self.raise(model, prediction.bundle, &prediction.alarms, now);
         recorded.and(raised)
@@ -184,6 +189,9 @@ impl Records {
             return Err(error);
         }
         for (label, row) in &joined {
+            if keeps_records(registry, row) {
+                self.spool.offer(Lane::Records, &kept::label(label, now));
+            }
             let marked = self.journal().mark_labelled(label.id, label.row, now);
             if let Err(error) = marked.and_then(|()| self.judge(label, row, registry, now)) {
                 tracing::warn!("the label of {} is kept, but: {}", label.id, chain(&error));
@@ -250,6 +258,12 @@ impl Records {
     }
 }
 
+/// Whether the model's predictions are kept, as the one says that serves now.
+fn keeps_records(registry: &Registry, row: &Row) -> bool {
+    let served = registry.get(row.model.as_str()).and_then(|served| served.handle.current());
+    served.is_some_and(|loaded| loaded.records().is_some())
+}
+
 fn entry(model: &ModelName, prediction: &Prediction, now: Timestamp) -> Entry {
     let table = prediction.table.as_ref().filter(|table| table.width <= SAMPLE_VALUES_MAX);
     let rows = prediction.table.as_ref().map_or(prediction.rows.len(), |table| table.rows);
@@ -312,3 +326,6 @@ fn sample(label: &Label, row: &Row, suspicion: Option<String>) -> Sample {
 pub(crate) fn to_json(document: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(document).expect("names, finite numbers and texts always have a JSON form")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
-//! What waits to be uploaded: alerts, labelled samples and profiles, kept through crashes and days without a server.
+//! What waits to be uploaded: alerts, labelled samples, profiles and records of predictions, kept through crashes and days
+//! without a server.
 //!
-//! Each kind has its own log, so one kind's backlog never delays another. All logs together stay under one limit: when
-//! it is reached, the oldest profiles go first, then the oldest samples, alerts last, and every dropped record is
-//! counted. [`Spool::commit`] makes what was appended durable; callers that come together share one fsync.
+//! Each kind has its own log, so one kind's backlog never delays another. The logs of alerts, samples and profiles together
+//! stay under one limit: when it is reached, the oldest profiles go first, then the oldest samples, alerts last. Records of
+//! predictions come with every request, so they have a share of their own and take no other's. On a full disk they give way
+//! to every other kind, the oldest first. Every dropped record is counted. [`Spool::commit`] makes what was appended durable; callers that come together share one fsync.
 //! A record is uploaded at least once: after a crash the last batch may go again, and the server knows it by its id.
 //!
 //! Deliberately missing: the documents inside; a record is bytes here.
@@ -13,9 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::disk::{Disk, OsDisk};
 use crate::durable::{Access, DurableError, read_on, replace_on};
 use crate::segments::{SEGMENT_BYTES_MAX, Segments};
+use edgeward_sdk::chain;
 
 /// Most bytes that wait for upload, over all lanes.
 pub const SPOOL_BYTES_MAX: u64 = 64 << 20;
+
+/// Most bytes of records of predictions that wait for upload.
+pub const RECORDS_BYTES_MAX: u64 = 32 << 20;
 
 const ACK_BYTES_MAX: u64 = 64;
 
@@ -28,11 +34,16 @@ pub enum Lane {
     Samples,
     /// Profiles of windows.
     Profiles,
+    /// Records of predictions.
+    Records,
 }
+
+/// Lanes that share one limit.
+const SHARED: usize = 3;
 
 impl Lane {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Alerts, Self::Samples, Self::Profiles];
+    pub const ALL: [Self; 4] = [Self::Alerts, Self::Samples, Self::Profiles, Self::Records];
 
     /// The lane's folder, and its label in metrics.
     #[must_use]
@@ -41,6 +52,7 @@ impl Lane {
             Self::Alerts => "alerts",
             Self::Samples => "samples",
             Self::Profiles => "profiles",
+            Self::Records => "records",
         }
     }
 }
@@ -48,7 +60,7 @@ impl Lane {
 /// Records waiting for upload.
 #[derive(Debug)]
 pub struct Spool {
-    lanes: Mutex<[LaneLog; 3]>,
+    lanes: Mutex<[LaneLog; 4]>,
     committing: Mutex<()>,
     bytes_max: u64,
 }
@@ -80,7 +92,8 @@ impl Spool {
         let segment_bytes_max = SEGMENT_BYTES_MAX.min(bytes_max / 8).max(1);
         let open =
             |lane: Lane| LaneLog::open(Arc::clone(disk), &folder.join(lane.as_str()), segment_bytes_max);
-        let lanes = [open(Lane::Alerts)?, open(Lane::Samples)?, open(Lane::Profiles)?];
+        let [alerts, samples, profiles, records] = Lane::ALL.map(open);
+        let lanes = [alerts?, samples?, profiles?, records?];
         Ok(Self { lanes: Mutex::new(lanes), committing: Mutex::new(()), bytes_max })
     }
 
@@ -90,8 +103,31 @@ impl Spool {
     /// The disk refuses it.
     pub fn append(&self, lane: Lane, payload: &[u8]) -> Result<(), DurableError> {
         let mut lanes = self.lanes();
-        lanes[lane as usize].log.append(payload)?;
-        make_room(&mut lanes, self.bytes_max)
+        match lanes[lane as usize].log.append(payload) {
+            Err(error) if error.is_full() && lanes[Lane::Records as usize].drop_oldest()? => {
+                lanes[lane as usize].log.append(payload)?;
+            }
+            appended => {
+                appended?;
+            }
+        }
+        make_room(&mut lanes[..SHARED], self.bytes_max)?;
+        make_room(&mut lanes[SHARED..], RECORDS_BYTES_MAX.min(self.bytes_max))
+    }
+
+    /// Adds a record that may be lost: if the disk does not take it, it counts as dropped. False if it was.
+    pub fn offer(&self, lane: Lane, payload: &[u8]) -> bool {
+        let taken = self.append(lane, payload);
+        if let Err(error) = &taken {
+            let mut lanes = self.lanes();
+            let dropped = &mut lanes[lane as usize].dropped;
+            *dropped += 1;
+            // The first of many, so that a full disk does not fill the log, too.
+            if dropped.is_power_of_two() {
+                tracing::warn!("{} {} are lost so far: {}", dropped, lane.as_str(), chain(error));
+            }
+        }
+        taken.is_ok()
     }
 
     /// Makes every record appended to `lane` before this call durable.
@@ -148,7 +184,7 @@ impl Spool {
         self.lanes()[lane as usize].dropped
     }
 
-    fn lanes(&self) -> MutexGuard<'_, [LaneLog; 3]> {
+    fn lanes(&self) -> MutexGuard<'_, [LaneLog; 4]> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -183,7 +219,7 @@ impl LaneLog {
     }
 }
 
-fn make_room(lanes: &mut [LaneLog; 3], bytes_max: u64) -> Result<(), DurableError> {
+fn make_room(lanes: &mut [LaneLog], bytes_max: u64) -> Result<(), DurableError> {
     while lanes.iter().map(|lane| lane.log.bytes()).sum::<u64>() > bytes_max {
         let mut spared = true;
         for lane in lanes.iter_mut().rev() {

@@ -17,6 +17,9 @@ pub const PROFILE_SCHEMA: &str = "edgeward.profile-upload/3";
 /// Schema of [`SamplesUpload`].
 pub const SAMPLES_SCHEMA: &str = "edgeward.samples/1";
 
+/// Schema of [`RecordsUpload`].
+pub const RECORDS_SCHEMA: &str = "edgeward.records-upload/1";
+
 /// A device asks to join.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -297,6 +300,34 @@ pub struct Sample {
     /// decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<String>,
+}
+
+/// Records of predictions and of labels, in the order in which they were made. Each is kept once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RecordsUpload {
+    /// Always [`RECORDS_SCHEMA`].
+    pub schema: String,
+    /// The records.
+    pub records: Vec<RecordUpload>,
+}
+
+/// One record, and what may have to be forgotten beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RecordUpload {
+    /// An `edgeward_core::Record` as JSON, to be kept byte for byte.
+    pub record: String,
+    /// Salt of its digests; none of a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub salt: Option<Base64>,
+    /// What is kept of the input: packed tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub input: Option<Base64>,
 }
 
 /// Alerts of one device.

@@ -1,6 +1,6 @@
 //! What crosses a wire between devices, operators and the control plane.
 //!
-//! Documents ([`device`], [`operator`], [`problem`]), the paths they travel on ([`routes`]), the limits both sides
+//! Documents ([`device`], [`operator`], [`record`], [`problem`]), the paths they travel on ([`routes`]), the limits both sides
 //! keep ([`limits`]), what a join token pins ([`join`]), and a blocking HTTP client ([`client`]) that speaks them. With the feature `openapi` every
 //! document also has a JSON schema; with the feature `connections` there is a gate for those who listen, with `mqtt` the way
 //! nudges take over a broker ([`broker`]).
@@ -21,6 +21,7 @@ pub mod join;
 pub mod limits;
 pub mod operator;
 pub mod problem;
+pub mod record;
 pub mod routes;
 
 pub use client::{Client, ClientError};

@@ -10,6 +10,12 @@ pub const SAMPLES_PER_UPLOAD_MAX: usize = 500;
 pub const SAMPLE_VALUES_MAX: usize = 1 << 16;
 /// Most alerts in one upload.
 pub const ALERTS_PER_UPLOAD_MAX: usize = 100;
+/// Most records of predictions in one upload.
+pub const RECORDS_PER_UPLOAD_MAX: usize = 1000;
+/// Longest record of a prediction, in bytes, without what is kept of the input.
+pub const RECORD_BYTES_MAX: usize = 64 << 10;
+/// Most ledger entries that tell where a model comes from.
+pub const LINEAGE_ENTRIES_MAX: usize = 500;
 /// Largest profile in one upload.
 pub const PROFILE_BYTES_MAX: usize = 1 << 20;
 /// Largest performance in one upload.

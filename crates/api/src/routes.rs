@@ -1,6 +1,8 @@
 //! The control plane's paths, each written once. Names in braces are path parameters.
 
-use edgeward_core::{DeviceId, Digest, GroupName, ModelName, ProjectName, RolloutId, RunId, TokenId};
+use edgeward_core::{
+    DeviceId, Digest, GroupName, ModelName, PredictionId, ProjectName, RolloutId, RunId, TokenId,
+};
 
 /// Whether the control plane is up. Public.
 pub const HEALTH: &str = "/health";
@@ -33,6 +35,8 @@ pub const PROFILES: &str = "/v1/device/profiles";
 pub const SAMPLES_UPLOAD: &str = "/v1/device/samples";
 /// Alerts. Device.
 pub const ALERTS_UPLOAD: &str = "/v1/device/alerts";
+/// Records of predictions. Device.
+pub const RECORDS_UPLOAD: &str = "/v1/device/records";
 /// A blob by digest: download by devices and operators, upload by operators.
 pub const BLOB: &str = "/v1/blobs/{digest}";
 /// What makes one blob of another, named by its digest, or of nothing (`full`): download by devices and operators.
@@ -86,6 +90,11 @@ pub const MODEL_VERSIONS: &str = "/v1/models/{model}/versions";
 pub const MODEL_ROLLOUTS: &str = "/v1/models/{model}/rollouts";
 /// Drift of a model's streams against its reference, from the fleet's merged profiles. Operator.
 pub const MODEL_DRIFT: &str = "/v1/models/{model}/drift";
+/// Where a version of a model comes from, as the ledger has it, `?version=N`. Viewer.
+pub const MODEL_LINEAGE: &str = "/v1/models/{model}/lineage";
+/// The record of one prediction, with proof that it is in the ledger, and where its model comes from. Reading it is an
+/// event. Operator.
+pub const PREDICTION: &str = "/v1/predictions/{prediction}";
 /// Labelled samples that devices captured. Operator.
 pub const MODEL_SAMPLES: &str = "/v1/models/{model}/samples";
 /// Samples that are held back until a person decides: list and decide. Operator.
@@ -173,6 +182,12 @@ pub fn run_gates(run: &RunId) -> String {
 #[must_use]
 pub fn run_finish(run: &RunId) -> String {
     RUN_FINISH.replace("{run}", run.as_str())
+}
+
+/// [`PREDICTION`] of one id.
+#[must_use]
+pub fn prediction(id: PredictionId) -> String {
+    PREDICTION.replace("{prediction}", &id.to_string())
 }
 
 /// `path`, one of the `MODEL_*` constants, of one model.

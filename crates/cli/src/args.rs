@@ -34,6 +34,8 @@ mod sim;
 mod speech;
 #[cfg(feature = "control")]
 mod tuf;
+#[cfg(feature = "control")]
+mod why;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,6 +78,8 @@ pub(crate) use sim::SimArgs;
 pub(crate) use speech::SpeechArgs;
 #[cfg(feature = "control")]
 pub(crate) use tuf::{TufClientArgs, TufClientCommand};
+#[cfg(feature = "control")]
+pub(crate) use why::{LineageArgs, ModelCommand, WhyArgs};
 
 /// Keeps machine-learning models on edge devices good.
 ///
@@ -162,7 +166,7 @@ pub(crate) enum Command {
     /// Registered models
     #[cfg(feature = "control")]
     #[command(subcommand)]
-    Model(ListCommand),
+    Model(ModelCommand),
     /// Pipeline runs
     #[cfg(feature = "control")]
     #[command(subcommand)]
@@ -193,6 +197,9 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Show why a prediction was what it was: what was seen, what moved the answer, where the model comes from, and proof
+    #[cfg(feature = "control")]
+    Why(Box<WhyArgs>),
     /// Repositories that devices follow, as plain folders for any web server or bucket
     #[cfg(feature = "control")]
     #[command(subcommand)]

@@ -63,6 +63,8 @@ mod token;
 mod trial;
 #[cfg(feature = "control")]
 mod tuf_client;
+#[cfg(feature = "control")]
+mod why;
 
 use crate::args::{Cli, Command};
 use crate::output::{Outcome, Output};
@@ -111,6 +113,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Sim(args) => crate::sim::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Audit(command) => audit::run(&command, out),
+        Command::Why(args) => why::run(&args, out),
         Command::Repo(command) => repo::run(&command, out),
         Command::SignModel(args) => sign_model::run(&args, out),
         Command::TufClient(args) => tuf_client::run(&args, out),

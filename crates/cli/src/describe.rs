@@ -62,6 +62,11 @@ pub(crate) fn event(event: &Event) -> String {
                 verdict.as_str()
             )
         }
+        Event::RecordsKept { batch, records, .. } => {
+            format!("{records} records of predictions are batch {batch}")
+        }
+        Event::RecordsRead { what, by } => format!("{by} read {what}"),
+        Event::InputsErased { inputs, .. } => format!("{inputs} inputs were erased: their time is over"),
     }
 }
 

@@ -60,6 +60,11 @@ fn a_reader_can_look_at_data() {
 }
 
 #[test]
+fn a_reader_can_ask_why() {
+    follow("guides", &["audit.md"]);
+}
+
+#[test]
 fn commands_in_the_format_pages_work() {
     let pages = pages("formats");
     follow("formats", &pages.iter().map(String::as_str).collect::<Vec<_>>());
@@ -72,6 +77,7 @@ fn no_guide_is_left_out() {
         pages,
         [
             "apps-in-c.md",
+            "audit.md",
             "convert.md",
             "first-model.md",
             "frameworks.md",
@@ -189,7 +195,11 @@ fn is_like(shown: &str, said: &str) -> bool {
 fn only_looks(command: &str) -> bool {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
-        ["edgeward", "status" | "events" | "audit" | "inspect" | "profile" | "drift" | "backtest", ..]
+        [
+            "edgeward",
+            "status" | "events" | "why" | "audit" | "inspect" | "profile" | "drift" | "backtest",
+            ..,
+        ]
         | ["edgeward", _, "ls", ..]
         | ["edgeward", "rollout", "status", ..] => true,
         ["curl", ..] => !words.contains(&"-d"),

@@ -201,6 +201,29 @@ pub enum Event {
         /// Why, for people.
         cause: String,
     },
+    /// Records of predictions were made one batch, whose hash tree has this root.
+    RecordsKept {
+        /// 0, 1, 2, ...
+        batch: u64,
+        /// How many it holds.
+        records: u64,
+        /// The root of the tree (RFC 6962) over them, in their order.
+        root: Digest,
+    },
+    /// Somebody read records of predictions.
+    RecordsRead {
+        /// What: a prediction's id.
+        what: String,
+        /// Who.
+        by: String,
+    },
+    /// The keys of inputs whose time is over were dropped: nobody can read those inputs any more.
+    InputsErased {
+        /// Those that were to be unreadable on this day at the latest, in days since 1970.
+        day: i64,
+        /// How many.
+        inputs: u64,
+    },
 }
 
 /// One captured sample.
@@ -343,6 +366,9 @@ impl Event {
             Self::AlertRaised(_) => "alert_raised",
             Self::AccessChanged(_) => "access_changed",
             Self::SamplesJudged { .. } => "samples_judged",
+            Self::RecordsKept { .. } => "records_kept",
+            Self::RecordsRead { .. } => "records_read",
+            Self::InputsErased { .. } => "inputs_erased",
         }
     }
 }

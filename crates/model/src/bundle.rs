@@ -3,7 +3,8 @@
 //! Files, by the names in [`path`]: `manifest.json` (canonical JSON, lists every other file), `model.onnx`,
 //! `variants/<label>/model.<format>`, `signature.json`, `golden/golden.json` (and `golden/<label>.json` where a variant has
 //! its own; a label is `<engine>-<dtype>` unless the variant has a name), `reference.profile`, `labels.profile`,
-//! `reference.embeddings`, `monitor.json`, `card.md`, `lineage.json`.
+//! `reference.embeddings`, `monitor.json`, `records.json`, `card.md`,
+//! `bom.json`, `lineage.json`.
 //!
 //! [`Bundle::verify`] reads and hashes everything; use it on whatever comes from outside. [`Bundle::open`] reads the
 //! manifest only. Either way every later read of a file checks its digest again, so bytes that changed meanwhile are
@@ -50,10 +51,14 @@ pub mod path {
     pub const LABELS_PROFILE: &str = "labels.profile";
     /// Embeddings of rows that the model learned from, in the monitor's own form.
     pub const REFERENCE_EMBEDDINGS: &str = "reference.embeddings";
+    /// What is kept of each prediction.
+    pub const RECORDS: &str = "records.json";
     /// How to watch the model.
     pub const MONITOR: &str = "monitor.json";
     /// For people: what the model is for and how good it is.
     pub const CARD: &str = "card.md";
+    /// What the model is made of, as a CycloneDX bill of materials.
+    pub const BOM: &str = "bom.json";
     /// What the model was made from.
     pub const LINEAGE: &str = "lineage.json";
 
@@ -319,6 +324,14 @@ impl Bundle {
     /// As [`Bundle::read`], or the file is not JSON.
     pub fn monitor(&self) -> Result<Option<serde_json::Value>, BundleError> {
         self.json(path::MONITOR)
+    }
+
+    /// What is kept of the model's predictions, if the bundle has any kept.
+    ///
+    /// # Errors
+    /// As [`Bundle::read`], or the file is not JSON.
+    pub fn records(&self) -> Result<Option<serde_json::Value>, BundleError> {
+        self.json(path::RECORDS)
     }
 
     /// What the model was made from, if the bundle says.

@@ -2,11 +2,12 @@
 //!
 //! A [`Tensor`] is a dense row-major array whose length always equals the product of its shape; the constructor is the
 //! only way in. Datatype names are those of the Open Inference Protocol. [`NamedTensor`] is its JSON form, and the
-//! `raw` functions its binary form (little-endian, row-major).
+//! `raw` functions its binary form (little-endian, row-major). [`pack`] writes several as one run of bytes.
 //!
 //! Deliberately missing: views, strides, arithmetic. Engines do the computing.
 
 mod named;
+mod packed;
 mod raw;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use named::NamedTensor;
+pub use packed::{PackedError, pack, unpack};
 pub use raw::RawError;
 
 /// Most dimensions a tensor may have.

@@ -34,6 +34,9 @@ pub enum AssembleError {
     /// No reference follows from the rows.
     #[error(transparent)]
     Yardstick(#[from] YardstickError),
+    /// A field to redact that the model does not have.
+    #[error("[records] redact names '{0}', which is no feature and no input of the model; correct the name")]
+    Redact(String),
     /// A document has no canonical form.
     #[error(transparent)]
     Write(#[from] CanonicalError),
@@ -59,6 +62,8 @@ pub struct Parts<'a> {
     pub baseline_accuracy: Option<(f64, u64)>,
     /// For people.
     pub card: String,
+    /// What it is made of.
+    pub bom: Value,
     /// Where it comes from.
     pub lineage: Value,
 }
@@ -80,7 +85,12 @@ pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<B
         .add(path::REFERENCE_PROFILE, reference.to_bytes())?
         .add(path::MONITOR, canonical::to_bytes(&config)?)?
         .add(path::CARD, parts.card.clone().into_bytes())?
+        .add(path::BOM, canonical::to_bytes(&parts.bom)?)?
         .add(path::LINEAGE, canonical::to_bytes(&parts.lineage)?)?;
+    if let Some(policy) = parts.project.record_policy() {
+        check_redacted(&policy.redact, parts.signature)?;
+        writer.add(path::RECORDS, canonical::to_bytes(&policy)?)?;
+    }
     if let Some(labels) = labels {
         writer.add(path::LABELS_PROFILE, labels.to_bytes())?;
     }
@@ -88,6 +98,17 @@ pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<B
         writer.add(path::REFERENCE_EMBEDDINGS, neighbours.to_bytes())?;
     }
     Ok(writer.write(parent)?)
+}
+
+/// A name that is misspelt would leave what it means in every record.
+fn check_redacted(fields: &[String], signature: &Signature) -> Result<(), AssembleError> {
+    let known = |field: &String| {
+        signature.feature_names.contains(field) || signature.inputs.iter().any(|input| input.name == *field)
+    };
+    match fields.iter().find(|field| !known(field)) {
+        Some(field) => Err(AssembleError::Redact(field.clone())),
+        None => Ok(()),
+    }
 }
 
 /// The held-out rows with the smallest digests: the same ones whatever their order.

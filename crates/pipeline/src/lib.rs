@@ -9,6 +9,7 @@
 //! parallel stages, runners other than this machine, shadows.
 
 pub mod assemble;
+pub mod bom;
 pub mod cache;
 pub mod captured;
 pub mod card;

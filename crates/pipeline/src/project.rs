@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use span::Span;
 pub use tables::{
     AudioTable, Builtin, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable,
-    ProjectTable, RetrainTable, RolloutTable, SourceTable, TaskKind, TrainTable, TriggerOn, TriggerTable,
-    ValidateTable, VariantTable,
+    ProjectTable, RecordsTable, RetrainTable, RolloutTable, SourceTable, TaskKind, TrainTable, TriggerOn,
+    TriggerTable, ValidateTable, VariantTable,
 };
 
 /// The file's name.
@@ -61,6 +61,9 @@ pub struct ProjectFile {
     pub gate: GateTable,
     /// How devices watch it.
     pub monitor: MonitorTable,
+    /// What is kept of every prediction; nothing if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsTable>,
     /// When to retrain.
     #[serde(rename = "trigger")]
     pub triggers: Vec<TriggerTable>,
@@ -86,6 +89,7 @@ pub(crate) struct Document {
     gate: GateTable,
     #[serde(default)]
     monitor: MonitorTable,
+    records: Option<RecordsTable>,
     #[serde(default)]
     trigger: Vec<TriggerTable>,
     #[serde(default)]
@@ -201,6 +205,7 @@ impl ProjectFile {
             convert: document.convert,
             gate: document.gate,
             monitor: document.monitor,
+            records: document.records,
             triggers: document.trigger,
             retrain: document.retrain,
             rollout: document.rollout,

@@ -9,6 +9,7 @@ use edgeward_model::{NamedTensor, SessionError};
 use edgeward_monitor::Alarm;
 use uuid::Uuid;
 
+use crate::keepsake::Packed;
 use crate::labelled::Labelled;
 use crate::loaded::Loaded;
 use crate::prediction::{Prediction, Table};
@@ -112,6 +113,7 @@ impl Loaded {
             (None, None, Some(recorder)) => recorder.read(&self.session().signature().inputs, &inputs),
             _ => None,
         };
+        let packed = self.records().map(|_| Packed::of(&inputs));
         let outputs = self.session().infer(inputs)?;
         let alarms = match self.recorder() {
             Some(recorder) => {
@@ -127,14 +129,22 @@ impl Loaded {
             }
             None => Vec::new(),
         };
+        let id = PredictionId(Uuid::now_v7());
+        let latency = began.elapsed();
+        let keepsake = packed.zip(self.records()).map(|(packed, policy)| {
+            let session = self.session();
+            let named = (id, session.variant().label());
+            packed.keep(policy, session.signature(), named, &outputs.tensors, !alarms.is_empty())
+        });
         Ok(Prediction {
-            id: PredictionId(Uuid::now_v7()),
+            id,
             bundle: self.bundle(),
             outputs: outputs.tensors,
             rows: outputs.rows,
             table,
             alarms,
-            latency: began.elapsed(),
+            latency,
+            keepsake: keepsake.map(Box::new),
         })
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use edgeward_core::Digest;
 use edgeward_core::manifest::Variant;
+use edgeward_core::record::RECORD_POLICY_SCHEMA;
+use edgeward_core::{Digest, RecordPolicy};
 use edgeward_model::{
     Bundle, BundleError, ChoiceRow, Engine, GoldenError, GoldenReport, LoadOptions, Runnable, Session,
     SessionError,
@@ -42,6 +43,9 @@ pub enum LoadError {
     /// `monitor.json` is not a monitor's configuration.
     #[error("reading the bundle's monitor.json")]
     MonitorConfig(#[source] serde_json::Error),
+    /// `records.json` is no policy that this program reads.
+    #[error("reading the bundle's records.json")]
+    Records(#[source] serde_json::Error),
     /// The configuration is none that a monitor can follow.
     #[error("making the model's monitor")]
     Monitor(#[from] MonitorError),
@@ -52,6 +56,7 @@ pub struct Loaded {
     session: Session,
     recorder: Option<Arc<Recorder>>,
     choice: Vec<ChoiceRow>,
+    records: Option<RecordPolicy>,
 }
 
 impl Loaded {
@@ -67,7 +72,7 @@ impl Loaded {
     ) -> Result<Self, LoadError> {
         let session = Session::load(bundle, engine, options)?;
         let recorder = recorder_of(bundle)?;
-        Ok(Self::new(session, recorder))
+        Self::new(session, recorder).kept_by(bundle)
     }
 
     /// A variant of `bundle` that is loaded already, and the monitor the bundle describes.
@@ -81,7 +86,7 @@ impl Loaded {
     ) -> Result<Self, LoadError> {
         let signature = bundle.signature()?;
         let session = Session::new(runnable, signature, bundle.digest(), variant.clone())?;
-        Ok(Self::new(session, recorder_of(bundle)?))
+        Self::new(session, recorder_of(bundle)?).kept_by(bundle)
     }
 
     /// Loads a bare model file; it is not watched.
@@ -95,13 +100,29 @@ impl Loaded {
     /// A model of parts that are loaded already.
     #[must_use]
     pub const fn new(session: Session, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { session, recorder, choice: Vec::new() }
+        Self { session, recorder, choice: Vec::new(), records: None }
     }
 
     /// The same model with the table it was chosen by.
     #[must_use]
     pub fn with_choice(self, choice: Vec<ChoiceRow>) -> Self {
         Self { choice, ..self }
+    }
+
+    fn kept_by(self, bundle: &Bundle) -> Result<Self, LoadError> {
+        Ok(Self { records: records_of(bundle)?, ..self })
+    }
+
+    /// The same model, of whose predictions so much is kept.
+    #[must_use]
+    pub fn with_records(self, records: Option<RecordPolicy>) -> Self {
+        Self { records, ..self }
+    }
+
+    /// What is kept of its predictions; none if nothing is.
+    #[must_use]
+    pub const fn records(&self) -> Option<&RecordPolicy> {
+        self.records.as_ref()
     }
 
     /// What became of each form of the bundle when this one was chosen; empty if there was no choice.
@@ -135,6 +156,18 @@ impl Loaded {
     #[must_use]
     pub const fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
+    }
+}
+
+fn records_of(bundle: &Bundle) -> Result<Option<RecordPolicy>, LoadError> {
+    let Some(value) = bundle.records()? else { return Ok(None) };
+    let policy: RecordPolicy = serde_json::from_value(value).map_err(LoadError::Records)?;
+    match policy.schema == RECORD_POLICY_SCHEMA {
+        true => Ok(Some(policy)),
+        false => Err(LoadError::Records(serde::de::Error::custom(format!(
+            "its schema is '{}', this program reads '{RECORD_POLICY_SCHEMA}'",
+            policy.schema
+        )))),
     }
 }
 

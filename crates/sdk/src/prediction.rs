@@ -6,6 +6,8 @@ use edgeward_core::{Digest, PredictionId};
 use edgeward_model::{Interpretation, NamedTensor, Tensor, TensorData};
 use edgeward_monitor::Alarm;
 
+use crate::keepsake::Keepsake;
+
 /// What a model answered to one request.
 #[derive(Clone, Debug)]
 pub struct Prediction {
@@ -23,6 +25,8 @@ pub struct Prediction {
     pub alarms: Vec<Alarm>,
     /// Time from the pinned model to the answer.
     pub latency: Duration,
+    /// What is to be kept of it; none if the bundle has nothing kept.
+    pub keepsake: Option<Box<Keepsake>>,
 }
 
 /// `rows x width` numbers.

@@ -21,6 +21,7 @@ use crate::reconcile::fleet::Watched;
 use crate::reconcile::rollouts::StartError;
 use crate::reconcile::runs::Children;
 use crate::reconcile::sources::Looks;
+use crate::records::Vault;
 use crate::repository::{Repository, RepositoryError};
 use crate::setup::{Home, LedgerSigner};
 use crate::tls::Certificates;
@@ -62,6 +63,8 @@ pub(crate) struct App {
     pub(crate) tree: tokio::sync::Mutex<Tree>,
     pub(crate) watched: tokio::sync::Mutex<Watched>,
     pub(crate) drift: DriftCache,
+    /// Keys of inputs that are kept for a time.
+    pub(crate) vault: Arc<Vault>,
     pub(crate) deltas: Deltas,
 }
 

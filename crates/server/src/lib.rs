@@ -25,6 +25,7 @@ mod intake;
 mod listing;
 mod members;
 mod reconcile;
+mod records;
 pub mod report;
 mod repository;
 mod routes;
@@ -35,6 +36,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 mod tls;
+pub mod why;
 
 pub use app::Stopped;
 pub use repository::RepositoryError;

@@ -25,7 +25,7 @@ use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
     access, audit, blobs, certificates, deltas, device as devices, fleet, groups, models, nudges, projects,
-    public, quarantine, repository, rollouts, sources,
+    public, quarantine, records, repository, rollouts, sources,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -71,6 +71,7 @@ fn device_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::profile))
         .routes(routes!(devices::samples))
         .routes(routes!(devices::alerts))
+        .routes(routes!(records::upload))
 }
 
 fn shared_routes() -> OpenApiRouter<Arc<App>> {
@@ -97,6 +98,7 @@ fn viewer_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(models::models))
         .routes(routes!(models::versions))
         .routes(routes!(models::drift))
+        .routes(routes!(records::lineage))
         .routes(routes!(rollouts::rollouts))
         .routes(routes!(rollouts::status))
         .routes(routes!(audit::events))
@@ -122,6 +124,7 @@ fn operator_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(groups::make_group))
         .routes(routes!(groups::remove_group))
         .routes(routes!(models::samples))
+        .routes(routes!(records::read))
         .routes(routes!(quarantine::held, quarantine::decide))
         .routes(routes!(rollouts::pause))
         .routes(routes!(rollouts::resume))

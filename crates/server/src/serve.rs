@@ -28,6 +28,7 @@ use crate::failure::chain;
 use crate::intake::{self, Uploads};
 use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::{self, runs};
+use crate::records::Vault;
 use crate::routes::router;
 use crate::seals;
 use crate::setup::{self, Home, Setup, SetupError};
@@ -168,6 +169,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     say_how_it_listens(&home, address, &access, is_tls.then_some(&certificates));
     let len = store.head()?.len;
     let (intake, uploads) = intake::queue(UPLOADS_WAITING_MAX);
+    let vault = Arc::new(Vault::new(home.vault()));
     let app = Arc::new(App {
         store: Arc::new(store),
         blobs,
@@ -192,6 +194,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         tree: tokio::sync::Mutex::new(Tree::seen_by(witness)),
         watched: tokio::sync::Mutex::default(),
         drift: DriftCache::default(),
+        vault,
         deltas: Deltas::default(),
     });
     if let Some(broker) = &config.broker {

@@ -193,6 +193,11 @@ impl Home {
         self.0.join("ca.pem")
     }
 
+    /// The keys of inputs, one per day on which they are dropped.
+    pub(crate) fn vault(&self) -> PathBuf {
+        self.keys().join("inputs")
+    }
+
     fn witness(&self) -> PathBuf {
         self.keys().join(WITNESS_FILE)
     }

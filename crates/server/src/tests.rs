@@ -7,6 +7,7 @@ mod groups;
 mod http;
 mod load;
 mod reconcilers;
+mod records;
 mod repository;
 mod roles;
 pub(crate) mod support;

@@ -29,6 +29,7 @@ mod ledger;
 mod operator_token;
 mod profile;
 mod projection;
+mod record;
 mod registry;
 mod sample;
 
@@ -45,5 +46,6 @@ pub use group::GroupBundle;
 pub use ledger::{Checkpoint, ENTRIES_PAGE_MAX, Fault, Head, RawEntry, SealedEntry};
 pub use operator_token::TokenRow;
 pub use profile::{ArrivedProfile, NewProfile, PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow};
+pub use record::{BATCH_RECORDS_MAX, BatchRow, NewRecord, RecordRow};
 pub use registry::{GateRow, ModelRow, ROWS_PAGE_MAX, RunRow, VersionRow};
 pub use sample::{NewSample, SAMPLES_PAGE_MAX, SAMPLES_PER_MODEL_MAX, SampleRow};

@@ -17,7 +17,8 @@ use crate::error::StoreError;
 const OPERATION: &str = "updating a projection";
 
 /// Every projection, those that refer to others first.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
+    "record_batches",
     "pins",
     "group_bundles",
     "groups",
@@ -109,6 +110,12 @@ impl Writer<'_> {
             Event::SamplesJudged { samples, verdict, .. } => {
                 self.judge_samples(samples, *verdict, entry.at_ms).map(|()| None)
             }
+            Event::RecordsKept { batch, records, root } => self.change(
+                "INSERT INTO record_batches (batch, seq, records, root) VALUES (?1, ?2, ?3, ?4)",
+                params![batch, seq, records, Text(root)],
+            ),
+            // What was read or erased changes nothing that follows from the ledger.
+            Event::RecordsRead { .. } | Event::InputsErased { .. } => Ok(None),
         }
     }
 

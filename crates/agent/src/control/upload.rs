@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use edgeward_api::ClientError;
 use edgeward_api::device::{
-    AlertsUpload, PROFILE_SCHEMA, ProfileUpload, SAMPLES_SCHEMA, SamplesUpload, Service,
+    AlertsUpload, PROFILE_SCHEMA, ProfileUpload, RECORDS_SCHEMA, RecordsUpload, SAMPLES_SCHEMA,
+    SamplesUpload, Service,
 };
 use edgeward_api::limits::{
-    ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX,
+    ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX, RECORDS_PER_UPLOAD_MAX,
+    SAMPLES_PER_UPLOAD_MAX,
 };
 use edgeward_core::envelope::Base64;
 use edgeward_core::{Digest, ModelName, Timestamp};
@@ -119,6 +121,7 @@ impl Control {
             (Lane::Alerts, ALERTS_PER_UPLOAD_MAX),
             (Lane::Samples, SAMPLES_PER_UPLOAD_MAX),
             (Lane::Profiles, 1),
+            (Lane::Records, RECORDS_PER_UPLOAD_MAX),
         ];
         for (lane, records_max) in lanes {
             for _ in 0..UPLOADS_PER_TURN_MAX {
@@ -160,6 +163,10 @@ impl Control {
             }
             Lane::Profiles => {
                 parse::<ProfileUpload>(batch).iter().try_for_each(|profile| client.upload_profile(profile))
+            }
+            Lane::Records => {
+                let schema = RECORDS_SCHEMA.to_owned();
+                client.upload_records(&RecordsUpload { schema, records: parse(batch) })
             }
         }
     }

@@ -47,6 +47,7 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
             "alerts": lane(Lane::Alerts),
             "samples": lane(Lane::Samples),
             "profiles": lane(Lane::Profiles),
+            "records": lane(Lane::Records),
         },
         "journal_predictions": endpoint.records.journalled(),
     }))

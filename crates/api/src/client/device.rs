@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{Client, ClientError, Files};
 use crate::device::{
-    AlertsUpload, CheckpointSince, EnrolAnswer, EnrolRequest, ProfileUpload, Report, SamplesUpload,
+    AlertsUpload, CheckpointSince, EnrolAnswer, EnrolRequest, ProfileUpload, RecordsUpload, Report,
+    SamplesUpload,
 };
 use crate::routes;
 
@@ -96,6 +97,14 @@ impl Client {
     /// No answer, or the samples are refused.
     pub fn upload_samples(&self, upload: &SamplesUpload) -> Result<(), ClientError> {
         self.post(routes::SAMPLES_UPLOAD, upload).map(|_| ())
+    }
+
+    /// Hands over records of predictions.
+    ///
+    /// # Errors
+    /// No answer, or the records are refused.
+    pub fn upload_records(&self, upload: &RecordsUpload) -> Result<(), ClientError> {
+        self.post(routes::RECORDS_UPLOAD, upload).map(|_| ())
     }
 
     /// Raises alerts.

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use edgeward_core::event::Project;
-use edgeward_core::{DeviceId, Digest, GroupName, ModelName, ProjectName, RolloutId, RunId};
+use edgeward_core::{DeviceId, Digest, GroupName, ModelName, PredictionId, ProjectName, RolloutId, RunId};
 
 use super::{Client, ClientError};
 use crate::operator::{
@@ -12,6 +12,7 @@ use crate::operator::{
     QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
     RunEnd, RunRequest, Runs, SamplesPage, SourceStatus, Sources, Version, VersionRegistration,
 };
+use crate::record::{Lineage, PredictionAnswer};
 use crate::routes;
 
 /// Every method fails with no answer, a refusal, or an answer that cannot be read: see [`ClientError`].
@@ -20,6 +21,17 @@ impl Client {
     /// Whether the control plane is up.
     pub fn health(&self) -> Result<(), ClientError> {
         self.get(routes::HEALTH, None).map(|_| ())
+    }
+
+    /// The record of one prediction with its proof.
+    pub fn prediction(&self, id: PredictionId) -> Result<PredictionAnswer, ClientError> {
+        self.get_json(&routes::prediction(id))
+    }
+
+    /// Where a version of a model comes from; the newest if none is named.
+    pub fn lineage(&self, model: &ModelName, version: Option<u64>) -> Result<Lineage, ClientError> {
+        let query = version.map_or_else(String::new, |version| format!("?version={version}"));
+        self.get_json(&format!("{}{query}", routes::of_model(routes::MODEL_LINEAGE, model)))
     }
 
     /// Makes a join token.

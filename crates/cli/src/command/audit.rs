@@ -28,10 +28,14 @@ pub(crate) fn run(command: &AuditCommand, out: Output) -> Outcome {
 
 /// In a sentence.
 pub(crate) fn words(verified: &Verified) -> String {
-    let Verified { entries, checkpoints, witnesses, unsigned, .. } = verified;
+    let Verified { entries, checkpoints, witnesses, unsigned, records, .. } = verified;
+    let records = match records {
+        0 => String::new(),
+        records => format!("; {records} records of predictions are those whose roots they have"),
+    };
     format!(
         "{entries} entries follow from one another, each with its seal, and {checkpoints} signed checkpoints agree with them, \
-         as do {witnesses} that witnesses saw ({unsigned} entries not covered yet)"
+         as do {witnesses} that witnesses saw ({unsigned} entries not covered yet){records}"
     )
 }
 

@@ -1,15 +1,21 @@
-//! `edgeward model ls`: registered models with their versions.
+//! `edgeward model`: registered models with their versions, and where a version comes from.
 
 use edgeward_api::operator::{Model, Version};
 
 use super::remote::{ago, now, refused};
-use crate::args::ListCommand;
+use crate::args::{ModelCommand, Remote};
 use crate::output::{Outcome, Output, table};
 
 const HEADER: [&str; 7] = ["model", "version", "aliases", "bundle", "run", "registered", "metrics"];
 
-pub(crate) fn run(command: &ListCommand, out: Output) -> Outcome {
-    let ListCommand::Ls { remote } = command;
+pub(crate) fn run(command: &ModelCommand, out: Output) -> Outcome {
+    match command {
+        ModelCommand::Ls { remote } => list(remote, out),
+        ModelCommand::Lineage(args) => super::why::lineage(args, out),
+    }
+}
+
+fn list(remote: &Remote, out: Output) -> Outcome {
     let models = remote.client()?.models().map_err(|error| refused("listing models", &error))?;
     out.document(&models, |models| {
         let rows = models.models.iter().flat_map(|model| model.versions.iter().map(|v| row(model, v)));

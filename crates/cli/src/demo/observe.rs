@@ -90,7 +90,10 @@ impl Heard {
             | Event::GroupRemoved { .. }
             | Event::RolloutResumed { .. }
             | Event::RolloutApproved { .. }
-            | Event::SamplesJudged { .. } => {}
+            | Event::SamplesJudged { .. }
+            | Event::RecordsKept { .. }
+            | Event::RecordsRead { .. }
+            | Event::InputsErased { .. } => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path};
 
 use edgeward_core::manifest::BundlePath;
+use edgeward_core::record::{RECORD_DAYS_MAX, RECORD_REDACT_MAX};
 use edgeward_core::source::is_safe_name;
 use edgeward_monitor::MAX_LABEL_WINDOW;
 
@@ -39,6 +40,7 @@ pub(super) fn check(project: &ProjectFile, file: &str) -> Checked {
     checker.convert(project)?;
     checker.gate(project)?;
     checker.monitor(project)?;
+    checker.records(project)?;
     checker.rollout(project)?;
     checker.within("[[trigger]]", "on", project.triggers.len(), 0..=TRIGGERS_MAX)?;
     project.triggers.iter().try_for_each(|trigger| checker.trigger(trigger))
@@ -215,6 +217,19 @@ impl Checker<'_> {
         self.within("[gate]", "accuracy_min", gate.accuracy_min.unwrap_or(0.0), SHARE)?;
         self.positive("[gate]", "mae_max", gate.mae_max.unwrap_or(1.0))?;
         self.within("[gate]", "regression_max", gate.regression_max.unwrap_or(0.0), SHARE)
+    }
+
+    fn records(&self, project: &ProjectFile) -> Checked {
+        let Some(records) = &project.records else { return Ok(()) };
+        let table = "[records]";
+        self.within(table, "sampled", records.sampled, SHARE)?;
+        self.within(table, "redact", records.redact.len(), 0..=RECORD_REDACT_MAX)?;
+        match (1..=RECORD_DAYS_MAX).contains(&records.days()) {
+            true => Ok(()),
+            false => {
+                self.refuse(table, "retention", format!("use 1 to {RECORD_DAYS_MAX} days, such as \"90d\""))
+            }
+        }
     }
 
     fn monitor(&self, project: &ProjectFile) -> Checked {

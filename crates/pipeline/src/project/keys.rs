@@ -10,7 +10,8 @@ use toml::{Table, Value};
 
 use super::tables::{
     AudioTable, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable, ProjectTable,
-    RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerTable, ValidateTable, VariantTable,
+    RecordsTable, RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerTable, ValidateTable,
+    VariantTable,
 };
 use super::{Document, ProjectError};
 
@@ -20,7 +21,7 @@ const LIKENESS_MIN: f64 = 0.7;
 type Fields = &'static [&'static str];
 
 /// Every table of the file by its header, with its keys.
-pub(super) fn tables() -> [(&'static str, Fields); 16] {
+pub(super) fn tables() -> [(&'static str, Fields); 17] {
     [
         ("[project]", fields::<ProjectTable>()),
         ("[source]", fields::<SourceTable>()),
@@ -34,6 +35,7 @@ pub(super) fn tables() -> [(&'static str, Fields); 16] {
         ("[monitor]", fields::<MonitorTable>()),
         ("[monitor.image]", fields::<ImageTable>()),
         ("[monitor.audio]", fields::<AudioTable>()),
+        ("[records]", fields::<RecordsTable>()),
         ("[[trigger]]", fields::<TriggerTable>()),
         ("[retrain]", fields::<RetrainTable>()),
         ("[rollout]", fields::<RolloutTable>()),

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use edgeward_core::alert::AlertKind;
 use edgeward_core::event::Project;
+use edgeward_core::record::{RECORD_POLICY_SCHEMA, RecordPolicy};
 use edgeward_core::rollout::RolloutPolicy;
 use edgeward_core::source::Source;
 use edgeward_core::trigger::{Trigger, TriggerPolicy};
 use edgeward_monitor::{Budget, MonitorConfig};
 
-use super::{ProjectFile, TriggerOn, TriggerTable};
+use super::{ProjectFile, RecordsTable, TriggerOn, TriggerTable};
 
 /// The level at which a project follows its repository.
 const LEVEL_OF_SOURCE: u8 = 2;
@@ -54,9 +55,25 @@ impl ProjectFile {
     /// What the model follows from: the file without its policies, so that changing a policy makes no new model.
     #[must_use]
     pub fn recipe(&self) -> serde_json::Value {
-        serde_json::json!({
+        let mut recipe = serde_json::json!({
             "model": self.model, "seed": self.seed, "data": self.data, "train": self.train, "convert": self.convert,
             "monitor": self.monitor,
+        });
+        if let Some(records) = &self.records {
+            recipe["records"] = serde_json::json!(records);
+        }
+        recipe
+    }
+
+    /// What devices keep of the model's predictions; none if nothing is.
+    #[must_use]
+    pub fn record_policy(&self) -> Option<RecordPolicy> {
+        self.records.as_ref().map(|records| RecordPolicy {
+            schema: RECORD_POLICY_SCHEMA.to_owned(),
+            inputs: records.inputs,
+            sampled: records.sampled,
+            redact: records.redact.clone(),
+            retention_days: records.days(),
         })
     }
 
@@ -101,6 +118,14 @@ impl ProjectFile {
                 as u64,
             ..MonitorConfig::default()
         }
+    }
+}
+
+impl RecordsTable {
+    /// The retention in days; a day that has begun counts.
+    pub(super) fn days(&self) -> u32 {
+        let days = self.retention.0.as_secs().div_ceil(24 * 3600);
+        u32::try_from(days).unwrap_or(u32::MAX)
     }
 }
 

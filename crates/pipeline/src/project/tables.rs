@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use edgeward_core::alert::AlertKind;
+use edgeward_core::record::InputsKept;
 use edgeward_core::rollout::{Approval, Gates, OnFail, RolloutPolicy, WaveSize, Window};
 use edgeward_core::trigger::TriggerPolicy;
 use edgeward_core::{GroupName, ModelName, ProjectName};
@@ -408,6 +409,27 @@ const fn one_channel() -> usize {
 pub struct AudioTable {
     /// Samples per second.
     pub sample_rate: f32,
+}
+
+/// `[records]`: what is kept of every prediction; without it, nothing is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordsTable {
+    /// Whose inputs are kept beside the record.
+    pub inputs: InputsKept,
+    /// Share of the inputs that is kept where they are `sampled`.
+    pub sampled: f64,
+    /// Features or inputs whose values are taken out before an input leaves the device.
+    pub redact: Vec<String>,
+    /// How long inputs can be read.
+    pub retention: Span,
+}
+
+impl Default for RecordsTable {
+    fn default() -> Self {
+        let retention = Span::seconds(90 * 24 * 3600);
+        Self { inputs: InputsKept::Never, sampled: 0.01, redact: Vec::new(), retention }
+    }
 }
 
 /// What a trigger listens to.

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::external::label_of;
 use super::{Made, Pipeline, RunError, inputs};
 use crate::assemble::{Parts, assemble};
+use crate::bom::Bom;
 use crate::cache::{CacheError, Entry, StageCode, write_json, write_output};
 use crate::captured::Captured;
 use crate::convert::{ConversionPlan, Form};
@@ -38,7 +39,7 @@ const TRAIN: StageCode = StageCode { name: "train", version: 2 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
 const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 1 };
-const BUNDLE: StageCode = StageCode { name: "bundle", version: 2 };
+const BUNDLE: StageCode = StageCode { name: "bundle", version: 3 };
 
 const SPLIT_FILE: &str = "split.json";
 pub(super) const VERDICTS_FILE: &str = "verdicts.json";
@@ -449,6 +450,14 @@ impl Pipeline<'_> {
             .and_then(|form| form.quality.accuracy.map(|accuracy| (accuracy.value, form.quality.rows)));
         let (model, signature) = (trained.read(MODEL_FILE)?, converted.json::<Signature>(SIGNATURE_FILE)?);
         let learned = has_embedding(&signature).then(|| self.side(data, &data.sides.train)).transpose()?;
+        let models = models(&model, forms);
+        let bom = Bom {
+            project,
+            snapshot: &data.manifest,
+            signature: &signature,
+            models: &models,
+            qualities: &qualities,
+        };
         let parts = Parts {
             project,
             trained: &model,
@@ -459,7 +468,8 @@ impl Pipeline<'_> {
             predictions: &evaluation.predictions,
             baseline_accuracy: accuracy.filter(|_| project.task() == TaskKind::Classification),
             card: card::card(project, &data.manifest, &data.sides, &qualities),
-            lineage: self.lineage(data, deps, &model, forms),
+            bom: bom.document(),
+            lineage: self.lineage(data, deps, &models, forms),
         };
         Ok(assemble(&parts, tools, &self.work.bundles())?)
     }
@@ -468,12 +478,10 @@ impl Pipeline<'_> {
         &self,
         data: &Data,
         deps: &BTreeMap<String, Digest>,
-        model: &[u8],
+        models: &[(String, Digest)],
         forms: &[Form],
     ) -> serde_json::Value {
         let tools = self.context.tools;
-        let mut models = vec![("model.onnx".to_owned(), Digest::of(model))];
-        models.extend(forms.iter().map(|form| (form.variant.label(), Digest::of(&form.bytes))));
         let mut versions = BTreeMap::from([
             ("edgeward", env!("CARGO_PKG_VERSION").to_owned()),
             ("trainer", tools.trainer.version()),
@@ -489,11 +497,17 @@ impl Pipeline<'_> {
             rule: data.sides.rule,
             deps,
             commit: git::commit(&self.project.dir).as_deref(),
-            models: &models,
+            models,
             tools: &versions,
         }
         .statement()
     }
+}
+
+/// The trained model, and the forms by name.
+fn models(trained: &[u8], forms: &[Form]) -> Vec<(String, Digest)> {
+    let forms = forms.iter().map(|form| (form.variant.label(), Digest::of(&form.bytes)));
+    std::iter::once(("model.onnx".to_owned(), Digest::of(trained))).chain(forms).collect()
 }
 
 /// Why the incumbent was not measured: it cannot be, or this run cannot go on.

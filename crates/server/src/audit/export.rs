@@ -1,7 +1,7 @@
 //! The ledger as one folder that verifies without Edgeward.
 //!
-//! Every entry byte for byte, its seal, every checkpoint that was kept or seen by a device, the keys, a page for people, and
-//! a script in Python that checks all of it with Python's standard library.
+//! Every entry byte for byte, its seal, every checkpoint that was kept or seen by a device, every record of a prediction (but
+//! no input), the keys, a page for people, and a script in Python that checks all of it with Python's standard library.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -15,6 +15,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Serialize;
 use serde_json::json;
 
+use super::batches::each_batch;
 use super::folder::devices;
 use super::{AuditFault, Opened, Verified, Witness, audit};
 
@@ -42,6 +43,8 @@ pub struct Exported {
     pub root: Digest,
     /// Checkpoints kept, and seen by devices.
     pub checkpoints: usize,
+    /// Records of predictions, batch after batch. No input is among them.
+    pub records: u64,
     /// When it was made.
     pub made_at_ms: Timestamp,
 }
@@ -84,12 +87,14 @@ impl Opened {
             let kept =
                 kept.into_iter().map(|kept| Witness { by: "the control plane".to_owned(), note: kept.note });
             let seen: Vec<Witness> = kept.chain(witnesses).collect();
+            let records = out.records(view)?;
             let exported = Exported {
                 schema: EXPORT_SCHEMA.to_owned(),
                 origin: self.identity.origin.clone(),
                 entries: verified.entries,
                 root: verified.root,
                 checkpoints: seen.len(),
+                records,
                 made_at_ms,
             };
             out.entries(view)?;
@@ -110,6 +115,18 @@ impl Folder<'_> {
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
         let path = self.0.join(name);
         fs::write(&path, bytes).map_err(|source| ExportError::Write { path, source })
+    }
+
+    /// One record per line, batch after batch; how many.
+    fn records(&self, view: &View<'_>) -> Result<u64, ExportError> {
+        let path = self.0.join("records.jsonl");
+        let failed = |source| ExportError::Write { path: path.clone(), source };
+        let mut lines = BufWriter::new(File::create(&path).map_err(failed)?);
+        let written = each_batch(view, |records| {
+            records.iter().try_for_each(|record| writeln!(lines, "{record}").map_err(failed))
+        })?;
+        lines.flush().map_err(failed)?;
+        Ok(written)
     }
 
     /// One entry per line in one file, its seal on the same line of the other.
@@ -162,7 +179,7 @@ fn page(view: &View<'_>, exported: &Exported, verified: &Verified) -> Result<Mar
                 h1 { "Ledger " (exported.origin) }
                 p {
                     (exported.entries) " entries, " (verified.checkpoints) " signed checkpoints, "
-                    (verified.witnesses) " seen by witnesses. Root " code { (exported.root) } "."
+                    (verified.witnesses) " seen by witnesses; " (exported.records) " records of predictions. Root " code { (exported.root) } "."
                 }
                 p {
                     "Check it: " code { "python3 verify_export.py . " (exported.origin) }

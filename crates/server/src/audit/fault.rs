@@ -80,6 +80,17 @@ pub enum AuditFault {
         /// Who saw it.
         by: String,
     },
+    /// Records of predictions are not those whose root is in the ledger.
+    #[error(
+        "the records of batch {batch} are not those that were kept: entry {entry} has the root of others; one of them was \
+         edited, dropped or added"
+    )]
+    Records {
+        /// Which batch.
+        batch: u64,
+        /// The entry with its root.
+        entry: u64,
+    },
     /// The file beside the keys is gone.
     #[error(
         "the file {0} beside the keys is missing: it holds the latest checkpoint, and without it nobody here knows how \
@@ -104,6 +115,7 @@ impl AuditFault {
             Self::Store(_)
             | Self::Checkpoint { .. }
             | Self::CheckpointEdited { .. }
+            | Self::Records { .. }
             | Self::WitnessMissing(_) => None,
         }
     }

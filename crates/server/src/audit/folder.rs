@@ -10,6 +10,7 @@ use edgeward_trust::fleet::{LoadError, Shelf};
 
 use crate::repository::FILE_BYTES_MAX;
 
+use super::batches::each_batch;
 use super::{AuditFault, Identity, Verified, Witness, audit};
 
 /// The latest checkpoint, beside the keys: who edits the database alone cannot take it back.
@@ -69,7 +70,8 @@ impl Opened {
             // What a device says counts if the ledger role signed it: no device can make an audit fail.
             witnesses
                 .extend(devices(view)?.into_iter().filter(|witness| self.identity.signed(&witness.note)));
-            audit(view, &self.identity, &witnesses)
+            let verified = audit(view, &self.identity, &witnesses)?;
+            Ok(Verified { records: each_batch(view, |_| Ok::<_, AuditFault>(()))?, ..verified })
         })
     }
 

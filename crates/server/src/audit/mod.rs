@@ -6,10 +6,12 @@
 //! - the head is that of the last entry;
 //! - at the size of every kept checkpoint the tree has the root that was signed;
 //! - the same holds for every checkpoint that somebody else saw: the file beside the keys, devices that report what they
-//!   saw, and notes that an auditor brings.
+//!   saw, and notes that an auditor brings;
+//! - the records of predictions in each batch have the root that an entry has.
 //!
 //! A ledger without checkpoints is refused unless it is empty as the file beside the keys says.
 
+mod batches;
 mod export;
 mod fault;
 mod folder;

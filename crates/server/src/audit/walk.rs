@@ -64,6 +64,8 @@ pub struct Verified {
     pub unsigned: u64,
     /// The root of the tree over all entries.
     pub root: Digest,
+    /// Records of predictions that are those whose roots the entries have.
+    pub records: u64,
 }
 
 /// Checks a ledger against its signatures and against what others saw of it.
@@ -103,6 +105,7 @@ pub fn audit(
         witnesses: witnesses.len(),
         unsigned: len - covered,
         root,
+        records: 0,
     })
 }
 

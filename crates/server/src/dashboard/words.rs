@@ -96,6 +96,21 @@ pub(crate) fn happening(event: &Event) -> Happening {
             format!("{} held samples of {model} {}", samples.len(), verdict.as_str()),
             cause.clone(),
         ),
+        Event::RecordsKept { .. } | Event::RecordsRead { .. } | Event::InputsErased { .. } => records(event),
+    }
+}
+
+fn records(event: &Event) -> Happening {
+    let say = |tone, title: String, detail: String| Happening { tone, title, detail };
+    match event {
+        Event::RecordsKept { records, .. } => {
+            say(Tone::Plain, format!("{records} records of predictions kept"), String::new())
+        }
+        Event::RecordsRead { what, by } => say(Tone::Plain, format!("{what} was read"), format!("by {by}")),
+        Event::InputsErased { inputs, .. } => {
+            say(Tone::Plain, format!("{inputs} inputs erased"), "their time is over".to_owned())
+        }
+        other => say(Tone::Plain, other.kind().replace('_', " "), String::new()),
     }
 }
 

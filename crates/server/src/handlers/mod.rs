@@ -14,6 +14,7 @@ pub(crate) mod nudges;
 pub(crate) mod projects;
 pub(crate) mod public;
 pub(crate) mod quarantine;
+pub(crate) mod records;
 pub(crate) mod repository;
 pub(crate) mod rollouts;
 pub(crate) mod sources;

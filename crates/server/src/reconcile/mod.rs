@@ -7,6 +7,7 @@ pub(crate) mod checkpoints;
 pub(crate) mod evidence;
 pub(crate) mod fleet;
 pub(crate) mod observe;
+pub(crate) mod records;
 pub(crate) mod rollouts;
 pub(crate) mod runs;
 pub(crate) mod sources;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::app::{App, Stopped, closed};
 use crate::failure::chain;
+use crate::records::VaultError;
 use crate::repository::RepositoryError;
 use crate::secret::NoRandomness;
 use crate::setup::SetupError;
@@ -63,6 +65,9 @@ pub(crate) enum ReconcileError {
     /// The latest checkpoint could not be kept beside the keys.
     #[error(transparent)]
     Witness(#[from] SetupError),
+    /// The keys of inputs cannot be dropped.
+    #[error("erasing inputs whose time is over")]
+    Vault(#[from] VaultError),
     /// No id could be made.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -83,6 +88,7 @@ pub(crate) async fn turn(app: &App) {
         ("runs", runs::reconcile(app).await),
         ("evidence", evidence::reconcile(app).await),
         ("rollouts", rollouts::reconcile(app).await),
+        ("records", records::reconcile(app).await),
         ("checkpoints", checkpoints::reconcile(app).await),
     ];
     for (reconciler, outcome) in outcomes {

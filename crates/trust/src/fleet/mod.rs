@@ -19,7 +19,7 @@ mod releases;
 mod rotate;
 
 use edgeward_core::{Digest, ModelName, canonical};
-use serde::{Deserialize as _, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::key::PublicKey;
 use crate::tuf::Root;
@@ -59,7 +59,8 @@ pub fn release_of(path: &str) -> Option<(ModelName, Digest)> {
 }
 
 /// Who signs the ledger's entries and checkpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LedgerKeys {
     /// The keys.
     pub keys: Vec<PublicKey>,

@@ -1,0 +1,290 @@
+//! The real binary: a prediction made three models ago, on a device that is gone, is explained and proved; what was edited is
+//! found; what was read is an event. What a bundle says of its making validates against the public schemas.
+
+#![cfg(feature = "control")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use harness::{Running, edgeward, serve};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const PROJECT: &str = r#"
+[project]
+name = "pumps"
+[data]
+files = ["data/*.csv"]
+label = "state"
+[train]
+builtin = "logistic"
+[records]
+inputs = "all"
+[rollout]
+waves = ["100%"]
+bake = "1s"
+probation = "1s"
+approval = "first"
+"#;
+
+const REQUIREMENTS: [&str; 2] =
+    ["cyclonedx-python-lib[json-validation]==11.12.0", "in-toto-attestation==0.9.3"];
+const PLAIN: &str = r#"
+[project]
+name = "pumps"
+[data]
+files = ["data/*.csv"]
+label = "state"
+[train]
+builtin = "logistic"
+"#;
+
+struct Plant {
+    dir: TempDir,
+    url: String,
+    server: Running,
+}
+
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+impl Plant {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        fs::write(dir.path().join("edgeward.toml"), PROJECT).unwrap();
+        let (server, told) = serve(dir.path(), &[]);
+        let url = told["address"].as_str().unwrap().to_owned();
+        Self { dir, url, server }
+    }
+
+    fn ask(&self, words: &[&str]) -> Output {
+        let mut command = edgeward(self.dir.path());
+        command.env("EDGEWARD_SERVER", &self.url).args(words).arg("--json").output().unwrap()
+    }
+
+    fn run(&self, words: &[&str]) -> Value {
+        let output = self.ask(words);
+        assert!(output.status.success(), "{words:?}: {}", said(&output));
+        let last = output.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap();
+        serde_json::from_slice(last).unwrap()
+    }
+
+    /// Another version, from other data, rolled out once somebody agreed; its bundle.
+    fn version(&self, number: u64) -> String {
+        let mut rows = "temperature,vibration,state\n".to_owned();
+        for row in 0..400_u64 {
+            let worn = row % 2;
+            let spread = (row * 7919 + number * 104_729) % 1000;
+            let (temperature, vibration) = (55 + 10 * worn + spread % 7, 40 + 50 * worn + spread % 13);
+            let state = if worn == 1 { "worn" } else { "good" };
+            writeln!(rows, "{temperature}.{spread:03},{vibration}.{spread:03},{state}").unwrap();
+        }
+        fs::write(self.dir.path().join(format!("data/{number}.csv")), rows).unwrap();
+        self.run(&["run", "--release-key", "srv/keys/releases.json"]);
+        self.run(&["rollout", "start", "pumps", &number.to_string()]);
+        self.run(&["rollout", "approve", "--cause", "the tests were read"]);
+        let models = self.run(&["model", "ls"]);
+        models["models"][0]["versions"].as_array().unwrap().last().unwrap()["bundle"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    fn agent(&self) -> Running {
+        let token = self.run(&["device", "token"])["join_token"].as_str().unwrap().to_owned();
+        let mut agent = edgeward(self.dir.path());
+        agent.args([
+            "agent",
+            "--server",
+            &self.url,
+            "--data",
+            "dev",
+            "--name",
+            "press",
+            "--join-token",
+            &token,
+        ]);
+        agent.args(["--listen", "127.0.0.1:0", "--poll-ms", "100", "--upload-ms", "200", "--json"]);
+        Running(agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn device(&self) -> Option<String> {
+        Some(fs::read_to_string(self.dir.path().join("dev/endpoint")).ok()?.trim().to_owned())
+    }
+
+    fn serves(&self, bundle: &str) {
+        wait("the model", || {
+            let answer =
+                ureq::get(format!("{}/v1/status", self.device()?)).config().proxy(None).build().call();
+            let status: Value = answer.ok()?.body_mut().read_json().ok()?;
+            (status["models"]["pumps"]["active"] == bundle).then_some(())
+        });
+        wait("the end of the rollout", || {
+            (self.run(&["rollout", "status"])["rollout"]["outcome"] == "completed").then_some(())
+        });
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let address = format!("{}{path}", self.device().unwrap());
+        let answer = ureq::post(address).config().proxy(None).build().send_json(body);
+        answer.unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// A prediction, labelled; its id.
+    fn predict(&self) -> String {
+        let rows = json!([{ "name": "input", "shape": [1, 2], "datatype": "FP32", "data": [66.5, 93.25] }]);
+        let answer = self.post("/v2/models/pumps/infer", &json!({ "inputs": rows }));
+        let id = answer["parameters"]["prediction_id"].as_str().unwrap().to_owned();
+        assert_eq!(answer["parameters"]["predicted"], "worn");
+        self.post("/v1/feedback", &json!({ "id": id, "label": "worn" }));
+        id
+    }
+}
+
+#[test]
+fn a_prediction_made_three_models_ago_on_a_device_that_is_gone_is_explained_and_proved() {
+    let plant = Plant::start();
+    let agent = plant.agent();
+    let first = plant.version(1);
+    plant.serves(&first);
+    let id = plant.predict();
+    for number in 2..=4 {
+        let bundle = plant.version(number);
+        plant.serves(&bundle);
+    }
+    wait("the record", || plant.ask(&["why", &id]).status.success().then_some(()));
+    drop(agent);
+
+    let page = plant.dir.path().join("why.html");
+    let why = plant.run(&["why", &id, "--html", page.to_str().unwrap()]);
+    assert_eq!((&why["device"], &why["record"]["bundle"]), (&"press".into(), &first.as_str().into()));
+    assert_eq!(
+        (&why["record"]["answers"][0]["predicted"], &why["labels"][0]["label"]),
+        (&"worn".into(), &"worn".into())
+    );
+    assert_eq!(why["input"]["state"], "here");
+
+    is_explained(&why["explanation"]);
+    let model = &why["model"];
+    assert_eq!((&model["version"], &model["gone"]), (&1.into(), &Value::Null));
+    let files = model["files"].as_array().unwrap();
+    assert!(files.len() > 5 && files.iter().all(|file| file["state"] == "checked"), "{files:?}");
+    let run = &model["story"]["run"];
+    let gates = run["gates"].as_array().unwrap();
+    assert!(
+        gates.iter().any(|gate| gate["gate"] == "parity.rten-f32")
+            && gates.iter().all(|gate| gate["passed"] == true)
+    );
+    assert_eq!(run["outcome"]["result"], "passed");
+    assert!(!model["forms"][0]["conversion"].as_array().unwrap().is_empty(), "{model}");
+    assert_eq!(model["made_from"]["snapshot"].as_str().unwrap().len(), 64);
+    let rollout = &model["story"]["rollouts"][0];
+    assert_eq!(
+        (&rollout["outcome"], &rollout["approvals"][0]["cause"]),
+        (&"completed".into(), &"wave 1 approved by local: the tests were read".into())
+    );
+
+    let origin = why["proof"]["origin"].as_str().unwrap();
+    assert!(
+        why["proof"]["batch"].is_array() && why["proof"]["entries"].as_u64().unwrap() > 8,
+        "{}",
+        why["proof"]
+    );
+    plant.run(&["why", &id, "--origin", origin]);
+    let other = plant.ask(&["why", &id, "--origin", "edgeward-ledger/000000000000"]);
+    assert!(
+        !other.status.success() && said(&other).contains("not edgeward-ledger/000000000000"),
+        "{}",
+        said(&other)
+    );
+    assert!(fs::read_to_string(&page).unwrap().contains("vibration"));
+    let unknown = plant.ask(&["why", "0192f3a0-0000-7000-8000-000000000000"]);
+    assert!(said(&unknown).contains("no record of a prediction"), "{}", said(&unknown));
+
+    let lineage = plant.run(&["model", "lineage", "pumps", "--version", "1", "--origin", origin]);
+    assert_eq!(lineage["model"]["story"]["run"]["id"], run["id"]);
+    assert_eq!(plant.run(&["model", "lineage", "pumps"])["model"]["version"], 4);
+    let events = plant.ask(&["events"]);
+    let read = String::from_utf8_lossy(&events.stdout).matches("\"records_read\"").count();
+    assert!(read >= 4, "each time it was read is an event: {read}");
+    edited_is_found(&plant, &id);
+}
+
+/// Exact Shapley values of the two features, which add up, from the very model that answered.
+fn is_explained(explanation: &Value) {
+    assert_eq!(
+        (&explanation["state"], &explanation["method"]),
+        (&"given".into(), &"exact".into()),
+        "{explanation}"
+    );
+    assert_eq!((&explanation["output"], &explanation["reproduced"]["same"]), (&"worn".into(), &true.into()));
+    let moved = explanation["attributions"].as_array().unwrap();
+    let sum: f64 = moved.iter().map(|one| one["moved"].as_f64().unwrap()).sum();
+    let gap = sum - (explanation["answer"].as_f64().unwrap() - explanation["base"].as_f64().unwrap());
+    assert!(moved.len() == 2 && gap.abs() < 1e-6 && sum > 0.1, "{explanation}");
+    let mut named: Vec<_> =
+        moved.iter().map(|one| (one["feature"].as_str().unwrap(), one["value"].as_f64())).collect();
+    named.sort_by(|a, b| a.0.cmp(b.0));
+    assert_eq!(named, [("temperature", Some(66.5)), ("vibration", Some(93.25))]);
+}
+
+/// Somebody edits the record in the database.
+fn edited_is_found(plant: &Plant, id: &str) {
+    let program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";
+    let edit =
+        "UPDATE records SET record = replace(record, '\"worn\"', '\"good\"') WHERE kind = 'prediction'";
+    let database = plant.dir.path().join("srv/edgeward.db");
+    let edited = Command::new("python3").args(["-c", program, database.to_str().unwrap(), edit]).status();
+    if let Err(error) = edited {
+        edgeward_testkit_python::skip(&format!("no python3: {error}"));
+        return;
+    }
+    let found = plant.ask(&["why", id]);
+    assert!(!found.status.success() && said(&found).contains("it was edited"), "{}", said(&found));
+    let _ = &plant.server;
+}
+
+/// Lineage and bill of materials against in-toto's, SLSA's and CycloneDX's own.
+#[test]
+fn lineage_and_bill_of_materials_validate_against_their_public_schemas() {
+    let Ok(python) = edgeward_testkit_python::environment("provenance", &REQUIREMENTS) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("data")).unwrap();
+    fs::write(dir.path().join("edgeward.toml"), PLAIN).unwrap();
+    let mut rows = "temperature,vibration,state\n".to_owned();
+    for row in 0..400_u64 {
+        let (worn, spread) = (row % 2, row * 7919 % 1000);
+        let state = if worn == 1 { "worn" } else { "good" };
+        writeln!(rows, "{}.{spread:03},{}.{spread:03},{state}", 55 + 10 * worn, 40 + 50 * worn).unwrap();
+    }
+    fs::write(dir.path().join("data/1.csv"), rows).unwrap();
+    let made = edgeward(dir.path()).args(["run", "--json"]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let bundles = fs::read_dir(dir.path().join(".edgeward/bundles")).unwrap();
+    let bundle = bundles.flatten().map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/provenance.py");
+    let said = python.run_file(&program, &[bundle.to_str().unwrap()]);
+    // The form, the snapshot and its file; the snapshot and its file.
+    assert_eq!(said.trim(), "3 2");
+}

@@ -1,0 +1,207 @@
+//! An answer to "why?" as one page: style and bars inside, no script, nothing loaded from elsewhere.
+
+use edgeward_core::Timestamp;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Explanation, FileState, Gate, InputTold, ModelTold, RolloutTold, RunTold, Why};
+
+/// Features that are shown; the others are in the JSON.
+const SHOWN_MAX: usize = 30;
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;color:#1a1a1a}\
+    table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.2rem .6rem;\
+    border-bottom:1px solid #ddd}code{font:12px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}\
+    .bar{height:.9rem;min-width:1px}.up{background:#b5482a}.down{background:#2f6f9f}.quiet{color:#666}\
+    .bad{color:#b00020;font-weight:600}";
+
+/// The page.
+#[must_use]
+pub fn page(why: &Why) -> String {
+    let record = &why.record;
+    let title = format!("Why prediction {}?", record.prediction);
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; title { (title) } style { (PreEscaped(STYLE)) } }
+            body {
+                h1 { (title) }
+                (answer(why))
+                h2 { "What moved the answer" }
+                (explanation(&why.explanation))
+                h2 { "Where the model comes from" }
+                (model(&why.model))
+                h2 { "Proof" }
+                (proof(why))
+            }
+        }
+    }
+    .into_string()
+}
+
+/// A time as people write it.
+fn when(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn answer(why: &Why) -> Markup {
+    let record = &why.record;
+    html! {
+        table {
+            tr { th { "answered" } td {
+                @for answer in &record.answers {
+                    b { (answer.predicted.as_deref().unwrap_or("-")) }
+                    @if let Some(confidence) = answer.confidence { " (" (format!("{confidence:.4}")) ") " }
+                }
+            } }
+            tr { th { "by" } td { (why.device) ", " (when(record.at_ms)) ", in " (record.latency_us) " µs" } }
+            tr { th { "model" } td {
+                (record.model)
+                @if let Some(version) = why.model.version { " version " (version) }
+                ", form " (record.form) br; code { (record.bundle) }
+            } }
+            tr { th { "it saw" } td { (input(&why.input)) br; "salted digest " code { (record.input) } } }
+            @for mark in &record.marks { tr { th { (mark.kind) } td.bad { (mark.message) } } }
+            @for label in &why.labels {
+                tr { th { "truth, row " (label.row) } td { (label.label) ", known since " (when(label.at_ms)) } }
+            }
+        }
+    }
+}
+
+/// What is told of an input, in a sentence.
+fn input(input: &InputTold) -> String {
+    match input {
+        InputTold::Here { redacted } if redacted.is_empty() => {
+            "the input is kept, and its digest fits".to_owned()
+        }
+        InputTold::Here { redacted } => format!("the input is kept without {}", redacted.join(", ")),
+        InputTold::DigestOnly { .. } => "only the input's digest was kept".to_owned(),
+        InputTold::Erased => "the input was erased: its time is over".to_owned(),
+    }
+}
+
+fn explanation(explanation: &Explanation) -> Markup {
+    let Explanation::Given {
+        method,
+        output,
+        base,
+        answer,
+        background,
+        seed,
+        reproduced,
+        attributions,
+        form,
+        ..
+    } = explanation
+    else {
+        let Explanation::Missing { reason } = explanation else { return html! {} };
+        return html! { p { "There is no explanation: " (reason) "." } };
+    };
+    let largest = attributions.first().map_or(1.0, |first| first.moved.abs()).max(f64::MIN_POSITIVE);
+    html! {
+        p {
+            "From " (format!("{base:.4}")) ", the mean over " (background) " rows of the golden test, to "
+            (format!("{answer:.4}")) " for " b { (output) } ". Shapley values (" (method) ", seed " (seed)
+            "), of " (form) "; "
+            @if reproduced.same { "asked again, it answers the same." }
+            @else { span.bad { "asked again, it does not answer the same." } }
+        }
+        table {
+            thead { tr { th { "feature" } th { "value" } th { "moved the answer by" } th { "" } } }
+            tbody {
+                @for one in attributions.iter().take(SHOWN_MAX) {
+                    @let width = format!("width:{:.1}%", 100.0 * one.moved.abs() / largest);
+                    tr {
+                        td { (one.feature) } td { (one.value) }
+                        td { (format!("{:+.5}", one.moved)) @if one.error > 0.0 { " ± " (format!("{:.5}", one.error)) } }
+                        td style="width:40%" { div.bar.(if one.moved > 0.0 { "up" } else { "down" }) style=(width) {} }
+                    }
+                }
+            }
+        }
+        @if attributions.len() > SHOWN_MAX {
+            p.quiet { (attributions.len() - SHOWN_MAX) " more moved it less." }
+        }
+    }
+}
+
+fn model(model: &ModelTold) -> Markup {
+    html! {
+        @if let Some(gone) = &model.gone { p.bad { "The bundle is not here: " (gone) } }
+        @if let Some(run) = &model.story.run { (run_told(run)) }
+        @if let Some(made) = &model.made_from {
+            p {
+                "Data: " (made.rows.unwrap_or_default()) " rows, " (made.captured.unwrap_or_default())
+                " of them captured by devices; snapshot " code { (made.snapshot.as_deref().unwrap_or("-")) }
+                ". Code: commit " code { (made.commit.as_deref().unwrap_or("of no repository")) } "."
+            }
+        }
+        @for form in &model.forms {
+            p {
+                "Form " b { (form.form) } @if let Some(tool) = &form.tool { ", made by " (tool) }
+                @for gate in &form.conversion { ": " (gate.reason) }
+            }
+        }
+        @for rollout in &model.story.rollouts { (rollout_told(rollout)) }
+        table {
+            thead { tr { th { "file" } th { "SHA-256" } th { "" } } }
+            tbody {
+                @for file in &model.files {
+                    tr { td { (file.path) } td { code { (file.digest.hex()) } } td { (state(file.state)) } }
+                }
+            }
+        }
+    }
+}
+
+const fn state(state: FileState) -> &'static str {
+    match state {
+        FileState::Checked => "checked",
+        FileState::There => "there, not read",
+        FileState::Gone => "gone",
+    }
+}
+
+fn run_told(run: &RunTold) -> Markup {
+    let verdict = |gate: &Gate| if gate.passed { "passed" } else { "refused" };
+    html! {
+        p { "Run " code { (run.id) } " of " (run.project) ", " (when(run.at_ms)) ": " (run.cause) }
+        table {
+            thead { tr { th { "gate" } th { "" } th { "why" } th { "entry" } } }
+            tbody {
+                @for gate in &run.gates {
+                    tr { td { (gate.gate) } td { (verdict(gate)) } td { (gate.reason) } td { (gate.entry) } }
+                }
+            }
+        }
+    }
+}
+
+fn rollout_told(rollout: &RolloutTold) -> Markup {
+    html! {
+        p {
+            "Rollout " code { (rollout.id) } ", " (when(rollout.at_ms)) ": " (rollout.cause) "; "
+            (rollout.waves.len()) " waves opened; " (rollout.reasons.join("; "))
+        }
+        @for approval in &rollout.approvals {
+            p {
+                "Approved by " b { (approval.by) } ", " (when(approval.at_ms)) ", up to wave " (approval.waves)
+                ": " (approval.cause) " (entry " (approval.entry) ")"
+            }
+        }
+    }
+}
+
+fn proof(why: &Why) -> Markup {
+    let proof = &why.proof;
+    html! {
+        p {
+            "The record is in batch " (proof.batch.map_or(0, |(batch, _)| batch)) ", whose root is entry "
+            (proof.batch.map_or(0, |(_, entry)| entry)) " of " code { (proof.origin) } "; that and " (proof.entries)
+            " entries about the model are in the tree of the signed checkpoint over " (proof.checkpoint_size)
+            " entries, root " code { (proof.checkpoint_root) } "."
+        }
+        @if !proof.origin_known {
+            p.quiet { "The log's name came with the answer; give it with --origin, as you know it from elsewhere." }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Records of predictions, as they came, and the batches that they were made.
+//!
+//! A record is kept once: by device, prediction, kind and row. What is sealed beside it belongs to the caller; here it is
+//! bytes that are dropped on a day.
+
+use edgeward_core::{DeviceId, Digest, PredictionId, RolloutId, Timestamp};
+use rusqlite::{Row, params};
+use uuid::Uuid;
+
+use crate::column::Text;
+use crate::database::{View, Writer};
+use crate::error::StoreError;
+use crate::ledger::RawEntry;
+
+/// Most records in one batch.
+pub const BATCH_RECORDS_MAX: usize = 10_000;
+
+/// A record that arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The prediction it is about.
+    pub prediction: PredictionId,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The row it is about.
+    pub row: u32,
+    /// Its bytes.
+    pub record: String,
+    /// What is dropped on `erase_day`.
+    pub sealed: Option<Vec<u8>>,
+    /// In days since 1970.
+    pub erase_day: i64,
+}
+
+/// A record as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRow {
+    /// Its place in the order of arrival.
+    pub seq: u64,
+    /// The device.
+    pub device: DeviceId,
+    /// When it arrived.
+    pub received_at_ms: Timestamp,
+    /// Its kind.
+    pub kind: String,
+    /// Its bytes.
+    pub record: String,
+    /// What is dropped on `erase_day`.
+    pub sealed: Option<Vec<u8>>,
+    /// In days since 1970.
+    pub erase_day: i64,
+    /// The batch it is in; none yet.
+    pub batch: Option<u64>,
+}
+
+/// A batch, as the ledger has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRow {
+    /// Its number.
+    pub batch: u64,
+    /// The ledger's entry.
+    pub seq: u64,
+    /// How many records it holds.
+    pub records: u64,
+    /// The root of the tree over them.
+    pub root: Digest,
+}
+
+const COLUMNS: &str = "seq, device, received_at_ms, kind, record, sealed, erase_day, batch";
+
+impl RecordRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            device: row.get::<_, Text<_>>(1)?.0,
+            received_at_ms: Timestamp(row.get(2)?),
+            kind: row.get(3)?,
+            record: row.get(4)?,
+            sealed: row.get(5)?,
+            erase_day: row.get(6)?,
+            batch: row.get(7)?,
+        })
+    }
+}
+
+impl BatchRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let root = row.get::<_, Text<_>>(3)?.0;
+        Ok(Self { batch: row.get(0)?, seq: row.get(1)?, records: row.get(2)?, root })
+    }
+}
+
+impl View<'_> {
+    /// Every record about a prediction, the earliest first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn records_of(&self, prediction: PredictionId) -> Result<Vec<RecordRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM records WHERE prediction = ?1 ORDER BY seq");
+        self.rows("reading a prediction's records", &sql, [Text(prediction)], RecordRow::read)
+    }
+
+    /// The newest predictions with a record, the newest first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn newest_recorded(&self, limit: usize) -> Result<Vec<PredictionId>, StoreError> {
+        const SQL: &str =
+            "SELECT prediction FROM records WHERE kind = 'prediction' ORDER BY seq DESC LIMIT ?1";
+        self.rows("reading the newest records", SQL, [limit], |row| {
+            Ok(PredictionId(row.get::<_, Text<Uuid>>(0)?.0))
+        })
+    }
+
+    /// Records that are in no batch yet, in order; at most [`BATCH_RECORDS_MAX`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn records_waiting(&self) -> Result<Vec<(u64, String)>, StoreError> {
+        const SQL: &str = "SELECT seq, record FROM records WHERE batch IS NULL ORDER BY seq LIMIT ?1";
+        let params = [BATCH_RECORDS_MAX];
+        self.rows("reading the waiting records", SQL, params, |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// When the first record arrived that is in no batch yet.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn oldest_waiting_record(&self) -> Result<Option<Timestamp>, StoreError> {
+        const SQL: &str = "SELECT received_at_ms FROM records WHERE batch IS NULL ORDER BY seq LIMIT 1";
+        self.row("looking for waiting records", SQL, [], |row| Ok(Timestamp(row.get(0)?)))
+    }
+
+    /// The records of a batch, in order.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn records_of_batch(&self, batch: u64) -> Result<Vec<(u64, String)>, StoreError> {
+        const SQL: &str = "SELECT seq, record FROM records WHERE batch = ?1 ORDER BY seq";
+        self.rows("reading a batch's records", SQL, [batch], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// A batch.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn record_batch(&self, batch: u64) -> Result<Option<BatchRow>, StoreError> {
+        const SQL: &str = "SELECT batch, seq, records, root FROM record_batches WHERE batch = ?1";
+        self.row("reading a batch", SQL, [batch], BatchRow::read)
+    }
+
+    /// Entries from `from` on that made records a batch, in order; at most `limit`. It is the ledger that is read, not what
+    /// was made of it.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn batches_in_ledger(&self, from: u64, limit: usize) -> Result<Vec<RawEntry>, StoreError> {
+        const SQL: &str = "SELECT seq, bytes FROM ledger
+             WHERE seq >= ?1 AND instr(bytes, CAST('\"type\":\"records_kept\"' AS BLOB)) > 0 ORDER BY seq LIMIT ?2";
+        self.rows("reading the batches in the ledger", SQL, params![from, limit], |row| {
+            Ok(RawEntry { seq: row.get(0)?, bytes: row.get(1)? })
+        })
+    }
+
+    /// How much is sealed that was to be dropped on `day` at the latest.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn inputs_due(&self, day: i64) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM records WHERE sealed IS NOT NULL AND erase_day <= ?1";
+        Ok(self.row("counting inputs whose time is over", SQL, [day], |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// The rollouts of a bundle, in order.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn rollouts_of(&self, bundle: Digest) -> Result<Vec<RolloutId>, StoreError> {
+        const SQL: &str = "SELECT id FROM rollouts WHERE bundle = ?1 ORDER BY seq";
+        self.rows("reading a bundle's rollouts", SQL, [Text(bundle)], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+    }
+
+    /// Entries from `from` on that hold any of `words`, alerts left out; at most `limit`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn entries_about(
+        &self,
+        words: &[String],
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<RawEntry>, StoreError> {
+        const SQL: &str = "SELECT seq, bytes FROM ledger WHERE seq >= ?1
+             AND instr(bytes, CAST('\"type\":\"alert_raised\"' AS BLOB)) = 0
+             AND EXISTS (SELECT 1 FROM json_each(?2) WHERE instr(bytes, CAST(value AS BLOB)) > 0)
+             ORDER BY seq LIMIT ?3";
+        let words = crate::column::Json(words);
+        self.rows("searching the ledger", SQL, params![from, words, limit], |row| {
+            Ok(RawEntry { seq: row.get(0)?, bytes: row.get(1)? })
+        })
+    }
+}
+
+impl Writer<'_> {
+    /// Keeps records of `device`, each once; how many were new.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn put_records(
+        &self,
+        device: &DeviceId,
+        records: &[NewRecord],
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut new = 0;
+        for NewRecord { prediction, kind, row, record, sealed, erase_day } in records {
+            new += self.execute(
+                "keeping a record",
+                "INSERT OR IGNORE INTO records
+                 (device, prediction, kind, row, received_at_ms, record, sealed, erase_day)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![Text(device), Text(prediction), kind, row, now.0, record, sealed, erase_day],
+            )?;
+        }
+        Ok(new)
+    }
+
+    /// Puts every waiting record up to `seq` into `batch`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn put_into_batch(&self, batch: u64, seq: u64) -> Result<usize, StoreError> {
+        let sql = "UPDATE records SET batch = ?1 WHERE batch IS NULL AND seq <= ?2";
+        self.execute("making records a batch", sql, params![batch, seq])
+    }
+
+    /// The number of the next batch.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn next_batch(&self) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT coalesce(max(batch) + 1, 0) FROM record_batches";
+        Ok(self.row("numbering a batch", SQL, [], |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// Drops what is sealed and was to be dropped on `day` at the latest; how much.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn drop_sealed(&self, day: i64) -> Result<usize, StoreError> {
+        let sql = "UPDATE records SET sealed = NULL WHERE sealed IS NOT NULL AND erase_day <= ?1";
+        self.execute("dropping inputs whose time is over", sql, [day])
+    }
+}
