@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_quarter_of_the_seeds_is_a_quarter_of_the_inputs() {
         let sampled = policy(InputsKept::Sampled);
-        let kept = (0..1000_u64).filter(|n| sampled.keeps_input(n * ((1 << SEED_BITS) / 1000), false));
+        let kept = (0..1000_u64).filter(|n| sampled.keeps_input(n * (1 << SEED_BITS) / 1000, false));
         assert_eq!(kept.count(), 250);
         assert!(!policy(InputsKept::Never).keeps_input(0, true));
         assert!(policy(InputsKept::Flagged).keeps_input(u64::MAX, true));
