@@ -12,6 +12,7 @@ mod feedback;
 mod infer;
 mod metadata;
 mod metrics;
+mod remembered;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -123,6 +124,7 @@ impl Endpoint {
             .route("/v2/models/{model}/infer", post(infer::newest))
             .route("/v2/models/{model}/versions/{version}/infer", post(infer::version))
             .route("/v1/feedback", post(feedback::take))
+            .route("/v1/predictions/{prediction}", get(remembered::one))
             .route("/v1/status", get(metrics::status))
             .route("/metrics", get(metrics::prometheus))
             .fallback(unknown_route)

@@ -222,7 +222,9 @@ impl Journal {
         self.len() == 0
     }
 
-    fn entry(&self, wanted: PredictionId) -> Option<Entry> {
+    /// What is known of a prediction; none if nothing is, or not any more.
+    #[must_use]
+    pub fn entry(&self, wanted: PredictionId) -> Option<Entry> {
         self.index.may_hold(wanted.0).find_map(|block| {
             let mut left = block.len;
             let mut found = None;

@@ -247,6 +247,12 @@ impl Records {
         self.raise(&row.model, row.bundle, alarm.as_slice(), now)
     }
 
+    /// What the journal has of a prediction.
+    #[must_use]
+    pub fn remembered(&self, id: PredictionId) -> Option<Entry> {
+        self.journal().entry(id)
+    }
+
     /// Predictions that can still be labelled.
     #[must_use]
     pub fn journalled(&self) -> usize {

@@ -65,3 +65,20 @@ fn a_prediction_and_its_label_leave_a_record_each() {
 fn without_a_policy_there_is_no_record() {
     assert!(spooled(&serving(None)).1.is_empty());
 }
+
+#[test]
+fn the_device_itself_remembers_what_it_answered() {
+    let endpoint = serving(None);
+    let (id, _) = spooled(&endpoint);
+    let (status, said) = endpoint.get(&format!("/v1/predictions/{id}"));
+    assert_eq!(
+        (status, &said["prediction"], &said["device"]),
+        (200, &id.into(), &"robot-1".into()),
+        "{said}"
+    );
+    let row = &said["rows"][0];
+    assert!(row["predicted"].is_string() && row["values"].as_array().unwrap().len() == 4, "{said}");
+    assert_eq!(endpoint.get("/v1/predictions/0192f3a0-0000-7000-8000-000000000000").0, 404);
+    let (status, said) = endpoint.get("/v1/predictions/nonsense");
+    assert!(status == 400 && said["error"].as_str().unwrap().contains("prediction_id"), "{said}");
+}

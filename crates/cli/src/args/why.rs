@@ -19,6 +19,9 @@ pub(crate) struct WhyArgs {
     /// Also write it as one page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Ask the agent at this address what it remembers by itself, without a control plane and without proof
+    #[arg(long, value_name = "URL", value_parser = super::parse_url, conflicts_with_all = ["html", "row", "origin"])]
+    pub(crate) agent: Option<String>,
     #[command(flatten)]
     pub(crate) origin: OriginArgs,
     #[command(flatten)]

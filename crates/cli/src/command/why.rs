@@ -4,6 +4,7 @@
 //! digest, and the explanation is computed in this process.
 
 mod bundle;
+mod device;
 mod show;
 
 use std::fs;
@@ -22,8 +23,11 @@ use crate::args::{LineageArgs, WhyArgs};
 use crate::output::{Explain, Failure, Outcome, Output, with_causes};
 
 pub(crate) fn run(args: &WhyArgs, out: Output) -> Outcome {
-    let client = args.remote.client()?;
     let id = PredictionId(args.prediction);
+    if let Some(address) = &args.agent {
+        return device::run(address, id, out);
+    }
+    let client = args.remote.client()?;
     let doing = format!("asking about prediction {id}");
     let answer = client.prediction(id).map_err(|error| refused(&doing, &error))?;
     let held = verify(&answer, args.origin.origin.as_deref()).map_err(|fault| unproved(&fault))?;
