@@ -10,7 +10,7 @@ use std::time::Duration;
 use edgeward_api::device::{ProfileUpload, Report};
 use edgeward_api::limits::UPLOADS_PER_TRANSACTION_MAX;
 use edgeward_core::{DeviceId, Timestamp};
-use edgeward_store::{NewModelState, NewProfile, NewReport, ReportOutcome, StoreError, Writer};
+use edgeward_store::{NewModelState, NewProfile, NewRecord, NewReport, ReportOutcome, StoreError, Writer};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +29,8 @@ pub(crate) enum Upload {
     Report(Box<Report>, Value),
     /// A profile, and how requests fared as it is kept.
     Profile(Box<ProfileUpload>, Option<Value>),
+    /// Records of predictions, as they are kept.
+    Records(Vec<NewRecord>),
 }
 
 #[derive(Debug)]
@@ -144,6 +146,7 @@ fn put(writer: &Writer<'_>, device: &DeviceId, upload: &Upload, now: Timestamp) 
             };
             writer.put_profile(&new, now).map(|_| false)
         }
+        Upload::Records(records) => writer.put_records(device, records, now).map(|_| false),
     }
 }
 

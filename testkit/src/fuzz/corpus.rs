@@ -10,7 +10,8 @@ use edgeward_model::Engine as _;
 use edgeward_model::delta;
 use edgeward_model::engine::conformance::fixture;
 use edgeward_model::session::derive_signature;
-use edgeward_model::{DataType, Golden, LoadOptions, RtenEngine, Tensor, Tolerance, onnx};
+use edgeward_model::tensor::pack;
+use edgeward_model::{DataType, Golden, LoadOptions, NamedTensor, RtenEngine, Tensor, Tolerance, onnx};
 
 use super::mutate::{Form, INPUT_BYTES_MAX};
 use super::target::Target;
@@ -34,6 +35,7 @@ pub fn of(target: &Target, workspace: &Path) -> Vec<Vec<u8>> {
             below("examples/robots", "toml").into_iter().chain([b"[project]\n".to_vec()]).collect()
         }
         ("delta", _) => deltas(),
+        ("packed-tensors", _) => vec![pack(&packed())],
         _ => raw(),
     }
 }
@@ -123,6 +125,15 @@ fn manifest() -> Manifest {
         files: [(path.clone(), FileEntry { size_bytes: 3, digest: Digest::of(b"abc") })].into(),
         variants: vec![Variant::new("rten", "f32", path), variant],
     }
+}
+
+fn packed() -> Vec<NamedTensor> {
+    let tensors = [
+        Tensor::new([2, 2], vec![1.0_f32, f32::NAN, 3.0, -0.0]).map(|tensor| tensor.named("x")),
+        Tensor::new([1, 2], vec![b"red".to_vec(), Vec::new()]).map(|tensor| tensor.named("colour")),
+        Tensor::new([1], vec![7_i64]).map(|tensor| tensor.named("")),
+    ];
+    tensors.into_iter().flatten().collect()
 }
 
 fn raw() -> Vec<Vec<u8>> {

@@ -10,6 +10,7 @@ use edgeward_core::{Digest, Manifest};
 use edgeward_model::delta::{self, DeltaError};
 use edgeward_model::onnx::{self, graph};
 use edgeward_model::session::derive_signature;
+use edgeward_model::tensor::{pack, unpack};
 use edgeward_model::{
     DataType, Dim, Engine, Golden, LoadOptions, NamedTensor, RtenEngine, Signature, Tensor, TensorSpec,
 };
@@ -40,12 +41,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "onnx", form: Form::Protobuf, share: 30, feed: read_onnx },
     Target { name: "convert", form: Form::Protobuf, share: 10, feed: convert },
     Target { name: "engine", form: Form::Protobuf, share: 8, feed: load_and_run },
     Target { name: "bundle-json", form: Form::Json, share: 30, feed: read_documents },
     Target { name: "raw-tensor", form: Form::Bytes, share: 10, feed: read_raw },
+    Target { name: "packed-tensors", form: Form::Bytes, share: 5, feed: read_packed },
     Target { name: "delta", form: Form::Bytes, share: 10, feed: apply_delta },
     Target { name: "profile", form: Form::Bytes, share: 10, feed: read_profile },
     Target { name: "project", form: Form::Bytes, share: 1, feed: read_project },
@@ -154,6 +156,15 @@ fn read_raw(bytes: &[u8]) -> u8 {
     let Ok(tensor) = Tensor::from_le_bytes(datatype, &dims, data) else { return 1 };
     assert_eq!(tensor.shape(), dims);
     2
+}
+
+/// The inputs of a request as they are kept.
+fn read_packed(bytes: &[u8]) -> u8 {
+    let Ok(tensors) = unpack(bytes) else { return 0 };
+    let packed = pack(&tensors);
+    let again = unpack(&packed).map(|again| pack(&again));
+    assert_eq!(again.as_ref(), Ok(&packed), "what was unpacked is packed and unpacked again");
+    1 + u8::from(!tensors.is_empty())
 }
 
 /// A delta, applied to the file that the corpus made deltas of; whatever file it says it leads to is asked for.

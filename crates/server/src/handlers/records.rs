@@ -18,9 +18,10 @@ use uuid::Uuid;
 use super::check_schema;
 use super::device::device;
 use crate::access::Caller;
-use crate::app::App;
+use crate::app::{App, blocking};
 use crate::extract::{Asked, Document, Named};
 use crate::failure::Failure;
+use crate::intake::Upload;
 use crate::reconcile::ReconcileError;
 use crate::records::{self, Vault, VaultError, day_of};
 
@@ -39,12 +40,11 @@ pub(crate) async fn upload(
         return Err(Failure::too_large(error));
     }
     let (vault, now) = (Arc::clone(&app.vault), app.now());
-    app.decide(move |decision| {
+    let sealed = blocking(move || {
         let records = upload.records.into_iter().map(|record| new_record(record, &vault, now));
-        let records = records.collect::<Result<Vec<_>, _>>()?;
-        decision.put_records(&device, &records, now).map_err(Failure::from)
-    })
-    .await?;
+        records.collect::<Result<Vec<_>, Failure>>()
+    });
+    app.intake.put(device, Upload::Records(sealed.await?)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
