@@ -2,7 +2,8 @@
 //!
 //! The demo starts a control plane and devices as processes of this very program, trains a first model, sends images at
 //! a steady rate, lets new digits appear, and then only watches: noticing, retraining and rolling out are the system's.
-//! What is measured and how is in [`pools`] and [`summary`]. [`oil`] is another story, of one impossible value.
+//! What is measured and how is in [`pools`] and [`summary`]. [`oil`] is another story, of one impossible value, and [`speech`]
+//! one of half a year in which accents arrive.
 
 mod board;
 mod fleet;
@@ -11,6 +12,7 @@ mod load;
 mod observe;
 mod oil;
 mod pools;
+mod speech;
 mod stage;
 mod story;
 mod summary;
@@ -38,11 +40,17 @@ use crate::process;
 /// Devices of a story, unless a person says how many.
 const ROBOTS_DEFAULT: u16 = 3;
 const DESKS_DEFAULT: u16 = 1;
+const SPEAKERS_DEFAULT: u16 = 2;
 /// What a demo may write, with its logs.
 const SPACE_BYTES_MIN: u64 = 64 << 20;
 
 /// Tells the story and prints what was measured.
 pub(crate) fn run(args: &DemoArgs, out: Output) -> Outcome {
+    if args.no_drift && args.story != StoryName::Speech {
+        return Err(
+            Failure::usage("--no-drift belongs to the speech story").hint("edgeward demo speech --no-drift")
+        );
+    }
     let stop = Stop::default();
     watch_signals(&stop).explain("system", "watching for signals")?;
     let mut folder = Folder::open(args)?;
@@ -57,6 +65,15 @@ pub(crate) fn run(args: &DemoArgs, out: Output) -> Outcome {
             let devices = args.devices.unwrap_or(DESKS_DEFAULT);
             let summary = folder.kept_on_failure(&stop, |dir| oil::tell(dir, devices, &stop))?;
             out.document(&summary, oil::OilSummary::words)?;
+            summary.ledger_verified
+        }
+        StoryName::Speech => {
+            let devices = args.devices.unwrap_or(SPEAKERS_DEFAULT);
+            let drift = if args.no_drift { speech::Drift::None } else { speech::Drift::Accents };
+            let plot = speech::Plot { devices, drift, seed: args.seed };
+            let told = |dir: &Path| speech::tell(dir, plot, &stop);
+            let summary = folder.kept_on_failure(&stop, told)?;
+            out.document(&summary, speech::SpeechSummary::words)?;
             summary.ledger_verified
         }
     };

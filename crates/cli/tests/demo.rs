@@ -91,6 +91,55 @@ fn a_negative_price_is_noticed_told_and_held_back() {
     assert_eq!(audit(&data.join("server")).0, Some(0));
 }
 
+fn speech(data: &Path, more: &[&str]) -> Value {
+    let mut command = edgeward();
+    command.args(["demo", "speech", "--once", "--json", "--data"]).arg(data).args(more);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    summary_of(&output.stdout)
+}
+
+#[test]
+fn accents_arrive_over_26_weeks_and_the_devices_keep_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let summary = speech(&dir.path().join("demo"), &[]);
+    let number = |key: &str| summary[key].as_f64().unwrap_or_else(|| panic!("{key} in {summary}"));
+    let by_week = |key: &str| -> Vec<f64> {
+        summary[key].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect()
+    };
+    let (never, ours) = (by_week("accuracy_static"), by_week("accuracy"));
+    assert_eq!((never.len(), ours.len()), (26, 26), "{summary}");
+    let mean = |weeks: &[f64]| weeks.iter().sum::<f64>() / weeks.len() as f64;
+    assert!((mean(&never[22..]) - number("accuracy_static_last")).abs() < 1e-3, "{summary}");
+    assert!((mean(&ours[22..]) - number("accuracy_last")).abs() < 1e-3, "{summary}");
+    assert!(mean(&never[..4]) >= 0.9 && number("accuracy_static_last") <= 0.6, "{summary}");
+    assert!(number("accuracy_last") >= 0.8, "{summary}");
+    assert_eq!((number("failed_requests"), number("requests")), (0.0, 26.0 * 400.0), "{summary}");
+    let retrained = summary["retrained"].as_array().unwrap();
+    assert!(!retrained.is_empty() && retrained.len() as f64 == number("retrains"), "{summary}");
+    for retrain in retrained {
+        let cause = retrain["cause"].as_str().unwrap();
+        assert!(
+            cause.starts_with("drift alert from speaker-") || cause.starts_with("decay alert from speaker-")
+        );
+        assert!(retrain["week"].as_u64().unwrap() > 4, "nobody new came before: {summary}");
+    }
+    assert_ne!(summary["model_first"], summary["model_last"], "{summary}");
+    assert_eq!(summary["ledger_verified"], true, "{summary}");
+}
+
+#[test]
+fn without_accents_the_same_weeks_start_no_retraining() {
+    let dir = tempfile::tempdir().unwrap();
+    let summary = speech(&dir.path().join("demo"), &["--no-drift", "--devices", "1"]);
+    assert_eq!(summary["retrains"], 0, "{summary}");
+    assert_eq!(summary["failed_requests"], 0, "{summary}");
+    assert_eq!(summary["model_first"], summary["model_last"], "{summary}");
+    assert_eq!(summary["accuracy"], summary["accuracy_static"], "one model answers both: {summary}");
+    assert!(summary["accuracy_last"].as_f64().unwrap() >= 0.9, "{summary}");
+}
+
 #[test]
 fn the_loop_closes_and_an_edited_ledger_is_found_out() {
     let dir = tempfile::tempdir().unwrap();

@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 
 /// Longest answer read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// How long something insisted on may take, retries included.
+const INSIST_FOR: Duration = Duration::from_secs(10);
+/// Between two tries of it.
+const INSIST_DELAY: Duration = Duration::from_millis(50);
 
 /// A valid answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +107,20 @@ fn parse(answer: &Value) -> Result<Prediction, String> {
         _ => return Err("the output label is empty".to_owned()),
     };
     Ok(Prediction { version, id, class })
+}
+
+/// Tries again while the device is busy or its connection breaks, for a while.
+pub(crate) fn insist<T>(mut attempt: impl FnMut(Instant) -> Result<T, Miss>) -> Result<T, String> {
+    let deadline = Instant::now() + INSIST_FOR;
+    loop {
+        match attempt(deadline) {
+            Ok(done) => return Ok(done),
+            Err(Miss::Connection(_) | Miss::Busy(_)) if Instant::now() < deadline => {
+                std::thread::sleep(INSIST_DELAY);
+            }
+            Err(Miss::Connection(why) | Miss::Busy(why) | Miss::Answer(why)) => return Err(why),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) struct RunSeen {
     pub(crate) run: RunId,
     pub(crate) requested_at: Timestamp,
+    pub(crate) cause: String,
     pub(crate) outcome: Option<RunOutcome>,
 }
 
@@ -60,8 +61,9 @@ impl Heard {
         match &entry.event {
             Event::DeviceEnrolled { .. } => self.enrolled += 1,
             Event::AlertRaised(alert) => self.alerts.push(alert.clone()),
-            Event::RunRequested { run, .. } => {
-                self.runs.push(RunSeen { run: run.clone(), requested_at: entry.at_ms, outcome: None });
+            Event::RunRequested { run, cause, .. } => {
+                let (run, cause) = (run.clone(), cause.clone());
+                self.runs.push(RunSeen { run, requested_at: entry.at_ms, cause, outcome: None });
             }
             Event::RunFinished { run, outcome, .. } => {
                 self.runs.iter_mut().filter(|seen| seen.run == *run).for_each(|seen| {

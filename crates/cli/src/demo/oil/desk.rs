@@ -1,15 +1,8 @@
 //! One device as its desk uses it: asked once a day, told the truth a day later.
 
-use std::time::{Duration, Instant};
-
 use super::days::Day;
-use crate::demo::infer::{Caller, Miss, Prediction};
+use crate::demo::infer::{Caller, Prediction, insist};
 use crate::output::Failure;
-
-/// How long a request may take, retries included.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// Between two tries of one request.
-const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// What a desk asked, and what became of it.
 #[derive(Clone, Debug, Default)]
@@ -80,19 +73,5 @@ impl Desk {
 
     pub(super) fn into_record(self) -> Record {
         self.record
-    }
-}
-
-/// Tries again while the device is busy or its connection breaks, until the deadline.
-fn insist<T>(mut attempt: impl FnMut(Instant) -> Result<T, Miss>) -> Result<T, String> {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        match attempt(deadline) {
-            Ok(done) => return Ok(done),
-            Err(Miss::Connection(_) | Miss::Busy(_)) if Instant::now() < deadline => {
-                std::thread::sleep(RETRY_DELAY);
-            }
-            Err(Miss::Connection(why) | Miss::Busy(why) | Miss::Answer(why)) => return Err(why),
-        }
     }
 }
