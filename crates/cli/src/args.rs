@@ -63,7 +63,7 @@ pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 #[cfg(feature = "control")]
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
 #[cfg(feature = "control")]
-pub(crate) use pipeline::{RunArgs, SourceCommand};
+pub(crate) use pipeline::{DiffArgs, LogArgs, ProjectArgs, RunArgs, SourceCommand};
 #[cfg(feature = "control")]
 pub(crate) use reload::ReloadBenchArgs;
 #[cfg(feature = "control")]
@@ -117,12 +117,18 @@ pub(crate) enum Command {
     /// Serve one model, without a control plane
     #[cfg(feature = "agent")]
     Serve(ServeArgs),
-    /// Show what a device on this machine runs
+    /// Show what a device on this machine runs, or with --project what the next run of a pipeline would do, and why
     #[cfg(feature = "agent")]
     Status(StatusArgs),
     /// Run a project's pipeline: data, train, convert, evaluate, gates, bundle, sign, register
     #[cfg(feature = "control")]
     Run(RunArgs),
+    /// Show what differs between two runs of a project, or between a run and what lies in its folder: parameters, files, metrics
+    #[cfg(feature = "control")]
+    Diff(DiffArgs),
+    /// Show the runs of a project and what they came to, newest first
+    #[cfg(feature = "control")]
+    Log(LogArgs),
     /// Translate and optimise a model file for devices
     #[cfg(feature = "control")]
     Convert(ConvertArgs),
@@ -240,10 +246,10 @@ pub(crate) struct DemoArgs {
     /// Which story
     #[arg(value_enum, default_value_t = StoryName::Robots)]
     pub(crate) story: StoryName,
-    /// How many devices [default: 3 robots, or 1 desk]
+    /// How many devices [default: 3 robots, 1 desk, or 2 speakers]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) devices: Option<u16>,
-    /// Requests per second and device; the oil story asks once per trading day
+    /// Requests per second and device of the robots; the oil story asks once per trading day, the speech story 400 times a week
     #[arg(long, value_name = "R", default_value_t = 30.0, value_parser = parse_rate)]
     pub(crate) rate: f64,
     /// A new or empty folder to keep everything in; a temporary one if not given
@@ -255,6 +261,12 @@ pub(crate) struct DemoArgs {
     /// Tell the story once as plain lines, then end, on a terminal too
     #[arg(long)]
     pub(crate) once: bool,
+    /// The speech story without other accents: nothing should be retrained
+    #[arg(long)]
+    pub(crate) no_drift: bool,
+    /// What the speech story draws by: who says which word when, and the noise around it
+    #[arg(long, value_name = "N", default_value_t = 26)]
+    pub(crate) seed: u64,
 }
 
 /// The stories that can be told.
@@ -265,6 +277,8 @@ pub(crate) enum StoryName {
     Robots,
     /// A desk predicts oil prices; one day the price is negative
     Oil,
+    /// Devices hear command words; over 26 weeks accents arrive that their model never heard
+    Speech,
 }
 
 /// Flags of `server`.
@@ -388,6 +402,17 @@ pub(crate) struct StatusArgs {
     /// computer's own if not given
     #[arg(long, value_name = "FILE|sha256:HEX")]
     pub(crate) ca: Option<String>,
+    /// Show what the next run of a project would do instead; its folder, or this one
+    #[cfg(feature = "control")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".", conflicts_with = "endpoint")]
+    pub(crate) project: Option<PathBuf>,
+    /// Where that project's stages are cached; `.edgeward` in it if not given
+    #[cfg(feature = "control")]
+    #[arg(long, value_name = "DIR", requires = "project")]
+    pub(crate) work: Option<PathBuf>,
+    #[cfg(feature = "control")]
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
 }
 
 /// Flags of `deploy`.

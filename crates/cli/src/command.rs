@@ -34,6 +34,8 @@ mod model;
 #[cfg(feature = "control")]
 mod profile;
 #[cfg(feature = "control")]
+mod project;
+#[cfg(feature = "control")]
 pub(crate) mod remote;
 #[cfg(feature = "control")]
 pub(crate) use remote::now;
@@ -77,6 +79,8 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Agent(args) => agent::run(*args),
         #[cfg(feature = "agent")]
         Command::Serve(args) => serve::run(args, out),
+        #[cfg(feature = "control")]
+        Command::Status(ref args) if args.project.is_some() => project::status(args, out),
         #[cfg(feature = "agent")]
         Command::Status(args) => status::run(&args, out),
         Command::Completions(args) => completions::run(&args),
@@ -91,6 +95,8 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Demo(args) => crate::demo::run(&args, out),
         Command::Server(args) => server::run(args, out),
         Command::Run(args) => run::run(&args, out),
+        Command::Diff(args) => project::diff(&args, out),
+        Command::Log(args) => project::log(&args, out),
         Command::Convert(args) => convert::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),

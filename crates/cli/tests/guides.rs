@@ -55,6 +55,11 @@ fn a_reader_can_convert_and_choose() {
 }
 
 #[test]
+fn a_reader_can_ask_a_pipeline() {
+    follow("guides", &["pipelines.md"]);
+}
+
+#[test]
 fn a_reader_can_look_at_data() {
     follow("guides", &["monitoring.md"]);
 }
@@ -84,6 +89,7 @@ fn no_guide_is_left_out() {
             "levels.md",
             "monitoring.md",
             "operate.md",
+            "pipelines.md",
             "reload.md",
             "repository.md",
             "rollouts.md",

@@ -11,6 +11,8 @@ pub mod access;
 pub mod alert;
 pub mod bucket;
 pub mod canonical;
+#[cfg(feature = "cron")]
+pub mod cron;
 pub mod dataset;
 pub mod desired;
 pub mod digest;

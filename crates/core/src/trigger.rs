@@ -3,7 +3,7 @@
 //! A retraining policy is trigger + data + action. [`plan`] is pure and asks for at most one run at a time; asking
 //! again while that run is under way asks for nothing. At level 0 it only ever notifies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,11 @@ pub enum Trigger {
         #[serde(with = "as_ms")]
         every_ms: Duration,
     },
+    /// Moments of the calendar, in UTC.
+    Cron {
+        /// Five fields: minute, hour, day of the month, month, day of the week.
+        cron: String,
+    },
 }
 
 /// What is known about one project.
@@ -70,6 +75,9 @@ pub struct Observed {
     pub labels_new: u64,
     /// Start times of earlier runs, any order.
     pub run_starts_ms: Vec<Timestamp>,
+    /// For the text of each [`Trigger::Cron`] of the policy, its first moment after the last run began; none before the
+    /// first run.
+    pub cron_next_ms: BTreeMap<String, Timestamp>,
     /// When the last run ended; none while one is under way or before the first.
     pub last_run_ended_ms: Option<Timestamp>,
     /// A run is under way.
@@ -129,6 +137,7 @@ fn fires(trigger: &Trigger, observed: &Observed, now: Timestamp) -> Firing {
             Firing::Quiet(format!("{} of {count} new labelled samples", observed.labels_new))
         }
         Trigger::Schedule { every_ms } => on_schedule(*every_ms, observed, now),
+        Trigger::Cron { cron } => on_cron(cron, observed, now),
     }
 }
 
@@ -153,6 +162,16 @@ fn on_schedule(every: Duration, observed: &Observed, now: Timestamp) -> Firing {
             Firing::Quiet(format!("{} s until the scheduled run", left.as_secs()))
         }
         Some(_) => Firing::Fires("the schedule".to_owned()),
+        None => Firing::Quiet("the schedule begins with the first run".to_owned()),
+    }
+}
+
+fn on_cron(cron: &str, observed: &Observed, now: Timestamp) -> Firing {
+    match observed.cron_next_ms.get(cron) {
+        Some(next) if *next <= now => Firing::Fires(format!("the schedule \"{cron}\"")),
+        Some(next) => {
+            Firing::Quiet(format!("{} s until the next moment of \"{cron}\"", next.since(now).as_secs()))
+        }
         None => Firing::Quiet("the schedule begins with the first run".to_owned()),
     }
 }
@@ -270,5 +289,121 @@ mod tests {
         let daily = on(Trigger::Schedule { every_ms: Duration::from_secs(86_400) });
         assert!(!starts(&daily, &quiet, 86_399));
         assert!(starts(&daily, &quiet, 86_400));
+    }
+
+    #[test]
+    fn a_moment_of_the_calendar_starts_one_run() {
+        let cron = "30 2 * * *".to_owned();
+        let nightly = TriggerPolicy { triggers: vec![Trigger::Cron { cron: cron.clone() }], ..policy() };
+        let at = |next_s: i64| Observed {
+            alerts: Vec::new(),
+            cron_next_ms: BTreeMap::from([(cron.clone(), Timestamp(next_s * 1000))]),
+            ..decayed()
+        };
+        assert!(!starts(&nightly, &at(9000), 8999));
+        assert!(starts(&nightly, &at(9000), 9000));
+        let before_the_first = Observed { alerts: Vec::new(), ..decayed() };
+        assert!(!starts(&nightly, &before_the_first, 9000));
+        let reasons = plan(&nightly, &at(9000), Timestamp(8_990_000)).reasons;
+        assert_eq!(reasons, ["10 s until the next moment of \"30 2 * * *\""]);
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        const HOUR_MS: i64 = 3_600_000;
+
+        fn trigger() -> impl Strategy<Value = Trigger> {
+            let kinds = || BTreeSet::from([AlertKind::Decay]);
+            prop_oneof![
+                (0_u64..300).prop_map(move |labels_min| Trigger::Alert { kinds: kinds(), labels_min }),
+                (1_u64..300).prop_map(|count| Trigger::NewSamples { count }),
+                (1_u64..200)
+                    .prop_map(|hours| Trigger::Schedule { every_ms: Duration::from_secs(hours * 3600) }),
+                Just(Trigger::Cron { cron: "0 3 * * *".to_owned() }),
+            ]
+        }
+
+        fn policy() -> impl Strategy<Value = TriggerPolicy> {
+            (0_u8..=2, proptest::collection::vec(trigger(), 0..4), 0_u64..48, 0_usize..6).prop_map(
+                |(level, triggers, hours, runs_per_week_max)| TriggerPolicy {
+                    level,
+                    triggers,
+                    cooldown_ms: Duration::from_secs(hours * 3600),
+                    runs_per_week_max,
+                },
+            )
+        }
+
+        /// What happens in one hour: labels that come, whether the model is alerted about, how long a run would take.
+        fn hours() -> impl Strategy<Value = Vec<(u64, bool, i64)>> {
+            proptest::collection::vec((0_u64..40, any::<bool>(), 0_i64..30), 1..400)
+        }
+
+        /// Lives through the hours as the control plane does; when each run began and ended.
+        fn live(policy: &TriggerPolicy, hours: &[(u64, bool, i64)]) -> Vec<(i64, i64)> {
+            let champion = Digest::of(b"champion");
+            let mut runs: Vec<(i64, i64)> = Vec::new();
+            let mut labels_new = 0;
+            for (hour, (labels, alerted, takes)) in hours.iter().enumerate() {
+                let now = hour as i64 * HOUR_MS;
+                labels_new += labels;
+                let running = runs.last().is_some_and(|(_, ended)| *ended > now);
+                let last_start = runs.last().map(|(began, _)| *began);
+                let next_night = last_start.map(|at| (at / HOUR_MS / 24 * 24 + 27) * HOUR_MS);
+                let observed = Observed {
+                    champion: Some(champion),
+                    alerts: alerted.then(|| alert(champion)).into_iter().collect(),
+                    labels_new,
+                    run_starts_ms: runs.iter().map(|(began, _)| Timestamp(*began)).collect(),
+                    cron_next_ms: next_night
+                        .map(|at| ("0 3 * * *".to_owned(), Timestamp(at)))
+                        .into_iter()
+                        .collect(),
+                    last_run_ended_ms: runs.last().filter(|_| !running).map(|(_, ended)| Timestamp(*ended)),
+                    running,
+                    rolling_out: false,
+                };
+                let plan = plan(policy, &observed, Timestamp(now));
+                assert!(plan.start.is_none() || plan.reasons == [plan.start.clone().unwrap_or_default()]);
+                assert!(!plan.reasons.is_empty() || policy.triggers.is_empty(), "silence has reasons");
+                if plan.start.is_some() {
+                    runs.push((now, now + takes * HOUR_MS));
+                    labels_new = 0;
+                }
+            }
+            runs
+        }
+
+        proptest! {
+            #[test]
+            fn runs_keep_apart_and_within_the_budget(policy in policy(), hours in hours()) {
+                let runs = live(&policy, &hours);
+                prop_assert!(policy.level > 0 || runs.is_empty());
+                for pair in runs.windows(2) {
+                    let rested = pair[1].0 - pair[0].1;
+                    prop_assert!(rested >= 0 && rested as u128 >= policy.cooldown_ms.as_millis());
+                }
+                for (began, _) in &runs {
+                    let week = WEEK.as_millis() as i64;
+                    let recent = runs.iter().filter(|(other, _)| (0..week).contains(&(began - other))).count();
+                    prop_assert!(recent <= policy.runs_per_week_max);
+                }
+            }
+
+            #[test]
+            fn a_higher_hurdle_never_starts_more(hours in hours(), few in 1_u64..200, more in 0_u64..200) {
+                let on = |count| TriggerPolicy {
+                    level: 1,
+                    triggers: vec![Trigger::NewSamples { count }],
+                    cooldown_ms: Duration::ZERO,
+                    runs_per_week_max: usize::MAX,
+                };
+                let at_once: Vec<_> = hours.iter().map(|(labels, alerted, _)| (*labels, *alerted, 0)).collect();
+                prop_assert!(live(&on(few + more), &at_once).len() <= live(&on(few), &at_once).len());
+            }
+        }
     }
 }

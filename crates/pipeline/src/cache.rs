@@ -74,6 +74,12 @@ pub enum CacheError {
         /// The output.
         name: String,
     },
+    /// The stage's outputs are not there, and nothing is to be made.
+    #[error("stage {stage} would have to run")]
+    NotMade {
+        /// The stage.
+        stage: &'static str,
+    },
     /// An output is not the JSON it should be.
     #[error("reading {}", path.display())]
     Json {

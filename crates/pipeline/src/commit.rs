@@ -17,7 +17,7 @@ use edgeward_core::RunId;
 use edgeward_core::event::RunOutcome;
 use edgeward_core::source::{Source, short};
 
-pub use checkout::CheckoutError;
+pub use checkout::{CheckoutError, commit_of};
 
 use crate::project::{GateTable, ProjectFile, ValidateTable};
 use crate::run::{RunContext, RunError, chain, run};

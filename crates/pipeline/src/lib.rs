@@ -3,7 +3,8 @@
 //! [`ProjectFile`] says what is wanted, [`run()`] does it: snapshot, split, validate, train, convert, evaluate, gates,
 //! bundle, register. Training and converting come from outside through [`Trainer`] and [`Converter`]; this crate knows
 //! no trainer and no converter. Every stage is kept by the digest of all it depends on ([`cache`]), so that the same run
-//! started again does no work twice and gives the same bundle.
+//! started again does no work twice and gives the same bundle. What runs did is kept ([`history`]), and what the next
+//! one would do can be asked ([`status`]).
 //!
 //! Deliberately missing: the environment and the terminal (the command line's), rollouts (the control plane's),
 //! parallel stages, runners other than this machine, shadows.
@@ -14,11 +15,13 @@ pub mod cache;
 pub mod captured;
 pub mod card;
 pub mod commit;
+pub mod compare;
 pub mod convert;
 pub mod evaluate;
 pub mod examine;
 pub mod gates;
 pub mod git;
+pub mod history;
 pub mod incumbent;
 pub mod index;
 pub mod leak;
@@ -35,6 +38,7 @@ pub mod runner;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+pub mod status;
 pub mod table;
 pub mod tool;
 pub mod train;

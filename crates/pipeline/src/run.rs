@@ -6,7 +6,11 @@
 //! was killed goes on where it stopped. Gates are judged anew each time; they only compare numbers.
 
 mod external;
+mod noted;
 mod stages;
+
+pub(crate) use noted::STAGES;
+use noted::{Looking, Notes};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +39,7 @@ use crate::register::{RegisterError, Registry};
 use crate::runner::local::JobError;
 use crate::snapshot::SnapshotError;
 use crate::source::SourceError;
+use crate::status::Looked;
 use crate::tool::ToolRunError;
 use crate::train::{ToolError, TrainError, Trainer};
 use crate::workdir::{WorkDir, WorkError, write_atomically};
@@ -212,17 +217,10 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
         registry.announce(&context.cause)?;
     }
     let index = FileIndex::open(work.index());
-    let pipeline = Pipeline {
-        project,
-        context,
-        work: &work,
-        index: &index,
-        cache: Cache::new(&work, &index),
-        stages: RefCell::default(),
-        dataset: std::cell::OnceCell::new(),
-    };
+    let pipeline = Pipeline::new(project, context, &work, &index);
     let result = pipeline.run().and_then(|made| pipeline.conclude(registry.as_ref(), made));
     index.save()?;
+    pipeline.record(&result)?;
     if let (Some(registry), Err(error)) = (&registry, &result) {
         report_failure(registry, context.announcement, error);
     }
@@ -231,6 +229,26 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
         let _ = std::fs::remove_file(work.announced());
     }
     result
+}
+
+/// The stages of a run as they would be found now, up to the first that would have to work; `captured` stands for the
+/// samples of devices.
+pub(crate) fn look(
+    project: &ProjectFile,
+    context: &RunContext<'_>,
+    work: &WorkDir,
+    captured: Option<Digest>,
+) -> Result<Looked, RunError> {
+    let index = FileIndex::open(work.index());
+    let looking = Some(Looking { captured });
+    let pipeline = Pipeline { looking, ..Pipeline::new(project, context, work, &index) };
+    let ends_missing = match pipeline.run() {
+        Ok(_) => false,
+        Err(RunError::Cache(CacheError::NotMade { .. })) => true,
+        Err(error) => return Err(error),
+    };
+    index.save()?;
+    Ok(pipeline.looked(ends_missing))
 }
 
 /// Ends the run that worked here before and could not say how it ended: this process holds the lock, so that one is
@@ -273,7 +291,31 @@ struct Pipeline<'a> {
     index: &'a FileIndex,
     cache: Cache<'a>,
     stages: RefCell<Vec<StageSummary>>,
+    notes: RefCell<Notes>,
     dataset: std::cell::OnceCell<edgeward_core::Dataset>,
+    /// Set if nothing is to be made.
+    looking: Option<Looking>,
+}
+
+impl<'a> Pipeline<'a> {
+    fn new(
+        project: &'a ProjectFile,
+        context: &'a RunContext<'a>,
+        work: &'a WorkDir,
+        index: &'a FileIndex,
+    ) -> Self {
+        Self {
+            project,
+            context,
+            work,
+            index,
+            cache: Cache::new(work, index),
+            stages: RefCell::default(),
+            notes: RefCell::default(),
+            dataset: std::cell::OnceCell::new(),
+            looking: None,
+        }
+    }
 }
 
 impl Pipeline<'_> {
@@ -309,12 +351,20 @@ impl Pipeline<'_> {
         make: impl FnOnce(&std::path::Path) -> Result<(), E>,
     ) -> Result<Entry, E> {
         let key = cache::key(code, params, inputs)?;
-        if let Some(entry) = self.cache.find(&key) {
-            self.say(Progress::StageCached { stage: code.name.to_owned() });
-            self.noted(code.name, true, 0);
+        let found = self.cache.find(&key);
+        self.note(code, params, inputs, (&key, found.is_some()))?;
+        if let Some(entry) = found {
+            self.found(code);
             return Ok(entry);
         }
+        self.may_make(code)?;
         self.timed(code.name, || self.cache.make(&key, code.name, make))
+    }
+
+    /// A stage's outputs were there.
+    fn found(&self, code: StageCode) {
+        self.say(Progress::StageCached { stage: code.name.to_owned() });
+        self.noted(code.name, true, 0);
     }
 
     fn timed<T, E>(&self, stage: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {

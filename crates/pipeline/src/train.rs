@@ -248,11 +248,12 @@ fn walk(folder: &Path, work: &Path, depth: usize, found: &mut Vec<PathBuf>) -> R
         let name = name.to_string_lossy();
         // The project file's own keys are part of the stage's parameters.
         let skipped = name.starts_with('.') || name == "__pycache__" || name == crate::project::PROJECT_FILE;
-        if skipped || fs::canonicalize(&path).is_ok_and(|path| path == work) {
+        if skipped {
             continue;
         }
         let kind = entry.file_type().map_err(WorkError::at("reading", &path))?;
         match kind.is_dir() {
+            true if fs::canonicalize(&path).is_ok_and(|path| path == work) => {}
             true => walk(&path, work, depth + 1, found)?,
             false if kind.is_file() => found.push(path),
             false => {}

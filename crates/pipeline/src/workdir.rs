@@ -12,6 +12,7 @@
 //! | `logs/<run>-<label>.log` | what an external converter wrote |
 //! | `bundles/<digest>/` | bundles made here |
 //! | `incumbents/<digest>/` | bundles fetched to compare with |
+//! | `history/<number>.json` | what each run did; see [`crate::history`] |
 //! | `partial/` | whatever is being written; emptied at the start of a run |
 
 use std::fs::{self, File, TryLockError};
@@ -51,7 +52,7 @@ impl WorkDir {
     /// # Errors
     /// The folder cannot be made, written or locked.
     pub fn open(root: &Path, waiting: impl FnOnce()) -> Result<Self, WorkError> {
-        for name in ["cache", "runs", "captured", "logs", "bundles", "incumbents"] {
+        for name in ["cache", "runs", "captured", "logs", "bundles", "incumbents", "history"] {
             let dir = root.join(name);
             fs::create_dir_all(&dir).map_err(WorkError::at("making the folder", &dir))?;
         }
@@ -131,6 +132,12 @@ impl WorkDir {
     #[must_use]
     pub fn announced(&self) -> PathBuf {
         self.root.join("announced")
+    }
+
+    /// What runs did.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.root.join("history")
     }
 
     /// Digests of files already hashed.

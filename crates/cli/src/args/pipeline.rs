@@ -1,4 +1,4 @@
-//! Flags of `run` and `source`: pipelines, and the repositories they come from.
+//! Flags of `run`, `diff`, `log` and `source`: pipelines, and the repositories they come from.
 
 use std::path::PathBuf;
 
@@ -48,6 +48,41 @@ pub(crate) struct RunArgs {
     pub(crate) ca: Option<String>,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
+}
+
+/// A project and where it works.
+#[derive(Args)]
+pub(crate) struct ProjectArgs {
+    /// The folder with `edgeward.toml`
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) project: PathBuf,
+    /// Where stages are cached; `.edgeward` in the project if not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
+}
+
+/// Flags of `diff`.
+#[derive(Args)]
+pub(crate) struct DiffArgs {
+    /// What to compare: `last`, `last~1` and so on, the beginning of a run's id, or `HEAD`, a branch, a tag or a commit for the
+    /// newest run of it
+    #[arg(value_name = "BEFORE", default_value = "last")]
+    pub(crate) before: String,
+    /// What to compare it with; what lies in the project's folder if not given
+    #[arg(value_name = "AFTER")]
+    pub(crate) after: Option<String>,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// Flags of `log`.
+#[derive(Args)]
+pub(crate) struct LogArgs {
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
 }
 
 /// `source`.

@@ -1,6 +1,6 @@
 //! `edgeward run`: a project's pipeline, once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +15,7 @@ use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunErro
 use super::remote::{self, credential, now, refused};
 use super::{sign_model, trial};
 use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
-use crate::args::RunArgs;
+use crate::args::{EngineArgs, RunArgs};
 use crate::engines::{engines, engines_for, warn_of_refusals};
 use crate::output::{Explain, Failure, Outcome, Output, note};
 use crate::process::interrupted;
@@ -39,17 +39,12 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
     }
     let cancel = Arc::new(AtomicBool::new(false));
     cancel_on_signal(&cancel).explain("system", "watching for signals")?;
-    let engines = engines(&args.engines);
-    warn_of_refusals(&engines, &args.engines);
-    let wanted: Vec<String> =
-        project.convert.variant.iter().map(edgeward_pipeline::project::VariantTable::target_engine).collect();
-    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let at_hand = engines_for(&engines, &names);
+    let at_hand = at_hand(&project, &args.engines);
     let at_hand: Vec<&dyn Engine> = at_hand.iter().map(|engine| &**engine).collect();
     let converter = EmbeddedConverter { engines: &at_hand };
     let tools = Tools { trainer: &EmbeddedTrainer, converter: &converter, engines: &at_hand };
     let context = RunContext {
-        work_dir: args.work.clone().unwrap_or_else(|| project.dir.join(WORK_DIR)),
+        work_dir: work_dir(&project, args.work.as_deref()),
         run,
         announcement,
         cause: args.cause.clone(),
@@ -71,6 +66,21 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
     }
     out.document(&summary, words)?;
     verdict(&summary)
+}
+
+/// The engines that the forms of a project are made for, as far as they are here.
+pub(super) fn at_hand(project: &ProjectFile, args: &EngineArgs) -> Vec<Arc<dyn Engine>> {
+    let engines = engines(args);
+    warn_of_refusals(&engines, args);
+    let wanted: Vec<String> =
+        project.convert.variant.iter().map(edgeward_pipeline::project::VariantTable::target_engine).collect();
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    engines_for(&engines, &names)
+}
+
+/// Where a project works.
+pub(super) fn work_dir(project: &ProjectFile, given: Option<&Path>) -> PathBuf {
+    given.map_or_else(|| project.dir.join(WORK_DIR), Path::to_owned)
 }
 
 fn load(args: &RunArgs) -> Result<ProjectFile, Failure> {

@@ -69,6 +69,21 @@ pub(super) fn restore(tree: &Path, commit: &str) -> Result<(), CheckoutError> {
     git(tree, &["clean", "--quiet", "-ffdx"])
 }
 
+/// The commit that git takes `revision` for in the repository that `dir` is in: a branch, a tag, `HEAD~2`. None if it knows
+/// no such thing, or there is no git.
+#[must_use]
+pub fn commit_of(dir: &Path, revision: &str) -> Option<String> {
+    if revision.starts_with('-') {
+        return None;
+    }
+    let mut command = Command::new("git");
+    command.current_dir(dir).args(GIT_OPTIONS).envs(GIT_VARIABLES).stdin(Stdio::null());
+    command.args(["rev-parse", "--verify", "--quiet"]).arg(format!("{revision}^{{commit}}"));
+    let answer = command.output().ok().filter(|answer| answer.status.success())?;
+    let commit = String::from_utf8(answer.stdout).ok()?.trim().to_owned();
+    is_commit(&commit).then_some(commit)
+}
+
 fn git(dir: &Path, arguments: &[&str]) -> Result<(), CheckoutError> {
     let mut command = Command::new("git");
     command.current_dir(dir).args(GIT_OPTIONS).args(arguments).envs(GIT_VARIABLES).stdin(Stdio::null());

@@ -283,6 +283,7 @@ impl Checker<'_> {
             ("labels_min", trigger.labels_min.is_some(), alert, "on = \"alert\""),
             ("count", trigger.count.is_some(), samples, "on = \"new_samples\""),
             ("every", trigger.every.is_some(), schedule, "on = \"schedule\""),
+            ("cron", trigger.cron.is_some(), schedule, "on = \"schedule\""),
         ];
         if let Some((key, .., place)) = stray.into_iter().find(|(_, set, fits, _)| *set && !fits) {
             return self.refuse(table, key, format!("belongs to {place}"));
@@ -293,9 +294,23 @@ impl Checker<'_> {
         if samples && trigger.count.is_none_or(|count| count == 0) {
             return self.refuse(table, "count", "on = \"new_samples\" needs count = 1 or more");
         }
-        if schedule && trigger.every.is_none_or(|every| every.0.is_zero()) {
-            return self.refuse(table, "every", "on = \"schedule\" needs every = \"7d\" or another time");
+        if schedule { self.schedule(trigger) } else { Ok(()) }
+    }
+
+    fn schedule(&self, trigger: &TriggerTable) -> Checked {
+        let table = "[[trigger]]";
+        match (&trigger.cron, trigger.every) {
+            (Some(_), Some(_)) => {
+                self.refuse(table, "cron", "stands in place of every; leave one of them out")
+            }
+            (Some(cron), None) => edgeward_core::cron::check(cron)
+                .or_else(|error| self.refuse(table, "cron", error.to_string())),
+            (None, Some(every)) if !every.0.is_zero() => Ok(()),
+            (None, _) => {
+                let needed =
+                    "on = \"schedule\" needs every = \"7d\" or another time, or cron = \"0 3 * * 1\"";
+                self.refuse(table, "every", needed)
+            }
         }
-        Ok(())
     }
 }

@@ -137,9 +137,13 @@ impl TriggerTable {
                 labels_min: self.labels_min.unwrap_or(0),
             },
             TriggerOn::NewSamples => Trigger::NewSamples { count: self.count.unwrap_or(u64::MAX) },
-            TriggerOn::Schedule => {
-                Trigger::Schedule { every_ms: self.every.map_or(std::time::Duration::MAX, |every| every.0) }
-            }
+            TriggerOn::Schedule => match &self.cron {
+                Some(cron) => Trigger::Cron { cron: cron.clone() },
+                None => {
+                    let every_ms = self.every.map_or(std::time::Duration::MAX, |every| every.0);
+                    Trigger::Schedule { every_ms }
+                }
+            },
         }
     }
 }

@@ -458,6 +458,8 @@ pub struct TriggerTable {
     pub count: Option<u64>,
     /// `schedule`: how often.
     pub every: Option<Span>,
+    /// `schedule`: at which moments of the calendar instead, in UTC.
+    pub cron: Option<String>,
 }
 
 /// `[retrain]`

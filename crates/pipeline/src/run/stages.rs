@@ -65,6 +65,8 @@ pub(super) struct Data {
 
 impl Pipeline<'_> {
     pub(super) fn run(&self) -> Result<Made, RunError> {
+        let deps = self.deps()?;
+        self.notes.borrow_mut().deps.clone_from(&deps);
         let data = self.data()?;
         let mut verdicts = self.validate(&data)?;
         self.judged(&verdicts);
@@ -72,7 +74,6 @@ impl Pipeline<'_> {
             let (left_out, metrics) = (BTreeSet::new(), BTreeMap::new());
             return Ok(Made { verdicts, left_out, metrics, bundle: None });
         }
-        let deps = self.deps()?;
         let trained = self.train(&data, &deps)?;
         let converted = self.convert(&data, &trained)?;
         let (mut forms, on_external) = self.all_forms(&data, &trained, &converted)?;
@@ -120,15 +121,17 @@ impl Pipeline<'_> {
             let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
             files.insert(name, self.index.content(&file)?);
         }
+        self.note_files(&files);
         let captured = match self.context.server {
-            Some(client) if data.captured => {
+            Some(client) if data.captured && self.looking.is_none() => {
                 Some(Captured::pinned(client, &self.project.model, self.work, &self.context.run)?)
             }
             _ => None,
         };
         let (task, rows_max) = (self.project.task(), self.context.rows_max);
         let mut read = inputs([("files", files_digest(&files))]);
-        read.extend(captured.as_ref().map(|captured| ("captured", captured.digest())));
+        let samples = captured.as_ref().map(Captured::digest).or(self.assumed_captured());
+        read.extend(samples.map(|digest| ("captured", digest)));
         self.stage(SNAPSHOT, &(&data.label, task, rows_max), &read, |out| {
             let captured = captured.as_ref();
             let (manifest, rows) = snapshot::take(&Sources {
@@ -398,12 +401,15 @@ impl Pipeline<'_> {
         read.insert("converted", converted.digest_all(CONVERT.name)?);
         read.insert("forms", forms_digest(forms));
         read.insert("evaluation", evaluated.digest(EVALUATION_FILE)?);
-        let key = crate::cache::key(BUNDLE, &self.project.recipe(), &read)?;
-        if let Some(bundle) = self.kept_bundle(&key)? {
-            self.say(crate::Progress::StageCached { stage: BUNDLE.name.to_owned() });
-            self.noted(BUNDLE.name, true, 0);
+        let recipe = self.project.recipe();
+        let key = crate::cache::key(BUNDLE, &recipe, &read)?;
+        let kept = self.kept_bundle(&key)?;
+        self.note(BUNDLE, &recipe, &read, (&key, kept.is_some()))?;
+        if let Some(bundle) = kept {
+            self.found(BUNDLE);
             return Ok(bundle);
         }
+        self.may_make(BUNDLE)?;
         let mut made = None;
         self.timed(BUNDLE.name, || {
             self.cache.make(&key, BUNDLE.name, |out| {

@@ -3,9 +3,11 @@
 //! The run that is asked for is one event, decided in the transaction that reads the state, so two turns, or two
 //! servers, ask for one run.
 
+use std::collections::BTreeMap;
+
 use edgeward_core::event::{Project, Runner};
-use edgeward_core::trigger::{self, Observed};
-use edgeward_core::{Event, RunId, Timestamp};
+use edgeward_core::trigger::{self, Observed, Trigger, TriggerPolicy};
+use edgeward_core::{Event, RunId, Timestamp, cron};
 use edgeward_store::{ROWS_PAGE_MAX, StoreError, View};
 
 use super::{ReconcileError, rollouts};
@@ -48,13 +50,14 @@ fn request(decision: &Decision<'_, '_>, project: &Project) -> Result<(), Reconci
 fn observed(view: &View<'_>, project: &Project) -> Result<Observed, StoreError> {
     let runs = view.runs(Some(&project.name), ROWS_PAGE_MAX)?;
     let running = runs.iter().any(|run| run.outcome.is_none());
-    let last_start = runs.iter().map(|run| run.requested_at_ms).max().unwrap_or_default();
+    let last_start = runs.iter().map(|run| run.requested_at_ms).max();
     let champion = view.aliased(&project.model, rollouts::CHAMPION)?;
     let under_way = rollouts::is_under_way(view, &project.model)?;
     Ok(Observed {
         champion: champion.map(|version| version.bundle),
         alerts: view.alerts(Some(&project.model), ROWS_PAGE_MAX)?,
-        labels_new: view.count_labelled_since(&project.model, last_start)?,
+        labels_new: view.count_labelled_since(&project.model, last_start.unwrap_or_default())?,
+        cron_next_ms: last_start.map(|start| moments(&project.trigger, start)).unwrap_or_default(),
         run_starts_ms: runs.iter().map(|run| run.requested_at_ms).collect(),
         last_run_ended_ms: if running {
             None
@@ -64,4 +67,19 @@ fn observed(view: &View<'_>, project: &Project) -> Result<Observed, StoreError> 
         running,
         rolling_out: under_way || rollouts::due(view, project)?.is_some(),
     })
+}
+
+/// The first moment after `start` of each schedule that a policy has; one that cannot be read has none.
+fn moments(policy: &TriggerPolicy, start: Timestamp) -> BTreeMap<String, Timestamp> {
+    let next = |trigger: &Trigger| match trigger {
+        Trigger::Cron { cron } => match cron::next_after(cron, start) {
+            Ok(next) => next.map(|next| (cron.clone(), next)),
+            Err(error) => {
+                tracing::warn!(%error, "a trigger never fires");
+                None
+            }
+        },
+        _ => None,
+    };
+    policy.triggers.iter().filter_map(next).collect()
 }
