@@ -76,7 +76,9 @@ impl Pipeline<'_> {
     }
 
     fn params(&self) -> BTreeMap<String, Value> {
-        let project = serde_json::to_value(self.project).unwrap_or_default();
+        // In the form that a record has on disk, in which 10.0 is 10.
+        let bytes = canonical::to_bytes(self.project).unwrap_or_default();
+        let project: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let (top, tables) = flattened(&project).into_iter().partition::<BTreeMap<_, _>, _>(|(key, _)| {
             !key.contains('.') && project.get(key).is_none_or(|value| !value.is_array())
         });

@@ -4,6 +4,7 @@
 
 mod control_plane;
 mod harness;
+mod looks;
 mod runs;
 mod tools;
 mod watched;

@@ -200,11 +200,21 @@ impl Bench {
     }
 
     pub(crate) fn run_as(&self, id: &str, server: Option<&Client>) -> Result<RunSummary, RunError> {
+        self.within(id, server, run)
+    }
+
+    /// Does something with the project as a run of this id finds it.
+    pub(crate) fn within<T>(
+        &self,
+        id: &str,
+        server: Option<&Client>,
+        work: impl FnOnce(&ProjectFile, &RunContext<'_>) -> T,
+    ) -> T {
         self.events.borrow_mut().clear();
         let project = ProjectFile::load(self.dir.path()).unwrap();
         let tools = Tools { trainer: &self.trainer, converter: &self.converter, engines: &[&self.engine] };
         let signer = SigningKey::from_seed(&[7; 32]);
-        run(
+        work(
             &project,
             &RunContext {
                 work_dir: self.work(),
