@@ -296,6 +296,13 @@ impl Brain {
         self.memory.models.iter()
     }
 
+    /// How long until time alone changes something; none if nothing waits.
+    #[must_use]
+    pub fn due_in(&self, now: Timestamp) -> Option<Duration> {
+        let due = self.models().filter_map(|(_, memory)| memory.slots.due_ms()).min();
+        due.map(|due| due.since(now))
+    }
+
     /// The bundle that serves `model`.
     #[must_use]
     pub fn active(&self, model: &ModelName) -> Option<Digest> {

@@ -54,6 +54,8 @@ use pace::Pace;
 const WITNESS: Duration = Duration::from_secs(30);
 /// Longest time between two looks at deadlines, such as the end of a probation.
 const TICK_MAX: Duration = Duration::from_secs(1);
+/// Shortest time between two of them.
+const TICK_MIN: Duration = Duration::from_millis(5);
 
 /// What the control loop is made of.
 pub struct Parts {
@@ -238,6 +240,11 @@ impl Control {
     /// Waits for a message or the next deadline; false when the agent ends.
     fn wait(&mut self) -> bool {
         let mut due = self.poll.due().min(self.upload_due).min(self.tick_due);
+        if let Some(span) = self.parts.brain.due_in((self.parts.clock)()) {
+            // A probation that ends makes room for what is wanted next.
+            self.tick_due = self.tick_due.min(Instant::now() + span.max(TICK_MIN));
+            due = due.min(self.tick_due);
+        }
         if self.outside.is_waiting() {
             due = due.min(Instant::now() + outside::LOOK);
         }

@@ -100,6 +100,17 @@ pub struct State {
     pub refused: Vec<Refused>,
 }
 
+impl State {
+    /// When a tick will next change something by the passing of time alone; none if nothing waits.
+    #[must_use]
+    pub const fn due_ms(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Probation { until_ms, .. } => Some(until_ms),
+            _ => None,
+        }
+    }
+}
+
 /// A verified bundle in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
