@@ -234,7 +234,25 @@ pub fn strictest(active: &GateTable, candidate: &GateTable) -> GateTable {
         accuracy_min: most(active.accuracy_min, candidate.accuracy_min),
         mae_max: least(active.mae_max, candidate.mae_max),
         regression_max: least(active.regression_max, candidate.regression_max).or(Some(REGRESSION_MAX)),
+        proof: active.proof || candidate.proof,
         rows_min: active.rows_min.max(candidate.rows_min),
+        slices: active
+            .slices
+            .iter()
+            .chain(&candidate.slices)
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
+        slice_drop_max: active.slice_drop_max.min(candidate.slice_drop_max),
+        slice_rows_min: active.slice_rows_min.min(candidate.slice_rows_min),
+        calibration_max: least(active.calibration_max, candidate.calibration_max),
+        noise: active.noise.max(candidate.noise),
+        noise_drop_max: least(active.noise_drop_max, candidate.noise_drop_max),
+        missing: active.missing.max(candidate.missing),
+        missing_drop_max: least(active.missing_drop_max, candidate.missing_drop_max),
+        latency_max_ms: least(active.latency_max_ms, candidate.latency_max_ms),
+        size_max_bytes: active.size_max_bytes.into_iter().chain(candidate.size_max_bytes).min(),
     }
 }
 
@@ -265,5 +283,10 @@ mod tests {
         assert_eq!((silent.regression_max, silent.mae_max), (Some(REGRESSION_MAX), None));
         let strict = GateTable { regression_max: Some(0.01), mae_max: Some(2.0), ..GateTable::default() };
         assert_eq!(strictest(&strict, &lax).regression_max, Some(0.01));
+        let slices = |names: &[&str]| GateTable {
+            slices: names.iter().map(ToString::to_string).collect(),
+            ..GateTable::default()
+        };
+        assert_eq!(strictest(&slices(&["b", "a"]), &slices(&["b"])).slices, ["a", "b"]);
     }
 }

@@ -1,19 +1,26 @@
 //! May this model replace the one that serves? Each gate gives a verdict with its reason; one refusal refuses the model.
 //!
-//! A gate that cannot be decided refuses and says what it needs. Accuracies are compared as measured; reasons carry the
-//! 95% intervals, so that a person sees how much they weigh.
+//! A gate that cannot be decided refuses and says what it needs. Figures are compared as measured unless the project asks
+//! for proof; reasons carry the 95% intervals, so that a person sees how much they weigh.
 //!
-//! Deliberately missing: paired tests, slices, calibration, robustness, latency.
+//! - [`champion`]: against the model that serves, on the same rows, in all and part by part; [`paired`] has the statistics.
+//! - [`endurance`]: calibration, noise, missing values, size and latency.
+
+pub mod champion;
+pub mod endurance;
+pub mod paired;
 
 use std::collections::BTreeSet;
 
 use edgeward_api::operator::GateVerdict;
-use edgeward_core::Digest;
 use edgeward_monitor::{Budget, MAX_REFERENCE_ROWS, Unsupported, supported_arl};
 
 use crate::measure::{Proportion, Quality};
 use crate::project::{GateTable, MonitorTable};
 use crate::validate::verdict;
+
+pub use champion::Incumbent;
+pub use paired::{Bout, SliceColumn};
 
 /// Room for the rounding of differences of shares.
 const ROUNDING: f64 = 1e-9;
@@ -27,31 +34,6 @@ pub struct Candidate<'a> {
     pub quality: &'a Quality,
 }
 
-/// The model that serves now, as far as it could be judged.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Incumbent {
-    /// Nothing serves yet, or there is no control plane.
-    None(String),
-    /// The candidate is the incumbent.
-    Same(Digest),
-    /// It was measured on the rows that neither model learned from.
-    Measured {
-        /// Its bundle.
-        bundle: Digest,
-        /// How good it is there.
-        incumbent: Quality,
-        /// How good the candidate is there.
-        candidate: Quality,
-    },
-    /// It could not be read or run.
-    Unreadable {
-        /// Its bundle.
-        bundle: Digest,
-        /// Why.
-        reason: String,
-    },
-}
-
 /// The verdict of every gate that `rules` sets, in a fixed order.
 #[must_use]
 pub fn judge(rules: &GateTable, candidates: &[Candidate<'_>], incumbent: &Incumbent) -> Vec<GateVerdict> {
@@ -63,7 +45,8 @@ pub fn judge(rules: &GateTable, candidates: &[Candidate<'_>], incumbent: &Incumb
     if let Some(max) = rules.mae_max {
         verdicts.extend(candidates.iter().map(|candidate| mae(max, candidate)));
     }
-    verdicts.extend(rules.regression_max.map(|max| regression(max, rules.rows_min, incumbent)));
+    verdicts.extend(rules.regression_max.map(|max| champion::regression(max, rules, incumbent)));
+    verdicts.extend(champion::slices(rules, incumbent));
     verdicts
 }
 
@@ -136,57 +119,6 @@ fn mae(max: f64, candidate: &Candidate<'_>) -> GateVerdict {
     }
 }
 
-fn regression(max: f64, rows_min: u64, incumbent: &Incumbent) -> GateVerdict {
-    let gate = "gate.regression";
-    match incumbent {
-        Incumbent::None(why) => verdict(gate, true, format!("no incumbent: {why}")),
-        Incumbent::Same(bundle) => {
-            verdict(gate, true, format!("the incumbent is this very bundle, {}", bundle.short()))
-        }
-        Incumbent::Unreadable { bundle, reason } => {
-            let advice = "repair or replace it, or remove [gate] regression_max to go on without comparing";
-            verdict(
-                gate,
-                false,
-                format!("the incumbent {} cannot be compared with: {reason}; {advice}", bundle.short()),
-            )
-        }
-        Incumbent::Measured { incumbent, .. } if incumbent.rows < rows_min.max(1) => {
-            let needed = rows_min.max(1);
-            let reason = not_enough(needed, incumbent.rows);
-            verdict(gate, false, format!("{reason} that the incumbent did not learn from either"))
-        }
-        Incumbent::Measured { bundle, incumbent, candidate } => compare(max, bundle, incumbent, candidate),
-    }
-}
-
-fn compare(max: f64, bundle: &Digest, incumbent: &Quality, candidate: &Quality) -> GateVerdict {
-    let gate = "gate.regression";
-    let (name, rows) = (bundle.short(), incumbent.rows);
-    match (&candidate.accuracy, &incumbent.accuracy, candidate.rmse, incumbent.rmse) {
-        (Some(new), Some(old), ..) => {
-            let reason = format!(
-                "accuracy {} against {} of the incumbent {name} on the same {rows} rows; may be {max} less",
-                shown(new),
-                shown(old)
-            );
-            verdict(gate, new.value >= old.value - max, reason)
-        }
-        (_, _, Some(new), Some(old)) => {
-            let reason = format!(
-                "RMSE {new:.6} against {old:.6} of the incumbent {name} on the same {rows} rows; may be {:.1}% more",
-                max * 100.0
-            );
-            verdict(gate, new <= old * (1.0 + max), reason)
-        }
-        _ => verdict(
-            gate,
-            false,
-            format!("the incumbent {name} predicts something else; they cannot be compared"),
-        ),
-    }
-}
-
 /// The verdict on what a form costs against the trained model on the same held-out rows: in points of accuracy, or as a
 /// share of the root mean squared error. None where the trained model itself was not measured.
 #[must_use]
@@ -227,7 +159,11 @@ pub fn refusal(verdicts: &[GateVerdict], left_out: &BTreeSet<String>) -> Option<
 mod tests {
     use std::collections::BTreeMap;
 
+    use edgeward_core::Digest;
+
     use super::*;
+    use crate::measure::Prediction;
+    use crate::project::TaskKind;
 
     fn quality(hits: u64, rows: u64) -> Quality {
         let accuracy = Some(Proportion::wilson(hits, rows));
@@ -286,11 +222,24 @@ mod tests {
     }
 
     fn rules() -> GateTable {
-        GateTable { accuracy_min: Some(0.9), mae_max: None, regression_max: Some(0.01), rows_min: 50 }
+        let (accuracy_min, regression_max) = (Some(0.9), Some(0.01));
+        GateTable { accuracy_min, regression_max, rows_min: 50, ..GateTable::default() }
     }
 
-    fn against(candidate: Quality, incumbent: Quality) -> Incumbent {
-        Incumbent::Measured { bundle: Digest::of(b"old"), incumbent, candidate }
+    /// A bout of so many rows, of which the candidate and the incumbent got so many right, as few as possible of them both.
+    fn against(candidate: u64, incumbent: u64, rows: u64) -> Incumbent {
+        let said = |right: bool| Prediction {
+            label: Some(if right { "a" } else { "b" }.to_owned()),
+            ..Prediction::default()
+        };
+        let bout = Bout {
+            task: TaskKind::Classification,
+            labels: (0..rows).map(|_| "a".to_owned()).collect(),
+            incumbent: (0..rows).map(|row| said(row < incumbent)).collect(),
+            candidate: (0..rows).map(|row| said(rows - row <= candidate)).collect(),
+            slices: Vec::new(),
+        };
+        Incumbent::Measured { bundle: Digest::of(b"old"), bout }
     }
 
     fn check(rules: &GateTable, found: &Quality, incumbent: &Incumbent, expect: &[&str]) {
@@ -316,9 +265,14 @@ mod tests {
         let none = Incumbent::None("nothing serves yet".to_owned());
         check(&rules(), &quality(89, 100), &none, &["accuracy 0.8900 (0.8137 to 0.9375) < 0.9"]);
         check(&rules(), &quality(49, 49), &none, &["not enough data: needs 50 held-out rows, has 49"]);
-        let better = against(quality(95, 100), quality(97, 100));
-        check(&rules(), &quality(95, 100), &better, &["may be 0.01 less"]);
-        let few = against(quality(20, 20), quality(20, 20));
+        let better = against(95, 97, 100);
+        check(
+            &rules(),
+            &quality(95, 100),
+            &better,
+            &["-0.0200 (-0.0771 to +0.0379) (95%, paired); may be 0.01 less"],
+        );
+        let few = against(20, 20, 20);
         check(&rules(), &quality(95, 100), &few, &["needs 50 held-out rows, has 20 that the incumbent"]);
         let torn = Incumbent::Unreadable { bundle: Digest::of(b"old"), reason: "it is torn".to_owned() };
         check(&rules(), &quality(95, 100), &torn, &["cannot be compared with: it is torn"]);
@@ -326,21 +280,58 @@ mod tests {
 
     #[test]
     fn a_little_worse_is_allowed() {
-        check(&rules(), &quality(96, 100), &against(quality(96, 100), quality(97, 100)), &[]);
+        check(&rules(), &quality(96, 100), &against(96, 97, 100), &[]);
+    }
+
+    #[test]
+    fn proof_asks_for_the_rows_it_needs() {
+        let rules = GateTable { proof: true, accuracy_min: None, ..rules() };
+        check(&rules, &quality(96, 100), &against(100, 60, 100), &[]);
+        check(&rules, &quality(96, 100), &against(60, 100, 100), &["may be 0.01 less"]);
+        let undecided = &["not enough data to prove it, needs about"];
+        check(&rules, &quality(96, 100), &against(96, 96, 100), undecided);
+        let hopeless = &["not enough data to prove it, and more rows would not show it"];
+        check(&rules, &quality(96, 100), &against(94, 96, 100), hopeless);
+    }
+
+    #[test]
+    fn a_part_that_became_worse_is_named() {
+        let rules = GateTable { slices: vec!["site".to_owned()], ..rules() };
+        let Incumbent::Measured { bundle, mut bout } = against(60, 100, 100) else { unreachable!() };
+        // The rows that were lost are those of the first 40.
+        let parts = (0..100).map(|row| if row < 40 { "north" } else { "south" }.to_owned()).collect();
+        bout.slices.push(SliceColumn { name: "site".to_owned(), parts });
+        let measured = Incumbent::Measured { bundle, bout };
+        let lost = "'north' is 1.0000 worse: 40 rows lost, 0 won of 40; may be 0.05 worse";
+        let expect = [lost];
+        let rules = GateTable { regression_max: Some(1.0), accuracy_min: None, ..rules };
+        check(&rules, &quality(60, 100), &measured, &expect);
+        let few = GateTable { slice_rows_min: 41, ..rules };
+        let verdicts = judge(&few, &[Candidate { name: "f", quality: &quality(60, 100) }], &measured);
+        let said = &verdicts.last().unwrap().reason;
+        assert!(said.contains("not enough data for 1 parts, which need 41 rows each"), "{said}");
     }
 
     #[test]
     fn numbers_have_gates_too() {
-        let rules =
-            GateTable { accuracy_min: None, mae_max: Some(2.0), regression_max: Some(0.1), rows_min: 1 };
-        check(&rules, &numeric(1.0), &against(numeric(1.0), numeric(0.95)), &[]);
-        check(
-            &rules,
-            &numeric(3.0),
-            &against(numeric(3.0), numeric(1.0)),
-            &["3.000000 > 2", "RMSE 3.000000"],
-        );
-        check(&rules, &numeric(1.0), &against(numeric(1.0), quality(9, 10)), &["predicts something else"]);
+        let value = |value: f64| Prediction { value: Some(value), ..Prediction::default() };
+        let against = |candidate: f64, incumbent: &Prediction| {
+            let bout = Bout {
+                task: TaskKind::Regression,
+                labels: vec!["0".to_owned(); 100],
+                incumbent: vec![incumbent.clone(); 100],
+                candidate: vec![value(candidate); 100],
+                slices: Vec::new(),
+            };
+            Incumbent::Measured { bundle: Digest::of(b"old"), bout }
+        };
+        let (mae_max, regression_max) = (Some(2.0), Some(0.1));
+        let rules = GateTable { mae_max, regression_max, rows_min: 1, ..GateTable::default() };
+        check(&rules, &numeric(1.0), &against(1.0, &value(0.95)), &[]);
+        let worse = ["3.000000 > 2", "RMSE 3.000000"];
+        check(&rules, &numeric(3.0), &against(3.0, &value(1.0)), &worse);
+        let other = against(1.0, &Prediction::default());
+        check(&rules, &numeric(1.0), &other, &["predicts something else"]);
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl Quality {
         }
     }
 
+    /// Nothing but an accuracy.
+    #[cfg(test)]
+    pub(crate) fn with_accuracy(accuracy: Proportion, rows: usize) -> Self {
+        Self { accuracy: Some(accuracy), ..Self::empty(rows) }
+    }
+
     fn empty(rows: usize) -> Self {
         let rows = rows as u64;
         Self { rows, accuracy: None, recall: BTreeMap::new(), log_loss: None, mae: None, rmse: None }

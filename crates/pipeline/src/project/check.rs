@@ -212,8 +212,31 @@ impl Checker<'_> {
             TaskKind::Classification if gate.mae_max.is_some() => {
                 return self.refuse("[gate]", "mae_max", "is for numbers; a classifier has accuracy_min");
             }
+            TaskKind::Regression if gate.calibration_max.is_some() => {
+                return self.refuse(
+                    "[gate]",
+                    "calibration_max",
+                    "is for classes; a number has no confidence",
+                );
+            }
             _ => {}
         }
+        if gate.regression_max.is_none() && (gate.proof || !gate.slices.is_empty()) {
+            let key = if gate.proof { "proof" } else { "slices" };
+            return self.refuse("[gate]", key, "compares with the champion; set regression_max too");
+        }
+        let shares = [
+            ("slice_drop_max", Some(gate.slice_drop_max)),
+            ("calibration_max", gate.calibration_max),
+            ("missing", Some(gate.missing)),
+            ("missing_drop_max", gate.missing_drop_max),
+            ("noise_drop_max", gate.noise_drop_max),
+        ];
+        shares
+            .into_iter()
+            .try_for_each(|(key, share)| self.within("[gate]", key, share.unwrap_or(0.0), SHARE))?;
+        self.positive("[gate]", "noise", gate.noise)?;
+        self.positive("[gate]", "latency_max_ms", gate.latency_max_ms.unwrap_or(1.0))?;
         self.within("[gate]", "accuracy_min", gate.accuracy_min.unwrap_or(0.0), SHARE)?;
         self.positive("[gate]", "mae_max", gate.mae_max.unwrap_or(1.0))?;
         self.within("[gate]", "regression_max", gate.regression_max.unwrap_or(0.0), SHARE)

@@ -314,7 +314,7 @@ impl Default for ParityTable {
 }
 
 /// `[gate]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateTable {
     /// Least accuracy on held-out rows.
@@ -323,8 +323,52 @@ pub struct GateTable {
     pub mae_max: Option<f64>,
     /// How much worse than the incumbent the model may be: a difference of accuracies, or a share of the RMSE.
     pub regression_max: Option<f64>,
+    /// Whether the interval of the difference must show that it is not worse by more.
+    pub proof: bool,
     /// Fewest held-out rows to judge by.
     pub rows_min: u64,
+    /// Columns whose parts are compared with the incumbent one by one.
+    pub slices: Vec<String>,
+    /// How much worse than the incumbent the model may be on a part: a share of its rows.
+    pub slice_drop_max: f64,
+    /// Fewest rows of a part.
+    pub slice_rows_min: u64,
+    /// Largest expected calibration error.
+    pub calibration_max: Option<f64>,
+    /// Noise of the test with noise, as a share of each column's standard deviation.
+    pub noise: f64,
+    /// What that noise may cost.
+    pub noise_drop_max: Option<f64>,
+    /// Share of the values that are missing in the test with missing values.
+    pub missing: f64,
+    /// What they may cost.
+    pub missing_drop_max: Option<f64>,
+    /// Longest median time for one row on this machine, in milliseconds.
+    pub latency_max_ms: Option<f64>,
+    /// Most bytes of the preferred form.
+    pub size_max_bytes: Option<u64>,
+}
+
+impl Default for GateTable {
+    fn default() -> Self {
+        Self {
+            accuracy_min: None,
+            mae_max: None,
+            regression_max: None,
+            proof: false,
+            rows_min: 0,
+            slices: Vec::new(),
+            slice_drop_max: 0.05,
+            slice_rows_min: 30,
+            calibration_max: None,
+            noise: 0.1,
+            noise_drop_max: None,
+            missing: 0.1,
+            missing_drop_max: None,
+            latency_max_ms: None,
+            size_max_bytes: None,
+        }
+    }
 }
 
 /// `[monitor]`

@@ -16,16 +16,20 @@ use crate::cache::{CacheError, Entry, StageCode, write_json, write_output};
 use crate::captured::Captured;
 use crate::convert::{ConversionPlan, Form};
 use crate::evaluate::{self, Evaluation, evaluate};
-use crate::gates::{self, Candidate, Incumbent};
+use crate::examine::ExamineError;
+use crate::gates::endurance::{self, Endurance};
+use crate::gates::{self, Bout, Candidate, Incumbent};
 use crate::incumbent::{self, IncumbentError};
 use crate::index::Content;
 use crate::leak::{self, OPENED_FILE, Opened};
 use crate::lineage::Lineage;
-use crate::measure::Quality;
+use crate::measure::Prediction;
 use crate::opened::OpenedFiles;
 use crate::project::{TaskKind, VariantTable};
+use crate::slice::slice;
 use crate::snapshot::{self, Snapshot, Sources};
 use crate::split::{Split, SplitRule, split};
+use crate::stress::Stress;
 use crate::train::{self, CommandTraining, METRICS_FILE, MODEL_FILE, TrainError};
 use crate::validate::{self, validate};
 use crate::workdir::WorkError;
@@ -38,7 +42,8 @@ const VALIDATE: StageCode = StageCode { name: "validate", version: 1 };
 const TRAIN: StageCode = StageCode { name: "train", version: 2 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
-const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 1 };
+const STRESS: StageCode = StageCode { name: "stress", version: 1 };
+const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 2 };
 const BUNDLE: StageCode = StageCode { name: "bundle", version: 3 };
 
 const SPLIT_FILE: &str = "split.json";
@@ -47,7 +52,8 @@ pub(super) const SIGNATURE_FILE: &str = "signature.json";
 pub(super) const FORMS_FILE: &str = "forms.json";
 const REPORT_FILE: &str = "report.json";
 const EVALUATION_FILE: &str = "evaluation.json";
-const QUALITY_FILE: &str = "quality.json";
+const PREDICTIONS_FILE: &str = "predictions.json";
+const ENDURANCE_FILE: &str = "endurance.json";
 const BUNDLE_FILE: &str = "bundle.json";
 
 /// Rows that a converter gets for calibration and parity.
@@ -89,6 +95,7 @@ impl Pipeline<'_> {
         evaluation.forms.retain(|form| stays(&form.variant));
         forms.retain(|form| stays(&form.variant));
         judged.extend(self.gates(&data, &evaluation)?);
+        judged.extend(self.endurance(&data, (&converted, &forms), &evaluation)?);
         if self.context.adopts.is_some() {
             judged.extend(self.leaks(&data, &deps, &trained)?);
         }
@@ -341,6 +348,43 @@ impl Pipeline<'_> {
         Ok(judged)
     }
 
+    /// What the preferred form stands; nothing unless a gate asks for it.
+    fn endurance(
+        &self,
+        data: &Data,
+        (converted, forms): (&Entry, &[Form]),
+        evaluation: &Evaluation,
+    ) -> Result<Vec<GateVerdict>, RunError> {
+        let (rules, task, tools) = (&self.project.gate, self.project.task(), self.context.tools);
+        let (Some(form), Some(measured)) = (forms.first(), evaluation.forms.first()) else {
+            return Ok(Vec::new());
+        };
+        let holdout = self.side(data, &data.sides.holdout)?;
+        let calibration = |max| endurance::calibration(max, &holdout.labels, &evaluation.predictions);
+        let mut judged: Vec<GateVerdict> = rules.calibration_max.map(calibration).into_iter().collect();
+        if !endurance::is_asked(rules) {
+            return Ok(judged);
+        }
+        let mut read = self.data_inputs(data)?;
+        read.insert("forms", forms_digest(std::slice::from_ref(form)));
+        let how = (
+            task,
+            rules.noise.to_bits(),
+            rules.missing.to_bits(),
+            self.project.seed,
+            tools.engine_versions(),
+        );
+        let stage = self.stage(STRESS, &how, &read, |out| {
+            let signature: Signature = converted.json(SIGNATURE_FILE)?;
+            let stress = Stress { signature: &signature, task, rules, seed: self.project.seed };
+            let endurance = stress.measure(form, &holdout, tools.engines)?;
+            Ok(write_json(&out.join(ENDURANCE_FILE), &endurance)?)
+        })?;
+        let endurance: Endurance = stage.json(ENDURANCE_FILE)?;
+        judged.extend(endurance::judge(rules, &measured.quality, &endurance));
+        Ok(judged)
+    }
+
     /// The incumbent, as good as it can be judged. Only a server that is away is an error.
     fn incumbent(&self, data: &Data, evaluation: &Evaluation) -> Result<Incumbent, RunError> {
         let Some(client) = self.context.server else {
@@ -380,13 +424,15 @@ impl Pipeline<'_> {
         read.insert("incumbent", *digest);
         let stage = self.stage_or(INCUMBENT, &(rule, task), &read, |out| -> Result<(), Unmeasured> {
             let said = incumbent::predict(&bundle, tools.engines, &common)?;
-            let quality = Quality::of(task, &common.labels, &said);
-            Ok(write_json(&out.join(QUALITY_FILE), &quality).map_err(RunError::Work)?)
+            Ok(write_json(&out.join(PREDICTIONS_FILE), &said).map_err(RunError::Work)?)
         })?;
-        let incumbent: Quality = stage.json(QUALITY_FILE).map_err(RunError::Cache)?;
-        let said: Vec<_> = places.iter().map(|place| evaluation.predictions[*place].clone()).collect();
-        let candidate = Quality::of(task, &common.labels, &said);
-        Ok(Incumbent::Measured { bundle: *digest, incumbent, candidate })
+        let incumbent: Vec<Prediction> = stage.json(PREDICTIONS_FILE).map_err(RunError::Cache)?;
+        let candidate = places.iter().map(|place| evaluation.predictions[*place].clone()).collect();
+        let slices: Result<_, String> =
+            self.project.gate.slices.iter().map(|column| slice(&common, column)).collect();
+        let slices = slices.map_err(|reason| RunError::from(ExamineError::Input(reason)))?;
+        let bout = Bout { task, labels: common.labels, incumbent, candidate, slices };
+        Ok(Incumbent::Measured { bundle: *digest, bout })
     }
 
     fn bundle(
@@ -448,7 +494,7 @@ impl Pipeline<'_> {
         let mut evaluation: Evaluation = evaluated.json(EVALUATION_FILE)?;
         let stays = |measured: &Variant| forms.iter().any(|form| form.variant.label() == measured.label());
         evaluation.forms.retain(|form| stays(&form.variant));
-        let qualities: Vec<(String, Quality)> =
+        let qualities: Vec<(String, crate::measure::Quality)> =
             evaluation.forms.iter().map(|form| (form.variant.label(), form.quality.clone())).collect();
         let accuracy = evaluation
             .forms
