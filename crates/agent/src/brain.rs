@@ -11,11 +11,12 @@
 //! Deliberately missing: clocks, files, the network, engines. A missing release is not held against the bundle: whoever
 //! only chooses what runs must not be able to ban a bundle by naming it before it is released.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use edgeward_api::device::RepositoryTrouble;
 use edgeward_core::desired::Assignment;
+use edgeward_core::shadow::Shadows;
 use edgeward_core::slot::{self, Installed, Phase, SlotId, SlotPolicy, StageOutcome};
 use edgeward_core::time::as_ms;
 use edgeward_core::{DeviceId, Digest, ModelName, Release, Timestamp};
@@ -75,10 +76,13 @@ pub struct ModelMemory {
     /// How long a new bundle is watched.
     #[serde(with = "as_ms")]
     pub probation_ms: Duration,
-    /// Verified releases of the wanted bundle and of the one being staged.
+    /// Verified releases of the wanted bundle, of the one being staged, and of the shadows.
     pub releases: Vec<Release>,
     /// Since when the active bundle serves.
     pub active_since_ms: Option<Timestamp>,
+    /// What runs beside the champion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadows: Option<Shadows>,
 }
 
 /// A snapshot that cannot be used.
@@ -394,8 +398,9 @@ impl Brain {
         decided.changed |= self.memory.expires_at_ms.replace(*expires_at_ms) != Some(*expires_at_ms);
         decided.changed |= self.memory.generation.replace(desired.generation) != Some(desired.generation);
         for (model, memory) in &mut self.memory.models {
-            if !desired.models.contains_key(model) && memory.wanted.take().is_some() {
-                decided.changed = true;
+            if !desired.models.contains_key(model) {
+                let is_new = memory.wanted.take().is_some() | memory.shadows.take().is_some();
+                decided.changed |= is_new;
             }
         }
         for (model, assignment) in &desired.models {
@@ -419,16 +424,20 @@ impl Brain {
         let wanted = assignment.bundle_for(&self.memory.device);
         let before = self.memory.models.get(model).cloned();
         let known = |bundle: Digest| before.as_ref().and_then(|memory| memory.release_of(bundle).copied());
-        let release = wanted.and_then(|bundle| {
-            let fresh = wishes.releases.get(&(model.clone(), bundle)).copied();
-            fresh.or_else(|| known(bundle))
-        });
+        let shadows = assignment.shadows.clone().filter(Shadows::is_sound);
+        let named = wanted.into_iter().chain(shadows.iter().flat_map(|shadows| shadows.bundles.clone()));
+        let named: BTreeSet<Digest> = named.collect();
+        let release = |bundle: &Digest| {
+            let fresh = wishes.releases.get(&(model.clone(), *bundle)).copied();
+            fresh.or_else(|| known(*bundle))
+        };
         let memory = self.memory.models.entry(model.clone()).or_default();
         memory.wanted = wanted;
         memory.probation_ms = assignment.probation_ms;
         let staging = staging_bundle(&memory.slots);
-        memory.releases.retain(|kept| Some(kept.bundle) == staging && Some(kept.bundle) != wanted);
-        memory.releases.extend(release);
+        memory.releases.retain(|kept| Some(kept.bundle) == staging && !named.contains(&kept.bundle));
+        memory.releases.extend(named.iter().filter_map(release));
+        memory.shadows = shadows;
         decided.changed |= before.as_ref() != Some(memory);
     }
 
@@ -509,7 +518,9 @@ impl ModelMemory {
         [self.slots.active, self.slots.previous].into_iter().flatten().any(|kept| kept.bundle == bundle)
     }
 
-    fn release_of(&self, bundle: Digest) -> Option<&Release> {
+    /// The verified release of `bundle`, if it is one of those that are remembered.
+    #[must_use]
+    pub fn release_of(&self, bundle: Digest) -> Option<&Release> {
         self.releases.iter().find(|release| release.bundle == bundle)
     }
 

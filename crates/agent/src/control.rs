@@ -12,6 +12,7 @@ mod handed;
 mod outside;
 mod pace;
 mod room;
+mod shadows;
 mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +44,7 @@ use crate::records::Records;
 use crate::registry::{Registry, View};
 use crate::repository::{PollError, Polled, Repository};
 use crate::reserve::Reserve;
+use crate::shadow::stage::Stagehand;
 use crate::slots::Slots;
 use crate::witness::Witness;
 use edgeward_sdk::chain;
@@ -132,6 +134,7 @@ pub struct Control {
     /// Whether slots may hold what nobody needs.
     collect_due: bool,
     outside: Outside,
+    stagehand: Stagehand,
     worker: Option<JoinHandle<()>>,
     /// Ends the thread that listens for nudges.
     deaf: Arc<AtomicBool>,
@@ -143,6 +146,15 @@ pub struct Control {
 pub enum Message {
     /// Staging ended.
     Staged {
+        /// The model.
+        model: ModelName,
+        /// The bundle.
+        bundle: Digest,
+        /// The loaded bundle, or why there is none.
+        result: Result<Arc<Loaded>, StageOutcome>,
+    },
+    /// Staging of a shadow ended.
+    ShadowStaged {
         /// The model.
         model: ModelName,
         /// The bundle.
@@ -206,6 +218,7 @@ impl Control {
             report_due: true,
             collect_due: true,
             outside: Outside::default(),
+            stagehand: Stagehand::new(&parts.data_dir),
             worker: None,
             deaf: Arc::default(),
             messages,
@@ -233,6 +246,7 @@ impl Control {
         }
         self.deaf.store(true, Ordering::Relaxed);
         self.jobs.values().for_each(|job| job.cancelled.store(true, Ordering::Relaxed));
+        self.stagehand.stop();
         self.stop_worker();
         self.take_windows();
     }
@@ -251,6 +265,10 @@ impl Control {
         match self.messages.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(Message::Staged { model, bundle, result }) => {
                 self.on_staged(model, bundle, result);
+                true
+            }
+            Ok(Message::ShadowStaged { model, bundle, result }) => {
+                self.on_shadow_staged(model, bundle, result);
                 true
             }
             Ok(Message::App(outcome)) => {
@@ -279,6 +297,7 @@ impl Control {
             self.ask();
             self.report_due = true;
         }
+        self.tend_shadows();
         self.publish_views();
         if std::mem::take(&mut self.report_due) && (self.poll.is_reached() || self.is_telling) {
             self.report();
@@ -416,8 +435,11 @@ impl Control {
             return;
         }
         let cancelled = Arc::new(AtomicBool::new(false));
-        let thread =
-            activate::spawn_staging(&self.parts, &self.sender, &cancelled, model.clone(), slot, release);
+        let held = self.stagehand.held(&self.parts.slots, &model, release.bundle);
+        let slots = self.parts.slots.clone();
+        let errand = activate::Errand { slots, model: model.clone(), slot, release, held };
+        let say = |model, bundle, result| Message::Staged { model, bundle, result };
+        let thread = activate::spawn_staging(&self.parts, &self.sender, &cancelled, errand, say);
         self.jobs.insert(model, Job { cancelled, thread, next: None });
     }
 
@@ -444,6 +466,7 @@ impl Control {
         self.feed(Input::Staged { model: model.clone(), bundle, outcome });
         if no_room {
             self.feed(Input::MakeRoom { model });
+            self.shadows_make_room();
         }
     }
 

@@ -210,6 +210,9 @@ pub struct Staging<'a> {
     pub cancelled: &'a AtomicBool,
     /// Counts the bytes that came.
     pub received: &'a AtomicU64,
+    /// Where the bundle's files may stand already: files that are what was signed are copied from there. None for the other
+    /// slot, which may hold some of them.
+    pub beside: Option<&'a Path>,
 }
 
 impl Staging<'_> {
@@ -223,10 +226,37 @@ impl Staging<'_> {
         slot: SlotId,
         release: &Release,
     ) -> Result<Arc<Loaded>, FetchError> {
+        let bundle = self.fetch_verified(model, slot, release)?;
+        self.try_out(model, slot, &bundle).map(Arc::new)
+    }
+
+    /// As [`Staging::stage`] for a bundle that is `loaded` already and passed its golden test on this device.
+    ///
+    /// # Errors
+    /// As [`Staging::stage`].
+    pub fn stage_loaded(
+        &self,
+        model: &ModelName,
+        slot: SlotId,
+        release: &Release,
+        loaded: Arc<Loaded>,
+    ) -> Result<Arc<Loaded>, FetchError> {
+        let bundle = self.fetch_verified(model, slot, release)?;
+        match bundle.digest() == loaded.bundle() {
+            true => Ok(loaded),
+            false => self.try_out(model, slot, &bundle).map(Arc::new),
+        }
+    }
+
+    fn fetch_verified(
+        &self,
+        model: &ModelName,
+        slot: SlotId,
+        release: &Release,
+    ) -> Result<Bundle, FetchError> {
         let prepared = self.fetch(model, slot, release)?;
         let opened = open_verified(&prepared.folder, release.bundle, self.platform);
-        let bundle = opened.inspect_err(|_| self.slots.distrust(model, slot))?;
-        self.try_out(model, slot, &bundle).map(Arc::new)
+        opened.inspect_err(|_| self.slots.distrust(model, slot))
     }
 
     /// Puts the released bundle's files into `slot`, each with the bytes that were signed when it was put there.
@@ -260,8 +290,8 @@ impl Staging<'_> {
             )));
         }
         self.room_for(&manifest, &needed, prepared)?;
-        let held =
-            Held::new(self.disk(), self.slots.folder(model, slot.other()), &prepared.folder, &manifest);
+        let other = self.beside.map_or_else(|| self.slots.folder(model, slot.other()), Path::to_owned);
+        let held = Held::new(self.disk(), other, &prepared.folder, &manifest);
         for path in needed {
             self.obtain(path, &manifest.files[path], prepared, &held)?;
         }
@@ -314,7 +344,9 @@ impl Staging<'_> {
         prepared: &Prepared,
     ) -> Result<Manifest, FetchError> {
         let entry = FileEntry { size_bytes: release.manifest_size_bytes, digest: release.bundle };
-        self.fetch_file(path::MANIFEST, &entry, prepared)?;
+        if !self.copied_manifest(&entry, prepared)? {
+            self.fetch_file(path::MANIFEST, &entry, prepared)?;
+        }
         let wrong = |reason| FetchError::Wrong { what: path::MANIFEST.to_owned(), reason };
         let bytes = read_on(self.disk(), &prepared.folder.join(path::MANIFEST), release.manifest_size_bytes)?;
         let bytes = bytes.unwrap_or_default();
@@ -323,6 +355,17 @@ impl Staging<'_> {
             return Err(wrong(format!("it is a bundle of {}, not of {model}", manifest.model)));
         }
         Ok(manifest)
+    }
+
+    /// Copies the manifest from where the bundle stands already; false if it does not.
+    fn copied_manifest(&self, entry: &FileEntry, prepared: &Prepared) -> Result<bool, FetchError> {
+        let Some(beside) = self.beside else { return Ok(false) };
+        let made = prepared.partial.join(format!("{}.made", entry.digest.hex()));
+        let copied = self.copied(&beside.join(path::MANIFEST), entry, &made)?;
+        if copied {
+            settle(self.disk(), &made, &prepared.folder.join(path::MANIFEST))?;
+        }
+        Ok(copied)
     }
 
     /// Fetches one file, unless it is there and whole.

@@ -9,6 +9,7 @@
 //! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
 //! - [`witness`]: what the device saw of the ledger.
 //! - [`registry`], [`endpoint`], [`door`]: the models being served, and how they are asked.
+//! - [`shadow`]: candidates that answer copies of requests, after the champion has.
 //! - [`control`]: the thread that polls, carries out, reports and uploads.
 //! - [`agent`]: starting and stopping all of it.
 //!
@@ -38,6 +39,7 @@ pub mod registry;
 pub mod repository;
 pub mod reserve;
 pub mod segments;
+pub mod shadow;
 pub mod slots;
 pub mod spool;
 pub mod witness;

@@ -304,7 +304,7 @@ fn scores(said: &[Interpretation], rows: usize) -> (usize, Vec<f32>) {
 }
 
 /// The class as its name, or its index where it has none, or the value.
-fn predicted_text(row: &Interpretation) -> Option<String> {
+pub(crate) fn predicted_text(row: &Interpretation) -> Option<String> {
     let class = || row.predicted.map(|class| class.to_string());
     row.label.clone().or_else(class).or_else(|| row.value.map(|value| value.to_string()))
 }

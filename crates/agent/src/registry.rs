@@ -13,9 +13,13 @@ use edgeward_core::slot::Refused;
 use edgeward_core::{Digest, ModelName, Timestamp};
 use edgeward_sdk::{Loaded, ModelHandle};
 
+use crate::shadow::ShadowBench;
+
 /// Every model that has a name on this device.
 #[derive(Default)]
 pub struct Registry {
+    /// What answers beside them.
+    pub shadows: ShadowBench,
     models: RwLock<BTreeMap<ModelName, Arc<Served>>>,
 }
 
@@ -140,7 +144,11 @@ impl Registry {
     /// What every model runs and how it fares.
     #[must_use]
     pub fn reports(&self) -> BTreeMap<ModelName, ModelReport> {
-        self.all().iter().map(|model| (model.name.clone(), model.report())).collect()
+        let report = |model: &Arc<Served>| {
+            let shadows = self.shadows.report(&model.name);
+            (model.name.clone(), ModelReport { shadows, ..model.report() })
+        };
+        self.all().iter().map(report).collect()
     }
 }
 
@@ -199,6 +207,7 @@ impl Served {
                 .map(|stream| (stream.stream, stream.log10_evidence))
                 .collect(),
             reasons,
+            shadows: None,
         }
     }
 }

@@ -74,6 +74,12 @@ impl Slots {
         Self { quota, ..self }
     }
 
+    /// The same below another root: the disk and the limit are shared.
+    #[must_use]
+    pub fn elsewhere(&self, root: PathBuf) -> Self {
+        Self { root, ..self.clone() }
+    }
+
     /// The disk they are on.
     #[must_use]
     pub fn disk(&self) -> &dyn Disk {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edgeward_core::envelope::Base64;
 use edgeward_core::slot::Refused;
-use edgeward_core::{Alert, DeviceId, Digest, ModelName, PredictionId, Timestamp};
+use edgeward_core::{Alert, DeviceId, Digest, ModelName, PredictionId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -177,6 +177,51 @@ pub struct ModelReport {
     pub log10_threshold: Option<f64>,
     /// The last few things the device decided, and why; the newest last.
     pub reasons: Vec<String>,
+    /// How the shadows beside it fare; none without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadows: Option<ShadowReport>,
+}
+
+/// How the shadows of one model fare on one device, counted since the agent started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ShadowReport {
+    /// The run whose candidates they are.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub run: RunId,
+    /// Requests that they answered, too.
+    pub mirrored: u64,
+    /// Requests and labels that found the queue full and were left out.
+    pub dropped: u64,
+    /// Labelled requests by which of the models were wrong: the champion is bit 0 of a count's place, candidate `i` bit
+    /// `i + 1`. Empty before all of them are there.
+    pub losses: Vec<u64>,
+    /// One entry per candidate, in their order.
+    pub candidates: Vec<ShadowCount>,
+}
+
+/// How one shadow fares on one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ShadowCount {
+    /// Its bundle.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// Whether it is on the device, verified and tested.
+    pub staged: bool,
+    /// Rows that it answered.
+    pub answered: u64,
+    /// Rows that it failed to answer: they count as wrong.
+    pub failed: u64,
+    /// Rows on which it said what the champion said.
+    pub agreed: u64,
+    /// Sum of its confidence over the rows it answered, in millionths.
+    pub confidence_micros: u64,
+    /// Why it is not on the device yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One window's profile of one model on one device.

@@ -16,6 +16,9 @@ pub use rollout::{
 };
 
 mod rollout;
+mod shadow;
+
+pub use shadow::{Shadow, ShadowTest, ShadowTests};
 
 /// Asks for a join token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,6 +234,21 @@ pub struct RunEnd {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub adopts: Option<Project>,
+    /// Candidates that run beside the champion from now on, rather than in its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<NamedBundle>,
+}
+
+/// A registered bundle and what its project calls it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NamedBundle {
+    /// The name.
+    pub name: String,
+    /// The bundle.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
 }
 
 /// Registers a version; registering the same bundle again returns the same version.

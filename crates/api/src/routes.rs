@@ -111,6 +111,8 @@ pub const ROLLOUT_RESUME: &str = "/v1/rollouts/{rollout}/resume";
 pub const ROLLOUT_APPROVE: &str = "/v1/rollouts/{rollout}/approve";
 /// Takes a rollout back. Operator.
 pub const ROLLOUT_ABORT: &str = "/v1/rollouts/{rollout}/abort";
+/// Comparisons of shadows with their champions. Viewer.
+pub const SHADOWS: &str = "/v1/shadows";
 /// Alerts. Operator.
 pub const ALERTS: &str = "/v1/alerts";
 /// The ledger's entries, page by page. Operator.

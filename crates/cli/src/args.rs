@@ -29,6 +29,8 @@ mod rollout;
 #[cfg(feature = "control")]
 mod sample;
 #[cfg(feature = "control")]
+mod shadow;
+#[cfg(feature = "control")]
 mod sim;
 #[cfg(feature = "agent")]
 mod speech;
@@ -72,6 +74,8 @@ pub(crate) use repo::{DeskArgs, RepoCommand, SignModelArgs};
 pub(crate) use rollout::{ApprovalName, OnFailName, RolloutArgs, RolloutCommand, RolloutStartArgs, Start};
 #[cfg(feature = "control")]
 pub(crate) use sample::{JudgeArgs, SampleCommand};
+#[cfg(feature = "control")]
+pub(crate) use shadow::{ShadowCommand, ShadowPromoteArgs};
 #[cfg(feature = "control")]
 pub(crate) use sim::SimArgs;
 #[cfg(feature = "agent")]
@@ -181,6 +185,10 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Source(SourceCommand),
+    /// Candidates that run beside what serves, until one is shown to be better
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Shadow(ShadowCommand),
     /// Rollouts
     #[cfg(feature = "control")]
     #[command(subcommand)]

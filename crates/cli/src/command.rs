@@ -54,6 +54,8 @@ mod serve;
 #[cfg(feature = "control")]
 mod server;
 #[cfg(feature = "control")]
+mod shadow;
+#[cfg(feature = "control")]
 mod sign_model;
 #[cfg(feature = "control")]
 mod source;
@@ -113,6 +115,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Runs(command) => runs::run(&command, out),
         #[cfg(feature = "control")]
         Command::Source(command) => source::run(&command, out),
+        Command::Shadow(command) => shadow::run(&command, out),
         Command::Rollout(command) => rollout::run(&command, out),
         Command::Alert(command) => alert::run(&command, out),
         Command::Sample(command) => sample::run(&command, out),

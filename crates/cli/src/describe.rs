@@ -2,6 +2,7 @@
 
 use edgeward_core::Event;
 use edgeward_core::event::{RolloutOutcome, RunOutcome};
+use edgeward_core::shadow::ShadowOutcome;
 use edgeward_core::source::short;
 
 /// What happened.
@@ -51,6 +52,13 @@ pub(crate) fn event(event: &Event) -> String {
         Event::RolloutFinished { outcome, reasons, .. } => {
             format!("rollout {}: {}", rollout_outcome(*outcome), reasons.join("; "))
         }
+        Event::ShadowsStarted { model, candidates, .. } => {
+            let names: Vec<&str> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
+            format!("shadows run beside {model}: {}", names.join(", "))
+        }
+        Event::ShadowsJudged { model, outcome, reasons, .. } => {
+            format!("shadows of {model}: {}: {}", shadow_outcome(outcome), reasons.join("; "))
+        }
         Event::AlertRaised(alert) => {
             format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
         }
@@ -76,6 +84,18 @@ pub(crate) fn run_outcome(outcome: &RunOutcome) -> String {
         RunOutcome::Passed { bundle } => format!("passed every gate and made {}", bundle.short()),
         RunOutcome::Refused { reason } => format!("was refused: {reason}"),
         RunOutcome::Failed { reason } => format!("failed: {reason}"),
+    }
+}
+
+/// How a comparison of shadows ended.
+pub(crate) fn shadow_outcome(outcome: &ShadowOutcome) -> String {
+    match outcome {
+        ShadowOutcome::Winner(winner) => {
+            format!("'{}' (v{}) is better than the champion", winner.name, winner.version)
+        }
+        ShadowOutcome::NoneBetter => "none is better than the champion".to_owned(),
+        ShadowOutcome::Undecided => "it ended without a verdict".to_owned(),
+        ShadowOutcome::Superseded => "they made way for others".to_owned(),
     }
 }
 

@@ -72,7 +72,14 @@ fn publish(operator: &Client, keys: &Path, bundle: &Bundle, number: u64) {
     };
     operator.register_version(&model(), &registration).unwrap();
     operator
-        .finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle: bundle.digest() }, adopts: None })
+        .finish_run(
+            &run,
+            &RunEnd {
+                outcome: RunOutcome::Passed { bundle: bundle.digest() },
+                adopts: None,
+                shadows: Vec::new(),
+            },
+        )
         .unwrap();
     let rollout =
         RolloutRequest { version: Some(number), cause: "by hand".to_owned(), ..RolloutRequest::default() };
@@ -91,6 +98,7 @@ fn project() -> Project {
             bake_ms: Duration::from_millis(1),
             ..RolloutPolicy::default()
         },
+        shadows: None,
     }
 }
 

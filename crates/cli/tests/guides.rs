@@ -44,6 +44,7 @@ fn a_reader_can_follow_the_guides_one_after_the_other() {
             "security.md",
             "rollouts.md",
             "levels.md",
+            "shadows.md",
             "frameworks.md",
         ],
     );
@@ -94,6 +95,7 @@ fn no_guide_is_left_out() {
             "repository.md",
             "rollouts.md",
             "security.md",
+            "shadows.md",
             "vendor-toolchains.md"
         ]
     );

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::shadow::Shadows;
 use crate::time::as_ms;
 use crate::{Bucket, DeviceId, Digest, GroupName, ModelName, RolloutId};
 
@@ -48,6 +49,9 @@ pub struct Assignment {
     /// What some devices run, whatever is rolled out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pins: BTreeMap<DeviceId, Digest>,
+    /// What devices run beside the champion, on copies of its requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadows: Option<Shadows>,
 }
 
 /// What the members of a group run.
@@ -139,7 +143,7 @@ pub struct Wave {
 }
 
 impl Desired {
-    /// Every bundle that some device may be told to run, with its model.
+    /// Every bundle that some device may be told to run, beside another or in its place, with its model.
     #[must_use]
     pub fn bundles(&self) -> BTreeSet<(ModelName, Digest)> {
         let of = |(model, assignment): (&ModelName, &Assignment)| {
@@ -163,11 +167,12 @@ impl Assignment {
         group.map(|group| group.bundle).or(self.stable)
     }
 
-    /// Every bundle that some device may be told to run.
+    /// Every bundle that some device may be told to run, beside another or in its place.
     pub fn bundles(&self) -> impl Iterator<Item = Digest> + '_ {
         let next = self.next.as_ref().map(|next| next.bundle);
         let groups = self.groups.iter().map(|group| group.bundle);
-        self.stable.into_iter().chain(next).chain(groups).chain(self.pins.values().copied())
+        let shadows = self.shadows.iter().flat_map(|shadows| shadows.bundles.iter().copied());
+        self.stable.into_iter().chain(next).chain(groups).chain(self.pins.values().copied()).chain(shadows)
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::group::Expression;
 use crate::rollout::RolloutPolicy;
+use crate::shadow::{ShadowCandidate, ShadowOutcome, ShadowPolicy};
 use crate::source::Source;
 use crate::trigger::TriggerPolicy;
 use crate::{
@@ -186,6 +187,30 @@ pub enum Event {
         /// Why.
         reasons: Vec<String>,
     },
+    /// The candidates of a run are compared with the champion, beside it on the devices.
+    ShadowsStarted {
+        /// The run.
+        run: RunId,
+        /// The model.
+        model: ModelName,
+        /// The bundle they are compared with.
+        champion: Digest,
+        /// They, in the order in which devices count them.
+        candidates: Vec<ShadowCandidate>,
+        /// How a winner is chosen.
+        policy: ShadowPolicy,
+    },
+    /// A comparison of shadows ended.
+    ShadowsJudged {
+        /// The run.
+        run: RunId,
+        /// The model.
+        model: ModelName,
+        /// How.
+        outcome: ShadowOutcome,
+        /// Why.
+        reasons: Vec<String>,
+    },
     /// A device raised an alert.
     AlertRaised(Alert),
     /// Who may do what was changed.
@@ -276,6 +301,9 @@ pub struct Project {
     /// The repository that the pipeline comes from, at level 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// How the winner among its shadows is chosen; none if it declares no shadow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadows: Option<ShadowPolicy>,
 }
 
 /// Who carries out a run.
@@ -363,6 +391,8 @@ impl Event {
             Self::RolloutApproved { .. } => "rollout_approved",
             Self::RolloutAdvanced { .. } => "rollout_advanced",
             Self::RolloutFinished { .. } => "rollout_finished",
+            Self::ShadowsStarted { .. } => "shadows_started",
+            Self::ShadowsJudged { .. } => "shadows_judged",
             Self::AlertRaised(_) => "alert_raised",
             Self::AccessChanged(_) => "access_changed",
             Self::SamplesJudged { .. } => "samples_judged",

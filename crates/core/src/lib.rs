@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod name;
 pub mod record;
 pub mod rollout;
+pub mod shadow;
 pub mod slot;
 pub mod source;
 pub mod target;

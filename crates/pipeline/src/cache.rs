@@ -6,10 +6,11 @@
 //!
 //! Deliberately missing: eviction. `edgeward` projects are small; removing `cache/` is always safe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use edgeward_core::{Digest, canonical};
 use serde::{Deserialize, Serialize};
@@ -91,10 +92,43 @@ pub enum CacheError {
     },
 }
 
+/// Which keys are being made, so that two threads of one run do not make the same.
+#[derive(Debug, Default)]
+pub struct Turns {
+    taken: Mutex<BTreeSet<Digest>>,
+    given_back: Condvar,
+}
+
+/// The right to make what is kept under one key, given back when it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    turns: &'a Turns,
+    key: Digest,
+}
+
+impl Turns {
+    /// Waits until nobody else makes what is kept under `key`.
+    #[must_use]
+    pub fn take(&self, key: Digest) -> Turn<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.given_back.wait_while(taken, |taken| taken.contains(&key));
+        waited.unwrap_or_else(PoisonError::into_inner).insert(key);
+        Turn { turns: self, key }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.turns.given_back.notify_all();
+    }
+}
+
 /// The cache of one work folder.
 pub struct Cache<'a> {
     work: &'a WorkDir,
     index: &'a FileIndex,
+    turns: &'a Turns,
 }
 
 /// The key of a stage.
@@ -116,8 +150,14 @@ pub fn key(code: StageCode, params: &impl Serialize, inputs: &Inputs<'_>) -> Res
 impl<'a> Cache<'a> {
     /// The cache of `work`.
     #[must_use]
-    pub const fn new(work: &'a WorkDir, index: &'a FileIndex) -> Self {
-        Self { work, index }
+    pub const fn new(work: &'a WorkDir, index: &'a FileIndex, turns: &'a Turns) -> Self {
+        Self { work, index, turns }
+    }
+
+    /// The right to look for and make what is kept under `key`.
+    #[must_use]
+    pub fn turn(&self, key: Digest) -> Turn<'a> {
+        self.turns.take(key)
     }
 
     /// The finished stage under `key`, if it is there and whole.
@@ -286,7 +326,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let work = WorkDir::open(dir.path(), || {}).unwrap();
         let index = FileIndex::open(work.index());
-        test(&Cache::new(&work, &index), dir.path());
+        test(&Cache::new(&work, &index, &Turns::default()), dir.path());
     }
 
     fn make(cache: &Cache<'_>, key: &Digest) -> Result<Entry, CacheError> {

@@ -68,7 +68,7 @@ pub struct Conversion {
 }
 
 /// Makes the forms of a model.
-pub trait Converter {
+pub trait Converter: Sync {
     /// What its results depend on besides its arguments; another text converts again.
     fn version(&self) -> String;
 

@@ -3,11 +3,11 @@
 //! A stamp is trusted only if the file had rested for a moment when it was hashed: two writes within one tick of the
 //! file system's clock would otherwise look alike. The index is a memory aid; losing it costs time, never truth.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_core::Digest;
@@ -26,12 +26,14 @@ const CHUNK_BYTES: usize = 1 << 16;
 /// The size and digest of a file's content.
 pub type Content = edgeward_core::manifest::FileEntry;
 
-/// Remembers digests of files.
+type Entries = BTreeMap<PathBuf, Indexed>;
+
+/// Remembers digests of files; several threads may ask.
 #[derive(Debug)]
 pub struct FileIndex {
     path: PathBuf,
-    entries: RefCell<BTreeMap<PathBuf, Indexed>>,
-    touched: RefCell<BTreeMap<PathBuf, Indexed>>,
+    entries: Mutex<Entries>,
+    touched: Mutex<Entries>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +85,7 @@ impl FileIndex {
     #[must_use]
     pub fn open(path: PathBuf) -> Self {
         let entries = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { path, entries: RefCell::new(entries.unwrap_or_default()), touched: RefCell::default() }
+        Self { path, entries: Mutex::new(entries.unwrap_or_default()), touched: Mutex::default() }
     }
 
     /// The size and digest of `file`, from memory if its stamp is known.
@@ -96,13 +98,13 @@ impl FileIndex {
 
     fn content_at(&self, file: &Path, now: SystemTime) -> io::Result<Content> {
         let stamp = Stamp::of(&fs::metadata(file)?);
-        let known = self.entries.borrow().get(file).filter(|known| known.stamp == stamp).copied();
+        let known = locked(&self.entries).get(file).filter(|known| known.stamp == stamp).copied();
         let indexed = match known {
             Some(known) => known,
             None => Indexed { stamp, digest: digest_file(file)? },
         };
         if known.is_some() || stamp.rested(now) {
-            self.touched.borrow_mut().insert(file.to_owned(), indexed);
+            locked(&self.touched).insert(file.to_owned(), indexed);
         }
         Ok(Content { size_bytes: stamp.size_bytes, digest: indexed.digest })
     }
@@ -112,8 +114,8 @@ impl FileIndex {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self) -> Result<(), WorkError> {
-        let mut entries = self.entries.borrow_mut();
-        let touched = self.touched.borrow();
+        let mut entries = locked(&self.entries);
+        let touched = locked(&self.touched);
         let before = entries.len();
         let changed = touched.iter().any(|(path, indexed)| entries.get(path) != Some(indexed));
         entries.extend(touched.iter().map(|(path, indexed)| (path.clone(), *indexed)));
@@ -127,6 +129,10 @@ impl FileIndex {
             .map_err(|error| WorkError::at("writing", &self.path)(io::Error::other(error)))?;
         write_atomically(&self.path, &bytes)
     }
+}
+
+fn locked(entries: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The digest of a file's content.
@@ -161,7 +167,7 @@ mod tests {
         let mut reopened = FileIndex::open(dir.path().join("index.json"));
         assert_eq!(reopened.content(&file).unwrap(), first);
         let forged = Digest::of(b"forged");
-        reopened.entries.get_mut().values_mut().for_each(|known| known.digest = forged);
+        reopened.entries.get_mut().unwrap().values_mut().for_each(|known| known.digest = forged);
         assert_eq!(reopened.content(&file).unwrap().digest, forged, "taken from memory");
     }
 
@@ -184,7 +190,7 @@ mod tests {
         fs::write(&file, b"one").unwrap();
         let index = FileIndex::open(dir.path().join("index.json"));
         index.content_at(&file, fs::metadata(&file).unwrap().modified().unwrap()).unwrap();
-        assert!(index.touched.borrow().is_empty());
+        assert!(locked(&index.touched).is_empty());
     }
 
     #[test]
@@ -192,6 +198,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index.json");
         fs::write(&path, b"{ torn").unwrap();
-        assert!(FileIndex::open(path).entries.borrow().is_empty());
+        assert!(locked(&FileIndex::open(path).entries).is_empty());
     }
 }

@@ -49,7 +49,7 @@ pub mod workdir;
 mod yardstick;
 
 pub use convert::{Conversion, ConversionPlan, ConvertedVariant, Converter, Form};
-pub use progress::{Progress, Report, RunSummary, StageSummary};
+pub use progress::{Progress, Report, RunSummary, ShadowSummary, StageSummary};
 pub use project::{PROJECT_FILE, ProjectError, ProjectFile};
 pub use run::{Announcement, RunContext, RunError, Tools, run};
 pub use train::{ToolError, TrainedModel, Trainer};

@@ -41,8 +41,24 @@ pub enum Progress {
     Judged(GateVerdict),
 }
 
-/// Where progress goes.
-pub type Report<'a> = &'a dyn Fn(Progress);
+impl Progress {
+    /// The same, said of the candidate `name` of several.
+    #[must_use]
+    pub fn of(self, name: &str) -> Self {
+        let named = |what: String| format!("{name}/{what}");
+        match self {
+            Self::Waiting => Self::Waiting,
+            Self::StageStarted { stage } => Self::StageStarted { stage: named(stage) },
+            Self::StageCached { stage } => Self::StageCached { stage: named(stage) },
+            Self::StageFinished { stage, millis } => Self::StageFinished { stage: named(stage), millis },
+            Self::Log { stage, line } => Self::Log { stage: named(stage), line },
+            Self::Judged(verdict) => Self::Judged(GateVerdict { gate: named(verdict.gate), ..verdict }),
+        }
+    }
+}
+
+/// Where progress goes; from several threads where several models are made at once.
+pub type Report<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// One stage of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +94,22 @@ pub struct RunSummary {
     pub metrics: BTreeMap<String, f64>,
     /// What checks and gates said, in order.
     pub gates: Vec<GateVerdict>,
+    /// The candidates that run beside the champion from now on, the best on its own held-out rows first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<ShadowSummary>,
+}
+
+/// One candidate that runs beside the champion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShadowSummary {
+    /// What the project calls it.
+    pub name: String,
+    /// Its number in the registry.
+    pub version: u64,
+    /// Its bundle.
+    pub bundle: Digest,
+    /// Its metrics by name.
+    pub metrics: BTreeMap<String, f64>,
 }
 
 impl RunSummary {

@@ -4,11 +4,12 @@
 //! is an error that says what is allowed. Reading does no more than that: no data is looked at and no command is run.
 //! Durations are texts such as `"30s"`, `"10m"`, `"1h"`, `"7d"`.
 //!
-//! Deliberately missing: `[[shadow]]`, and values taken from the environment.
+//! Deliberately missing: values taken from the environment.
 
 mod check;
 mod keys;
 mod policy;
+mod shadow;
 mod span;
 mod tables;
 
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use edgeward_core::{ModelName, ProjectName};
 use serde::{Deserialize, Serialize};
 
+pub use shadow::{Lens, ShadowTable, ShadowsTable};
 pub use span::Span;
 pub use tables::{
     AudioTable, Builtin, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable,
@@ -71,6 +73,19 @@ pub struct ProjectFile {
     pub retrain: RetrainTable,
     /// How to roll out.
     pub rollout: RolloutTable,
+    /// Candidates that run beside what serves.
+    pub shadow: Vec<ShadowTable>,
+    /// How one of them is chosen.
+    pub shadows: ShadowsTable,
+    /// The shadow that this is the project of.
+    #[serde(skip)]
+    pub candidate: Option<String>,
+    /// Which rows count.
+    #[serde(skip)]
+    pub lens: Lens,
+    /// How often the newer half of the rows is learned from.
+    #[serde(skip)]
+    pub newest_weight: usize,
 }
 
 /// The file as it is written.
@@ -96,6 +111,10 @@ pub(crate) struct Document {
     retrain: RetrainTable,
     #[serde(default)]
     rollout: RolloutTable,
+    #[serde(default)]
+    shadow: Vec<ShadowTable>,
+    #[serde(default)]
+    shadows: ShadowsTable,
 }
 
 /// Why a project file is refused.
@@ -209,6 +228,11 @@ impl ProjectFile {
             triggers: document.trigger,
             retrain: document.retrain,
             rollout: document.rollout,
+            shadow: document.shadow,
+            shadows: document.shadows,
+            candidate: None,
+            lens: Lens::default(),
+            newest_weight: 1,
         }
     }
 

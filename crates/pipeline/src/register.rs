@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use edgeward_api::operator::{GateVerdict, GateVerdicts, RunAnnouncement, RunEnd, VersionRegistration};
+use edgeward_api::operator::{
+    GateVerdict, GateVerdicts, NamedBundle, RunAnnouncement, RunEnd, VersionRegistration,
+};
 use edgeward_api::{Client, ClientError};
 use edgeward_core::canonical::CanonicalError;
 use edgeward_core::envelope::Base64;
@@ -107,8 +109,23 @@ impl Registry<'_> {
     /// As [`Registry::announce`].
     pub fn finish(&self, outcome: &RunOutcome, adopts: Option<&Project>) -> Result<(), RegisterError> {
         let adopts = adopts.filter(|_| matches!(outcome, RunOutcome::Passed { .. })).cloned();
-        let end = RunEnd { outcome: outcome.clone(), adopts };
-        call("recording the end of the run", || self.client.finish_run(self.run, &end))
+        self.end(&RunEnd { outcome: outcome.clone(), adopts, shadows: Vec::new() })
+    }
+
+    /// Says how a run ended whose candidates run beside the champion.
+    ///
+    /// # Errors
+    /// As [`Registry::announce`].
+    pub fn finish_beside(
+        &self,
+        outcome: &RunOutcome,
+        shadows: Vec<NamedBundle>,
+    ) -> Result<(), RegisterError> {
+        self.end(&RunEnd { outcome: outcome.clone(), adopts: None, shadows })
+    }
+
+    fn end(&self, end: &RunEnd) -> Result<(), RegisterError> {
+        call("recording the end of the run", || self.client.finish_run(self.run, end))
     }
 
     /// Says that the run failed, unless the control plane knows of its end or does not know it at all.

@@ -2,9 +2,12 @@
 //!
 //! snapshot -> split -> validate -> train -> convert (-> tool) -> evaluate -> incumbent -> gates -> bundle -> register
 //!
+//! Beside a champion, the candidates of `[[shadow]]` go through them instead, side by side ([`beside`]).
+//!
 //! Each stage up to `bundle` is looked up in the cache first, so that a run with nothing new does no work and a run that
 //! was killed goes on where it stopped. Gates are judged anew each time; they only compare numbers.
 
+mod beside;
 mod external;
 mod noted;
 mod stages;
@@ -27,7 +30,7 @@ use edgeward_trust::Signer;
 use serde::Serialize;
 
 use crate::assemble::AssembleError;
-use crate::cache::{self, Cache, CacheError, Entry, Inputs, StageCode};
+use crate::cache::{self, Cache, CacheError, Entry, Inputs, StageCode, Turns};
 use crate::captured::CapturedError;
 use crate::convert::Converter;
 use crate::examine::ExamineError;
@@ -217,10 +220,10 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
         registry.announce(&context.cause)?;
     }
     let index = FileIndex::open(work.index());
-    let pipeline = Pipeline::new(project, context, &work, &index);
-    let result = pipeline.run().and_then(|made| pipeline.conclude(registry.as_ref(), made));
+    let turns = Turns::default();
+    let shared = Shared { context, work: &work, index: &index, turns: &turns };
+    let result = carry_out(project, &shared, registry.as_ref());
     index.save()?;
-    pipeline.record(&result)?;
     if let (Some(registry), Err(error)) = (&registry, &result) {
         report_failure(registry, context.announcement, error);
     }
@@ -228,6 +231,21 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
         // What stays says that a run that has ended has ended.
         let _ = std::fs::remove_file(work.announced());
     }
+    result
+}
+
+/// Makes the project's model, or its shadows where something serves beside which they run, and keeps what was done.
+fn carry_out(
+    project: &ProjectFile,
+    shared: &Shared<'_>,
+    registry: Option<&Registry<'_>>,
+) -> Result<RunSummary, RunError> {
+    let pipeline = Pipeline::new(project, shared);
+    let result = match (registry, beside::champion(project, shared.context)?) {
+        (Some(registry), Some(champion)) => beside::run(&pipeline, shared, registry, champion),
+        _ => pipeline.run().and_then(|made| pipeline.conclude(registry, made)),
+    };
+    pipeline.record(&result)?;
     result
 }
 
@@ -240,8 +258,9 @@ pub(crate) fn look(
     captured: Option<Digest>,
 ) -> Result<Looked, RunError> {
     let index = FileIndex::open(work.index());
-    let looking = Some(Looking { captured });
-    let pipeline = Pipeline { looking, ..Pipeline::new(project, context, work, &index) };
+    let (looking, turns) = (Some(Looking { captured }), Turns::default());
+    let shared = Shared { context, work, index: &index, turns: &turns };
+    let pipeline = Pipeline { looking, ..Pipeline::new(project, &shared) };
     let ends_missing = match pipeline.run() {
         Ok(_) => false,
         Err(RunError::Cache(CacheError::NotMade { .. })) => true,
@@ -283,7 +302,16 @@ struct Made {
     bundle: Option<Bundle>,
 }
 
-/// One run under way.
+/// What all models of one run share.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    context: &'a RunContext<'a>,
+    work: &'a WorkDir,
+    index: &'a FileIndex,
+    turns: &'a Turns,
+}
+
+/// One model of a run under way.
 struct Pipeline<'a> {
     project: &'a ProjectFile,
     context: &'a RunContext<'a>,
@@ -298,23 +326,11 @@ struct Pipeline<'a> {
 }
 
 impl<'a> Pipeline<'a> {
-    fn new(
-        project: &'a ProjectFile,
-        context: &'a RunContext<'a>,
-        work: &'a WorkDir,
-        index: &'a FileIndex,
-    ) -> Self {
-        Self {
-            project,
-            context,
-            work,
-            index,
-            cache: Cache::new(work, index),
-            stages: RefCell::default(),
-            notes: RefCell::default(),
-            dataset: std::cell::OnceCell::new(),
-            looking: None,
-        }
+    fn new(project: &'a ProjectFile, shared: &Shared<'a>) -> Self {
+        let Shared { context, work, index, turns } = *shared;
+        let cache = Cache::new(work, index, turns);
+        let (stages, notes, dataset) = (RefCell::default(), RefCell::default(), std::cell::OnceCell::new());
+        Self { project, context, work, index, cache, stages, notes, dataset, looking: None }
     }
 }
 
@@ -351,6 +367,7 @@ impl Pipeline<'_> {
         make: impl FnOnce(&std::path::Path) -> Result<(), E>,
     ) -> Result<Entry, E> {
         let key = cache::key(code, params, inputs)?;
+        let _turn = self.cache.turn(key);
         let found = self.cache.find(&key);
         self.note(code, params, inputs, (&key, found.is_some()))?;
         if let Some(entry) = found {
@@ -411,6 +428,7 @@ impl Pipeline<'_> {
             stages: self.stages.take(),
             metrics,
             gates: verdicts,
+            shadows: Vec::new(),
         })
     }
 

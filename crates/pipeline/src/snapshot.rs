@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{CacheError, Entry, write_json, write_output};
 use crate::captured::Captured;
 use crate::index::Content;
-use crate::project::TaskKind;
+use crate::project::{Lens, TaskKind};
 use crate::source::{self, SourceError};
 use crate::workdir::WorkError;
 
@@ -82,6 +82,8 @@ pub struct Sources<'a> {
     pub captured: Option<&'a Captured>,
     /// Most rows, spread over all of them; none for all.
     pub rows_max: Option<usize>,
+    /// Which of the rows count.
+    pub lens: &'a Lens,
 }
 
 /// Reads the rows and keeps those that count.
@@ -95,6 +97,7 @@ pub fn take(sources: &Sources<'_>) -> Result<(Snapshot, Dataset), SourceError> {
     }
     let captured_unfit = sources.captured.map_or(0, |captured| captured.add_to(&mut all));
     let mut sifted = sift(&all, sources.task);
+    look_through(sources.lens, &all, &mut sifted.kept)?;
     if let Some(most) = sources.rows_max {
         let step = sifted.kept.len().div_ceil(most.max(1)).max(1);
         sifted.kept = sifted.kept.into_iter().step_by(step).collect();
@@ -115,6 +118,19 @@ pub fn take(sources: &Sources<'_>) -> Result<(Snapshot, Dataset), SourceError> {
         digest: dataset_digest(&dataset),
     };
     Ok((snapshot, dataset))
+}
+
+/// Keeps the rows that `lens` shows: those in the ranges of its features, and of them the newest.
+fn look_through(lens: &Lens, all: &Dataset, kept: &mut Vec<usize>) -> Result<(), SourceError> {
+    for (feature, [low, high]) in &lens.filter {
+        let place = all.feature_names.iter().position(|name| name == feature);
+        let place = place.ok_or_else(|| SourceError::NoFeature(feature.clone()))?;
+        kept.retain(|row| (*low..=*high).contains(&f64::from(all.row(*row)[place])));
+    }
+    if let Some(window) = lens.window {
+        kept.drain(..kept.len().saturating_sub(window));
+    }
+    Ok(())
 }
 
 /// Rows by label; empty for numbers.
@@ -215,6 +231,7 @@ mod tests {
             task,
             captured: Some(&captured),
             rows_max: None,
+            lens: &Lens::default(),
         };
         take(&sources).unwrap()
     }

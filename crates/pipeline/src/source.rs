@@ -79,6 +79,9 @@ pub enum SourceError {
         /// What it holds.
         text: String,
     },
+    /// A filter names a column that is no feature.
+    #[error("[[shadow]] filter: there is no feature '{0}'; name a column of the data other than the label")]
+    NoFeature(String),
     /// A row has no label.
     #[error("{file}:{line}: the label is empty; label the row or remove it")]
     NoLabel {

@@ -33,7 +33,7 @@ pub const DEPS_DEPTH_MAX: usize = 32;
 pub type ToolError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An embedded trainer.
-pub trait Trainer {
+pub trait Trainer: Sync {
     /// What its results depend on besides its arguments; another text trains again.
     fn version(&self) -> String;
 

@@ -8,7 +8,7 @@
 //! | `announced` | the run that works here, as the control plane was told, until it was told of the end |
 //! | `runs/<run>.json` | what a run was pinned to when it began |
 //! | `captured/<digest>.json` | samples from devices, as a run found them |
-//! | `logs/<run>-train.log` | what a training command wrote |
+//! | `logs/<run>-train.log` | what a training command wrote; `<run>-<name>-train.log` for the shadow of that name |
 //! | `logs/<run>-<label>.log` | what an external converter wrote |
 //! | `bundles/<digest>/` | bundles made here |
 //! | `incumbents/<digest>/` | bundles fetched to compare with |
@@ -110,10 +110,11 @@ impl WorkDir {
         self.root.join("incumbents")
     }
 
-    /// The log of the training command of `run`.
+    /// The log of the training command of `run`, or of one candidate of it.
     #[must_use]
-    pub fn train_log(&self, run: &RunId) -> PathBuf {
-        self.root.join("logs").join(format!("{run}-train.log"))
+    pub fn train_log(&self, run: &RunId, candidate: Option<&str>) -> PathBuf {
+        let of = candidate.map_or_else(String::new, |name| format!("{name}-"));
+        self.root.join("logs").join(format!("{run}-{of}train.log"))
     }
 
     /// The log of what the external converter of the form `label` wrote in `run`.

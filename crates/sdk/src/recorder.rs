@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgeward_model::{Interpretation, NamedTensor, TensorSpec};
 use edgeward_monitor::{
-    Alarm, AlarmKind, DecodeError, ErrorSizes, Estimate, Monitor, MonitorConfig, MonitorError, Neighbours,
-    Outcome, PerformanceReport, Profile, Reference, Sample, Segment, SegmentedPerformance, StreamEvidence,
-    View,
+    Alarm, AlarmKind, DecodeError, ErrorBaseline, ErrorSizes, Estimate, Monitor, MonitorConfig, MonitorError,
+    Neighbours, Outcome, PerformanceReport, Profile, Reference, Sample, Segment, SegmentedPerformance,
+    StreamEvidence, View,
 };
 
 use crate::kept::{Kept, LabelledInput};
@@ -262,6 +262,12 @@ impl Recorder {
         Window { profile, samples, labelled, correct, performance, errors, kept }
     }
 
+    /// How large a regression's errors were at evaluation; none of a bundle that does not say.
+    #[must_use]
+    pub const fn error_baseline(&self) -> Option<ErrorBaseline> {
+        self.config.baseline_error
+    }
+
     /// Mean absolute error over the latest labels of a regression and their number; none before the first.
     #[must_use]
     pub fn mean_absolute_error(&self) -> Option<(f64, u64)> {
@@ -419,7 +425,7 @@ mod tests {
         let rows = values.iter().map(|row| Sample { features: row, predicted: None, confidence: None });
         let reference = Reference::fit(&["x".to_owned()], &[], rows).unwrap();
         let errors: Vec<f64> = (0..500).map(error).collect();
-        let baseline_error = edgeward_monitor::ErrorBaseline::of(&errors, 0.0);
+        let baseline_error = ErrorBaseline::of(&errors, 0.0);
         Recorder::new(Arc::new(reference), MonitorConfig { baseline_error, ..MonitorConfig::default() })
             .unwrap()
     }

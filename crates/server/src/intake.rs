@@ -127,6 +127,7 @@ fn put(writer: &Writer<'_>, device: &DeviceId, upload: &Upload, now: Timestamp) 
                 models: &states(report, now),
                 facts: &report.facts,
             };
+            put_shadow_counts(writer, device, report)?;
             Ok(writer.put_report(new, now)? == ReportOutcome::Changed)
         }
         Upload::Profile(upload, service) => {
@@ -148,6 +149,15 @@ fn put(writer: &Writer<'_>, device: &DeviceId, upload: &Upload, now: Timestamp) 
         }
         Upload::Records(records) => writer.put_records(device, records, now).map(|_| false),
     }
+}
+
+/// What shadows did is kept beside the report: an agent that starts again counts from zero, and both count.
+fn put_shadow_counts(writer: &Writer<'_>, device: &DeviceId, report: &Report) -> Result<(), StoreError> {
+    for said in report.models.values().filter_map(|model| model.shadows.as_ref()) {
+        let Ok(document) = serde_json::to_value(said) else { continue };
+        writer.put_shadow_counts(&said.run, device, (report.session, report.seq), &document)?;
+    }
+    Ok(())
 }
 
 /// What of a report is asked about all devices at once.

@@ -25,7 +25,7 @@ use crate::dashboard;
 use crate::failure::Failure;
 use crate::handlers::{
     access, audit, blobs, certificates, deltas, device as devices, fleet, groups, models, nudges, projects,
-    public, quarantine, records, repository, rollouts, sources,
+    public, quarantine, records, repository, rollouts, shadows, sources,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -94,6 +94,7 @@ fn viewer_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(projects::projects))
         .routes(routes!(projects::runs))
         .routes(routes!(sources::sources))
+        .routes(routes!(shadows::shadows))
         .routes(routes!(repository::releases))
         .routes(routes!(models::models))
         .routes(routes!(models::versions))

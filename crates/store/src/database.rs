@@ -13,7 +13,7 @@ use crate::error::StoreError;
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Step `n` leads from version `n` to version `n + 1`. A published step never changes.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_quarantine.sql"),
     include_str!("../migrations/0003_performance.sql"),
@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0009_certificates.sql"),
     include_str!("../migrations/0010_repository.sql"),
     include_str!("../migrations/0011_records.sql"),
+    include_str!("../migrations/0012_shadows.sql"),
 ];
 
 /// How long to wait for a lock held by another process.

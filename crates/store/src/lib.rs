@@ -32,6 +32,7 @@ mod projection;
 mod record;
 mod registry;
 mod sample;
+mod shadow;
 
 pub use blob::{BLOB_BYTES_MAX, BlobError, Blobs};
 pub use certificate::CertificateRow;
@@ -49,3 +50,4 @@ pub use profile::{ArrivedProfile, NewProfile, PROFILE_RETENTION, PROFILES_PAGE_M
 pub use record::{BATCH_RECORDS_MAX, BatchRow, NewRecord, RecordRow};
 pub use registry::{GateRow, ModelRow, ROWS_PAGE_MAX, RunRow, VersionRow};
 pub use sample::{NewSample, SAMPLES_PAGE_MAX, SAMPLES_PER_MODEL_MAX, SampleRow};
+pub use shadow::{SHADOW_COUNTS_MAX, ShadowCountsRow, ShadowTestRow};

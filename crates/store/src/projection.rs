@@ -17,8 +17,9 @@ use crate::error::StoreError;
 const OPERATION: &str = "updating a projection";
 
 /// Every projection, those that refer to others first.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "record_batches",
+    "shadow_tests",
     "pins",
     "group_bundles",
     "groups",
@@ -100,6 +101,7 @@ impl Writer<'_> {
             | Event::RolloutApproved { .. }
             | Event::RolloutAdvanced { .. }
             | Event::RolloutFinished { .. } => self.rollout_changed(entry),
+            Event::ShadowsStarted { .. } | Event::ShadowsJudged { .. } => self.shadows_changed(entry),
             Event::AlertRaised(alert) => self.alert_raised(alert, seq),
             Event::AccessChanged(AccessChange::DeviceRevoked { device, .. }) => self.change(
                 "UPDATE devices SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL",
@@ -186,6 +188,31 @@ impl Writer<'_> {
                 }
                 Ok(contradiction)
             }
+            _ => Ok(None),
+        }
+    }
+
+    /// The comparisons of shadows.
+    fn shadows_changed(&self, entry: &Entry) -> Result<Option<String>, StoreError> {
+        match &entry.event {
+            Event::ShadowsStarted { run, model, champion, candidates, policy } => self.change(
+                "INSERT INTO shadow_tests (run, seq, model, champion, candidates, policy, started_at_ms, reasons)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '[]')",
+                params![
+                    Text(run),
+                    entry.seq,
+                    Text(model),
+                    Text(champion),
+                    Json(candidates),
+                    Json(policy),
+                    entry.at_ms.0
+                ],
+            ),
+            Event::ShadowsJudged { run, outcome, reasons, .. } => self.change(
+                "UPDATE shadow_tests SET finished_at_ms = ?2, outcome = ?3, reasons = ?4
+                 WHERE run = ?1 AND finished_at_ms IS NULL",
+                params![Text(run), entry.at_ms.0, Json(outcome), Json(reasons)],
+            ),
             _ => Ok(None),
         }
     }

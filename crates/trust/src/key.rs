@@ -52,7 +52,7 @@ struct PublicKeyFile {
 }
 
 /// Makes signatures.
-pub trait Signer {
+pub trait Signer: Sync {
     /// The public half.
     fn public_key(&self) -> PublicKey;
 

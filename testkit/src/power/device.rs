@@ -155,6 +155,7 @@ impl Careful {
             courtesy: &courtesy,
             cancelled: &cancelled,
             received: &received,
+            beside: None,
         };
         let staged = || -> Result<(), FetchError> {
             staging.fetch(&model(), slot, &release(number(bundle)))?;

@@ -1,5 +1,6 @@
 //! Carrying out what the brain decided about one model: stage beside, publish, withdraw.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
@@ -15,19 +16,33 @@ use crate::bandwidth::Paced;
 use crate::brain::Input;
 use crate::fetch::{FetchError, Sources, Staging, open_verified};
 use crate::pick::Picker;
+use crate::slots::Slots;
 use edgeward_sdk::chain;
 
-/// Stages on a thread of its own; its last act is to send [`Message::Staged`].
+/// What is to be staged.
+pub(super) struct Errand {
+    /// Where its folder is.
+    pub(super) slots: Slots,
+    /// The model.
+    pub(super) model: ModelName,
+    /// Into which slot.
+    pub(super) slot: SlotId,
+    /// Which bundle.
+    pub(super) release: Release,
+    /// The same bundle, where it runs as a shadow: its folder, and what is loaded.
+    pub(super) held: Option<(PathBuf, Arc<Loaded>)>,
+}
+
+/// Stages on a thread of its own; its last act is to send what `say` makes of the result.
 pub(super) fn spawn_staging(
     parts: &Parts,
     sender: &Sender<Message>,
     cancelled: &Arc<AtomicBool>,
-    model: ModelName,
-    slot: SlotId,
-    release: Release,
+    errand: Errand,
+    say: fn(ModelName, Digest, Result<Arc<Loaded>, StageOutcome>) -> Message,
 ) -> JoinHandle<()> {
     let sources = Sources { mirror: parts.mirror.clone(), client: parts.client.clone() };
-    let slots = parts.slots.clone();
+    let Errand { slots, model, slot, release, held } = errand;
     let (platform, bandwidth) = (Arc::clone(&parts.platform), parts.bandwidth.clone());
     let courtesy = Arc::clone(&parts.courtesy);
     let served = parts.registry.get_or_add(&model);
@@ -42,15 +57,19 @@ pub(super) fn spawn_staging(
             courtesy: &courtesy,
             cancelled: &cancelled,
             received: &served.counters.received_bytes,
+            beside: held.as_ref().map(|(folder, _)| folder.as_path()),
         };
-        let work = || staging.stage(&model, slot, &release);
+        let work = || match &held {
+            Some((_, loaded)) => staging.stage_loaded(&model, slot, &release, Arc::clone(loaded)),
+            None => staging.stage(&model, slot, &release),
+        };
         let staged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         let result = match staged {
             Ok(result) => result.map_err(|error| error.outcome()),
             Err(_) => Err(StageOutcome::Refused("the engine panicked while testing it".to_owned())),
         };
         // Nobody listens once the agent ends.
-        let _ = sender.send(Message::Staged { model, bundle: release.bundle, result });
+        let _ = sender.send(say(model, release.bundle, result));
     })
 }
 

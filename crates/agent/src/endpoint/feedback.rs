@@ -56,6 +56,7 @@ fn take_labels(endpoint: &Endpoint, body: &[u8]) -> Result<Response, Refusal> {
         let error = format!("the label was not kept, send it again: {}", chain(&error));
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
     })?;
+    endpoint.registry.shadows.label(&labels);
     Ok(answer(&labels, &taken))
 }
 

@@ -96,13 +96,18 @@ fn answer(endpoint: &Endpoint, model: &str, version: Option<&str>, body: &[u8]) 
     super::metadata::check_version(&loaded, version)?;
     check_outputs(&loaded, &request.outputs)?;
     let InferRequest { id, inputs, outputs, .. } = request;
+    let shadows = &endpoint.registry.shadows;
+    let ticket = shadows.ticket(&served.name, loaded.bundle(), body.len());
+    let copy = ticket.map(|ticket| (ticket, inputs.clone()));
     let prediction = loaded.infer(inputs).map_err(|error| refuse(&served, &error))?;
     if let Err(error) = endpoint.records.answered(&served.name, &prediction, (endpoint.clock)()) {
         tracing::warn!(model = %served.name, "the prediction cannot be labelled later: {}", chain(&error));
     }
+    let copied = copy.map(|(ticket, inputs)| ticket.of(inputs, &prediction));
     let written = write(&served, &loaded, prediction, id, &outputs);
     if written.is_ok() {
         served.counters.answered(began.elapsed());
+        copied.into_iter().for_each(|copied| shadows.mirror(copied));
     }
     written
 }

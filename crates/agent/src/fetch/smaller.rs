@@ -209,7 +209,7 @@ impl Staging<'_> {
     ///
     /// # Errors
     /// The disk is full.
-    fn copied(&self, from: &Path, entry: &FileEntry, made: &Path) -> Result<bool, FetchError> {
+    pub(super) fn copied(&self, from: &Path, entry: &FileEntry, made: &Path) -> Result<bool, FetchError> {
         if !self.disk().len(from).is_ok_and(|len| len == Some(entry.size_bytes)) {
             return Ok(false);
         }

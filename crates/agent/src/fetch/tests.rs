@@ -134,7 +134,7 @@ impl Bench {
         let (source, slots) = (&self.source as &dyn BlobSource, &self.slots);
         let received = &self.received;
         let courtesy = &self.courtesy;
-        Staging { source, slots, platform: &device(), courtesy, cancelled, received }.stage(
+        Staging { source, slots, platform: &device(), courtesy, cancelled, received, beside: None }.stage(
             &model(),
             self.slot,
             &self.release,
@@ -262,6 +262,7 @@ fn a_bundle_of_another_model_is_refused() {
         courtesy: &Courtesy::default(),
         cancelled: &AtomicBool::new(false),
         received: &AtomicU64::new(0),
+        beside: None,
     };
     let letters = ModelName::new("letters").unwrap();
     let error = staging.stage(&letters, SlotId::A, &bench.release).err().unwrap();

@@ -10,7 +10,7 @@ use crate::operator::{
     Alerts, Checkpoint, Decided, DeviceLabels, Devices, Drift, Events, GateVerdicts, Group, GroupRequest,
     Groups, JoinToken, JoinTokenRequest, LabelsChange, Models, Pin, PinRequest, Projects, Quarantine,
     QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
-    RunEnd, RunRequest, Runs, SamplesPage, SourceStatus, Sources, Version, VersionRegistration,
+    RunEnd, RunRequest, Runs, SamplesPage, ShadowTests, SourceStatus, Sources, Version, VersionRegistration,
 };
 use crate::record::{Lineage, PredictionAnswer};
 use crate::routes;
@@ -97,6 +97,11 @@ impl Client {
     /// Has the control plane look at a project's repository now.
     pub fn check_source(&self, project: &ProjectName) -> Result<SourceStatus, ClientError> {
         self.post_json(&routes::source_check(project), &serde_json::json!({}))
+    }
+
+    /// The comparisons of shadows with their champions, the newest first.
+    pub fn shadows(&self) -> Result<ShadowTests, ClientError> {
+        self.get_json(routes::SHADOWS)
     }
 
     /// Announces a run that happens here.

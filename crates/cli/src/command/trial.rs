@@ -88,5 +88,6 @@ fn without_model(
         stages: Vec::new(),
         metrics: std::collections::BTreeMap::new(),
         gates,
+        shadows: Vec::new(),
     }
 }

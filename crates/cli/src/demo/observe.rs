@@ -92,6 +92,8 @@ impl Heard {
             | Event::GroupRemoved { .. }
             | Event::RolloutResumed { .. }
             | Event::RolloutApproved { .. }
+            | Event::ShadowsStarted { .. }
+            | Event::ShadowsJudged { .. }
             | Event::SamplesJudged { .. }
             | Event::RecordsKept { .. }
             | Event::RecordsRead { .. }

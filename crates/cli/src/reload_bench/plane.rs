@@ -195,6 +195,7 @@ fn policies(dir: &Path) -> Result<Project, Failure> {
         trigger: TriggerPolicy { level: 0, ..TriggerPolicy::default() },
         source: None,
         rollout,
+        shadows: None,
     })
 }
 

@@ -311,6 +311,7 @@ impl Running {
             evidence: BTreeMap::from([("prediction".to_owned(), 0.5), ("confidence".to_owned(), 0.25)]),
             log10_threshold: Some(9.5),
             reasons: vec!["serving".to_owned()],
+            shadows: None,
         }
     }
 }

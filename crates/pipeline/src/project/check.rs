@@ -1,10 +1,13 @@
 //! The rules a project file keeps beyond the types of its values.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Component, Path};
 
+use edgeward_core::ModelName;
 use edgeward_core::manifest::BundlePath;
 use edgeward_core::record::{RECORD_DAYS_MAX, RECORD_REDACT_MAX};
+use edgeward_core::shadow::SHADOWS_MAX;
 use edgeward_core::source::is_safe_name;
 use edgeward_monitor::MAX_LABEL_WINDOW;
 
@@ -23,6 +26,12 @@ const HOLDOUT: RangeInclusive<f64> = 0.05..=0.9;
 const SMOKE_ROWS: RangeInclusive<usize> = 10..=1_000_000;
 /// Error rates that a gate may have.
 const ALPHA: RangeInclusive<f64> = 1e-9..=0.5;
+/// Most shadows that one project declares.
+pub(crate) const SHADOWS_DECLARED_MAX: usize = 16;
+/// Rows that a shadow may learn from.
+const WINDOW: RangeInclusive<usize> = 1..=1_000_000_000;
+/// Times that the newer half of them may be learned from.
+const WEIGHT: RangeInclusive<usize> = 1..=100;
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
 
 struct Checker<'a> {
@@ -42,6 +51,7 @@ pub(super) fn check(project: &ProjectFile, file: &str) -> Checked {
     checker.monitor(project)?;
     checker.records(project)?;
     checker.rollout(project)?;
+    checker.shadows(project)?;
     checker.within("[[trigger]]", "on", project.triggers.len(), 0..=TRIGGERS_MAX)?;
     project.triggers.iter().try_for_each(|trigger| checker.trigger(trigger))
 }
@@ -105,6 +115,35 @@ impl Checker<'_> {
         self.within("[source]", "smoke_rows", source.smoke_rows, SMOKE_ROWS)
     }
 
+    fn shadows(&self, project: &ProjectFile) -> Checked {
+        let (table, rules) = ("[[shadow]]", &project.shadows);
+        self.within("[shadows]", "max", rules.max, 1..=SHADOWS_MAX)?;
+        self.within("[shadows]", "alpha", rules.alpha, ALPHA)?;
+        self.within("[shadows]", "margin", rules.margin, SHARE)?;
+        self.within("[shadows]", "labels_max", rules.labels_max, 1..=u64::MAX)?;
+        self.within(table, "name", project.shadow.len(), 0..=SHADOWS_DECLARED_MAX)?;
+        let mut names = BTreeSet::new();
+        for shadow in &project.shadow {
+            if let Err(error) = ModelName::new(shadow.name.as_str()) {
+                return self.refuse(table, "name", format!("'{}' is no name: {error}", shadow.name));
+            }
+            if !names.insert(&shadow.name) {
+                return self.refuse(table, "name", format!("'{}' is there twice; rename one", shadow.name));
+            }
+            if shadow.files.as_ref().is_some_and(Vec::is_empty) {
+                return self.refuse(table, "files", "no data; name files such as [\"data/*.csv\"]");
+            }
+            self.within(table, "window", shadow.window.unwrap_or(1), WINDOW)?;
+            self.within(table, "newest_weight", shadow.newest_weight, WEIGHT)?;
+            let odd = shadow.filter.values().find(|[low, high]| low.is_nan() || high.is_nan() || low > high);
+            if let Some([low, high]) = odd {
+                let reason = format!("[{low}, {high}] holds no number; use [lowest, highest]");
+                return self.refuse(table, "filter", reason);
+            }
+        }
+        Ok(())
+    }
+
     fn data(&self, project: &ProjectFile) -> Checked {
         let (data, validate) = (&project.data, &project.validate);
         if data.files.is_empty() {
@@ -155,7 +194,7 @@ impl Checker<'_> {
                        engine = \"rten\", which every device can fall back to";
             return self.refuse(table, "tool", why);
         }
-        let mut labels = std::collections::BTreeSet::new();
+        let mut labels = BTreeSet::new();
         for (at, variant) in variants.iter().enumerate() {
             match ToolSpec::of(variant) {
                 Err((key, reason)) => return self.refuse(table, key, reason),
@@ -311,7 +350,7 @@ impl Checker<'_> {
         if let Some((key, .., place)) = stray.into_iter().find(|(_, set, fits, _)| *set && !fits) {
             return self.refuse(table, key, format!("belongs to {place}"));
         }
-        if trigger.kinds.as_ref().is_some_and(std::collections::BTreeSet::is_empty) {
+        if trigger.kinds.as_ref().is_some_and(BTreeSet::is_empty) {
             return self.refuse(table, "kinds", "is empty; use drift, decay, outlier");
         }
         if samples && trigger.count.is_none_or(|count| count == 0) {

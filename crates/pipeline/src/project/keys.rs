@@ -13,7 +13,7 @@ use super::tables::{
     RecordsTable, RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerTable, ValidateTable,
     VariantTable,
 };
-use super::{Document, ProjectError};
+use super::{Document, ProjectError, ShadowTable, ShadowsTable};
 
 /// How like a known key (0 to 1, Jaro-Winkler) an unknown one must be for it to be offered.
 const LIKENESS_MIN: f64 = 0.7;
@@ -21,7 +21,7 @@ const LIKENESS_MIN: f64 = 0.7;
 type Fields = &'static [&'static str];
 
 /// Every table of the file by its header, with its keys.
-pub(super) fn tables() -> [(&'static str, Fields); 17] {
+pub(super) fn tables() -> [(&'static str, Fields); 19] {
     [
         ("[project]", fields::<ProjectTable>()),
         ("[source]", fields::<SourceTable>()),
@@ -40,6 +40,8 @@ pub(super) fn tables() -> [(&'static str, Fields); 17] {
         ("[retrain]", fields::<RetrainTable>()),
         ("[rollout]", fields::<RolloutTable>()),
         ("[rollout.gates]", fields::<Gates>()),
+        ("[[shadow]]", fields::<ShadowTable>()),
+        ("[shadows]", fields::<ShadowsTable>()),
     ]
 }
 

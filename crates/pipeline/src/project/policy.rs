@@ -29,6 +29,7 @@ impl ProjectFile {
             trigger: self.trigger_policy(),
             rollout: self.rollout_policy(),
             source: self.source_at(&path, crate::git::commit(&self.dir)),
+            shadows: self.shadow_policy(),
         }
     }
 

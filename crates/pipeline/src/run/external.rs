@@ -76,7 +76,8 @@ impl Pipeline<'_> {
     ) -> Result<Entry, RunError> {
         let label = spec.variant.label();
         let scratch = self.work.partial().join(format!("tool-{label}"));
-        let log = self.work.tool_log(&self.context.run, &label);
+        let of = self.project.candidate.as_ref().map_or_else(String::new, |name| format!("{name}-"));
+        let log = self.work.tool_log(&self.context.run, &format!("{of}{label}"));
         let cancel = self.context.cancel;
         let place = Place { dir: &scratch, project: &self.project.dir, log: &log, cancel };
         fresh(&scratch)?;

@@ -63,6 +63,15 @@ impl Pipeline<'_> {
             files.iter().map(|(name, content)| (name.clone(), content.digest)).collect();
     }
 
+    /// Takes what the candidate `name` of this run noted.
+    pub(super) fn note_candidate(&self, name: &str, noted: Notes) {
+        let mut notes = self.notes.borrow_mut();
+        let of_it = |stage: StageRecord| StageRecord { name: format!("{name}/{}", stage.name), ..stage };
+        notes.stages.extend(noted.stages.into_iter().map(of_it));
+        notes.files.extend(noted.files);
+        notes.deps.extend(noted.deps);
+    }
+
     /// Refuses to make what is only looked for.
     pub(super) const fn may_make(&self, code: StageCode) -> Result<(), CacheError> {
         match self.looking {

@@ -139,7 +139,8 @@ impl Pipeline<'_> {
         let mut read = inputs([("files", files_digest(&files))]);
         let samples = captured.as_ref().map(Captured::digest).or(self.assumed_captured());
         read.extend(samples.map(|digest| ("captured", digest)));
-        self.stage(SNAPSHOT, &(&data.label, task, rows_max), &read, |out| {
+        let lens = &self.project.lens;
+        self.stage(SNAPSHOT, &(&data.label, task, rows_max, lens), &read, |out| {
             let captured = captured.as_ref();
             let (manifest, rows) = snapshot::take(&Sources {
                 dir,
@@ -148,6 +149,7 @@ impl Pipeline<'_> {
                 task,
                 captured,
                 rows_max,
+                lens,
             })?;
             Ok(snapshot::write(out, &manifest, &rows)?)
         })
@@ -204,9 +206,10 @@ impl Pipeline<'_> {
         let params = json!({
             "run": table.run, "builtin": table.builtin, "params": train::params_json(table)?,
             "seed": self.project.seed, "tool": tool, "deps": deps, "label": self.project.data.label,
+            "newest_weight": self.project.newest_weight,
         });
         self.stage(TRAIN, &params, &self.data_inputs(data)?, |out| {
-            let rows = self.side(data, &data.sides.train)?;
+            let rows = self.side(data, &weighted(&data.sides.train, self.project.newest_weight))?;
             match &table.run {
                 Some(command) => self.train_by_command(command, &rows, (&data.manifest, out)),
                 None => self.train_builtin(&rows, out),
@@ -228,7 +231,7 @@ impl Pipeline<'_> {
             table: &self.project.train,
             label: &self.project.data.label,
             seed: self.project.seed,
-            log: &self.work.train_log(&self.context.run),
+            log: &self.work.train_log(&self.context.run, self.project.candidate.as_deref()),
             cancel: self.context.cancel,
         };
         training.run(rows, out, &mut |line| self.log(TRAIN.name, line))?;
@@ -412,7 +415,10 @@ impl Pipeline<'_> {
     ) -> Result<Incumbent, Unmeasured> {
         let tools = self.context.tools;
         let client = self.context.server.ok_or(RunError::NoSigner)?;
-        let bundle = incumbent::obtain(client, self.work, digest, tools.engines)?;
+        let bundle = {
+            let _turn = self.cache.turn(*digest);
+            incumbent::obtain(client, self.work, digest, tools.engines)?
+        };
         let rule = incumbent::split_rule(&bundle)?;
         let rows = self.rows(&data.snapshot)?;
         let held_by_both = |row: &usize| rule.holds_out(&rows.row_digest(*row));
@@ -449,6 +455,7 @@ impl Pipeline<'_> {
         read.insert("evaluation", evaluated.digest(EVALUATION_FILE)?);
         let recipe = self.project.recipe();
         let key = crate::cache::key(BUNDLE, &recipe, &read)?;
+        let _turn = self.cache.turn(key);
         let kept = self.kept_bundle(&key)?;
         self.note(BUNDLE, &recipe, &read, (&key, kept.is_some()))?;
         if let Some(bundle) = kept {
@@ -584,6 +591,15 @@ impl From<CacheError> for Unmeasured {
     fn from(error: CacheError) -> Self {
         Self::Run(error.into())
     }
+}
+
+/// The rows with the newer half of them so many times.
+fn weighted(rows: &[usize], times: usize) -> Vec<usize> {
+    let mut in_time = rows.to_vec();
+    in_time.sort_unstable();
+    let newer = &in_time[in_time.len() / 2..];
+    let repeated = newer.repeat(times.saturating_sub(1));
+    rows.iter().copied().chain(repeated).collect()
 }
 
 /// Files by their names below `dir`, for people.

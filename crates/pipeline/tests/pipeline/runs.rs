@@ -1,6 +1,7 @@
 //! Whole runs with the real trainer, converter and engine on real digits, without a control plane.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 
 use crate::harness::{Bench, LOGISTIC, digits, stage_file, worked};
 use edgeward_core::event::RunOutcome;
@@ -52,7 +53,7 @@ fn policies_do_not_make_a_new_model_but_data_does() {
     bench.write("data/more.csv", &digits(500, |label| label == "3"));
     let third = bench.run().unwrap();
     assert_ne!(third.bundle, first.bundle);
-    assert_eq!(bench.trainer.calls.get(), 2);
+    assert_eq!(bench.trainer.calls.load(Ordering::SeqCst), 2);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn bad_data_is_refused_before_training() {
     let summary = bench.run().unwrap();
     let RunOutcome::Refused { reason } = &summary.outcome else { panic!("{:?}", summary.outcome) };
     assert!(reason.starts_with("data.range: "), "{reason}");
-    assert_eq!(bench.trainer.calls.get(), 0);
+    assert_eq!(bench.trainer.calls.load(Ordering::SeqCst), 0);
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_command_trains_on_the_training_rows_only() {
     assert_eq!(summary.metrics["train.loss.final"], 0.5);
     assert_eq!(summary.metrics["accuracy"], model.metrics["accuracy"]);
     let log = fs::read_to_string(bench.work().join("logs/run-1-train.log")).unwrap();
-    assert_eq!(log, format!("{}\n0 {{\"depth\":3}}\n", maker.trainer.rows.get() + 1));
+    assert_eq!(log, format!("{}\n0 {{\"depth\":3}}\n", maker.trainer.rows.load(Ordering::SeqCst) + 1));
 
     assert_eq!(worked(&bench.run().unwrap()), [""; 0]);
     bench.write("helper.py", "x = 1");

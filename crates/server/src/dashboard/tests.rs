@@ -32,6 +32,7 @@ fn device(name: &str, accuracy: f64, seen_ago_ms: i64) -> Device {
         evidence: BTreeMap::from([("confidence".into(), 4.0)]),
         log10_threshold: Some(9.0),
         reasons: Vec::new(),
+        shadows: None,
     };
     let report = Report {
         schema: REPORT_SCHEMA.into(),

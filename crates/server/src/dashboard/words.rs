@@ -3,6 +3,7 @@
 use edgeward_core::Alert;
 use edgeward_core::alert::AlertKind;
 use edgeward_core::event::{Event, RolloutOutcome, RunOutcome};
+use edgeward_core::shadow::{ShadowCandidate, ShadowOutcome};
 
 /// How an event feels: it chooses a colour and a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,10 @@ pub(crate) fn happening(event: &Event) -> Happening {
             say(Tone::Work, format!("Wave {} opened", wave + 1), reasons.join("; "))
         }
         Event::RolloutFinished { outcome, reasons, .. } => rollout_finished(*outcome, reasons),
+        Event::ShadowsStarted { model, candidates, .. } => shadows_started(model.as_str(), candidates),
+        Event::ShadowsJudged { model, outcome, reasons, .. } => {
+            shadows_judged(model.as_str(), outcome, reasons)
+        }
         Event::AlertRaised(alert) => say(Tone::Bad, alert_title(alert), alert.message.clone()),
         Event::AccessChanged(change) => say(Tone::Plain, change.to_string(), String::new()),
         Event::SamplesJudged { model, samples, verdict, cause } => say(
@@ -120,6 +125,25 @@ fn alert_title(alert: &Alert) -> String {
         AlertKind::OddDevice => format!("{} is odd", alert.device),
         kind => format!("{} on {}", capital(kind.as_str()), alert.device),
     }
+}
+
+fn shadows_started(model: &str, candidates: &[ShadowCandidate]) -> Happening {
+    let named = |one: &ShadowCandidate| format!("{} (v{})", one.name, one.version);
+    let detail = candidates.iter().map(named).collect::<Vec<_>>().join(", ");
+    let title = format!("{} shadows run beside {model}", candidates.len());
+    Happening { tone: Tone::Work, title, detail }
+}
+
+fn shadows_judged(model: &str, outcome: &ShadowOutcome, reasons: &[String]) -> Happening {
+    let (tone, title) = match outcome {
+        ShadowOutcome::Winner(winner) => {
+            (Tone::Good, format!("Shadow {} (v{}) of {model} is better", winner.name, winner.version))
+        }
+        ShadowOutcome::NoneBetter => (Tone::Plain, format!("No shadow of {model} is better")),
+        ShadowOutcome::Undecided => (Tone::Warn, format!("The shadows of {model} ended without a verdict")),
+        ShadowOutcome::Superseded => (Tone::Plain, format!("The shadows of {model} make way")),
+    };
+    Happening { tone, title, detail: reasons.join("; ") }
 }
 
 fn run_finished(project: &str, outcome: &RunOutcome) -> Happening {

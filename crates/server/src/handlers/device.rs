@@ -15,6 +15,7 @@ use edgeward_api::limits::{
 };
 use edgeward_api::{Problem, routes};
 use edgeward_core::group::{LABEL_LEN_MAX, LABELS_MAX};
+use edgeward_core::shadow::SHADOWS_MAX;
 use edgeward_core::{Alert, DeviceId};
 use edgeward_monitor::{Profile, SegmentedPerformance};
 use edgeward_store::NewSample;
@@ -55,6 +56,7 @@ pub(crate) async fn report(
         return Err(Failure::too_large(format!("a report speaks of at most {MODELS_PER_REPORT_MAX} models")));
     }
     check_facts(&report)?;
+    check_shadows(&report)?;
     check_ledger(&device, &report)?;
     let document = serde_json::to_value(&report);
     let document = document.map_err(|error| Failure::internal("keeping a report", &error))?;
@@ -71,6 +73,19 @@ fn check_ledger(device: &DeviceId, report: &Report) -> Result<(), Failure> {
     check_text("ledger's fault", fault.as_deref().unwrap_or_default())?;
     if let Some(fault) = fault {
         tracing::error!(%device, "a witness does not believe the ledger: {fault}");
+    }
+    Ok(())
+}
+
+/// As many counts as a comparison of the most candidates has, and no more.
+fn check_shadows(report: &Report) -> Result<(), Failure> {
+    for said in report.models.values().filter_map(|model| model.shadows.as_ref()) {
+        if said.candidates.len() > SHADOWS_MAX || said.losses.len() > 2 << SHADOWS_MAX {
+            return Err(Failure::too_large(format!("at most {SHADOWS_MAX} shadows run beside a champion")));
+        }
+        for count in &said.candidates {
+            check_text("shadow's reason", count.reason.as_deref().unwrap_or_default())?;
+        }
     }
     Ok(())
 }

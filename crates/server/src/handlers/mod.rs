@@ -17,6 +17,7 @@ pub(crate) mod quarantine;
 pub(crate) mod records;
 pub(crate) mod repository;
 pub(crate) mod rollouts;
+pub(crate) mod shadows;
 pub(crate) mod sources;
 
 use edgeward_core::{RunId, Timestamp};

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use edgeward_api::operator::{GateVerdicts, Projects, Run, RunAnnouncement, RunEnd, RunRequest, Runs};
 use edgeward_api::{Problem, routes};
 use edgeward_core::event::{Project, RunOutcome, Runner};
+use edgeward_core::shadow::SHADOWS_MAX;
 use edgeward_core::source::{is_commit, is_safe_name};
 use edgeward_core::{Event, ProjectName, RunId};
 use edgeward_store::RunRow;
@@ -20,6 +21,7 @@ use crate::app::{App, Decision};
 use crate::extract::{Document, Named};
 use crate::failure::Failure;
 use crate::listing;
+use crate::reconcile::shadows::{self, BeginError};
 
 /// Most gates of one run.
 const GATES_MAX: usize = 256;
@@ -159,13 +161,17 @@ pub(crate) async fn finish_run(
     if let RunOutcome::Refused { reason } | RunOutcome::Failed { reason } = &end.outcome {
         check_text("reason", reason)?;
     }
+    if end.shadows.len() > SHADOWS_MAX {
+        return Err(Failure::too_large(format!("at most {SHADOWS_MAX} shadows run beside a champion")));
+    }
+    end.shadows.iter().try_for_each(|shadow| check_text("shadow's name", &shadow.name))?;
     app.decide(move |decision| finish(decision, &run, end)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ends `run`, unless it has ended the same way. The pipeline of a commit that passed is followed in the same step.
 fn finish(decision: &Decision<'_, '_>, run: &RunId, end: RunEnd) -> Result<(), Failure> {
-    let RunEnd { outcome, adopts } = end;
+    let RunEnd { outcome, adopts, shadows: beside } = end;
     let known = known_run(decision, run)?;
     match known.outcome {
         Some(ended) if ended == outcome => return Ok(()),
@@ -175,7 +181,15 @@ fn finish(decision: &Decision<'_, '_>, run: &RunId, end: RunEnd) -> Result<(), F
     if let Some(project) = adopts {
         adopt(decision, &known.project, (known.commit.is_some(), &outcome), project)?;
     }
-    Ok(decision.append(Event::RunFinished { run: run.clone(), project: known.project, outcome })?)
+    let passed = matches!(outcome, RunOutcome::Passed { .. });
+    decision.append(Event::RunFinished { run: run.clone(), project: known.project.clone(), outcome })?;
+    match decision.project_named(&known.project)?.filter(|_| passed && !beside.is_empty()) {
+        Some(project) => shadows::begin(decision, &project, run, &beside).map_err(|error| match error {
+            BeginError::Store(error) => Failure::from(error),
+            refused @ BeginError::Refused(_) => Failure::conflict(refused.to_string()),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn adopt(

@@ -10,6 +10,7 @@ pub(crate) mod observe;
 pub(crate) mod records;
 pub(crate) mod rollouts;
 pub(crate) mod runs;
+pub(crate) mod shadows;
 pub(crate) mod sources;
 pub(crate) mod triggers;
 
@@ -87,6 +88,7 @@ pub(crate) async fn turn(app: &App) {
         ("triggers", triggers::reconcile(app).await),
         ("runs", runs::reconcile(app).await),
         ("evidence", evidence::reconcile(app).await),
+        ("shadows", shadows::reconcile(app).await),
         ("rollouts", rollouts::reconcile(app).await),
         ("records", records::reconcile(app).await),
         ("checkpoints", checkpoints::reconcile(app).await),

@@ -15,6 +15,7 @@ use edgeward_store::{ROWS_PAGE_MAX, RolloutRow, StoreError, VersionRow, View};
 
 use super::ReconcileError;
 use super::observe::observed;
+use super::shadows;
 use crate::app::{App, Decision, blocking};
 use crate::handlers::fresh_id;
 use crate::members::{self, MEMBERS_MAX};
@@ -101,7 +102,8 @@ pub(crate) fn is_under_way(view: &View<'_>, model: &ModelName) -> Result<bool, S
     Ok(view.rollouts_under_way()?.iter().any(|rollout| rollout.model == *model))
 }
 
-/// The version that `project` should roll out by itself: its newest, if its run passed and nobody tried it yet.
+/// The version that `project` should roll out by itself: its newest, if its run passed, nobody tried it yet, and it is no
+/// shadow.
 pub(crate) fn due(view: &View<'_>, project: &Project) -> Result<Option<VersionRow>, StoreError> {
     if project.trigger.level == 0 {
         return Ok(None);
@@ -110,6 +112,9 @@ pub(crate) fn due(view: &View<'_>, project: &Project) -> Result<Option<VersionRo
     let champion = view.aliased(&project.model, CHAMPION)?.map_or(0, |version| version.version);
     let tried = |rollout: &RolloutRow| rollout.version == newest.version || rollout.outcome.is_none();
     if newest.version <= champion || view.rollouts(Some(&project.model), ROWS_PAGE_MAX)?.iter().any(tried) {
+        return Ok(None);
+    }
+    if view.shadow_test(&newest.run)?.is_some() {
         return Ok(None);
     }
     let outcome = view.run(&newest.run)?.and_then(|run| run.outcome);
@@ -280,7 +285,8 @@ fn assignments(view: &View<'_>) -> Result<BTreeMap<ModelName, Assignment>, Store
             None => policy_of(view, &model.name)?,
         };
         let probation_ms = policy.probation_ms;
-        assignments.insert(model.name, Assignment { stable, next, probation_ms, groups, pins });
+        let shadows = shadows::wanted(view, &model.name)?;
+        assignments.insert(model.name, Assignment { stable, next, probation_ms, groups, pins, shadows });
     }
     Ok(assignments)
 }

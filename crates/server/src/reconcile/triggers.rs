@@ -10,7 +10,7 @@ use edgeward_core::trigger::{self, Observed, Trigger, TriggerPolicy};
 use edgeward_core::{Event, RunId, Timestamp, cron};
 use edgeward_store::{ROWS_PAGE_MAX, StoreError, View};
 
-use super::{ReconcileError, rollouts};
+use super::{ReconcileError, rollouts, shadows};
 use crate::app::{App, Decision};
 use crate::handlers::fresh_run_id;
 
@@ -52,7 +52,8 @@ fn observed(view: &View<'_>, project: &Project) -> Result<Observed, StoreError> 
     let running = runs.iter().any(|run| run.outcome.is_none());
     let last_start = runs.iter().map(|run| run.requested_at_ms).max();
     let champion = view.aliased(&project.model, rollouts::CHAMPION)?;
-    let under_way = rollouts::is_under_way(view, &project.model)?;
+    let model = &project.model;
+    let under_way = rollouts::is_under_way(view, model)? || shadows::is_under_way(view, model)?;
     Ok(Observed {
         champion: champion.map(|version| version.bundle),
         alerts: view.alerts(Some(&project.model), ROWS_PAGE_MAX)?,

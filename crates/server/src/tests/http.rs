@@ -321,12 +321,20 @@ fn a_run_is_begun_judged_and_ended_once() {
 
     let verdict = GateVerdict { gate: "accuracy".into(), passed: false, reason: "0.91 < 0.95".into() };
     let verdicts = GateVerdicts { verdicts: vec![verdict] };
-    let end = RunEnd { outcome: RunOutcome::Refused { reason: "accuracy".into() }, adopts: None };
+    let end = RunEnd {
+        outcome: RunOutcome::Refused { reason: "accuracy".into() },
+        adopts: None,
+        shadows: Vec::new(),
+    };
     for _ in 0..2 {
         operator.record_gates(&run.id, &verdicts).unwrap();
         operator.finish_run(&run.id, &end).unwrap();
     }
-    let other = RunEnd { outcome: RunOutcome::Failed { reason: "late twin".into() }, adopts: None };
+    let other = RunEnd {
+        outcome: RunOutcome::Failed { reason: "late twin".into() },
+        adopts: None,
+        shadows: Vec::new(),
+    };
     assert_eq!(refused(operator.finish_run(&run.id, &other)).0, 409);
     let runs = operator.runs().unwrap().runs;
     assert_eq!((runs.len(), runs[0].gates.len(), runs[0].outcome.clone()), (1, 1, Some(end.outcome)));

@@ -179,7 +179,12 @@ impl Plant {
         operator.announce_run(&RunAnnouncement { run: run.clone(), project, cause }).unwrap();
         let (bundle, registration) = self.upload(operator, &run, files);
         let version = operator.register_version(&model(), &registration).unwrap();
-        operator.finish_run(&run, &RunEnd { outcome: RunOutcome::Passed { bundle }, adopts: None }).unwrap();
+        operator
+            .finish_run(
+                &run,
+                &RunEnd { outcome: RunOutcome::Passed { bundle }, adopts: None, shadows: Vec::new() },
+            )
+            .unwrap();
         version
     }
 
@@ -231,6 +236,7 @@ pub(crate) fn project() -> Project {
             bake_ms: Duration::from_secs(10),
             ..RolloutPolicy::default()
         },
+        shadows: None,
     }
 }
 
@@ -264,6 +270,7 @@ pub(crate) fn report(seq: u64, active: Option<Digest>) -> Report {
         evidence: BTreeMap::from([("prediction".to_owned(), 1.5)]),
         log10_threshold: Some(9.0),
         reasons: Vec::new(),
+        shadows: None,
     };
     Report {
         schema: REPORT_SCHEMA.to_owned(),

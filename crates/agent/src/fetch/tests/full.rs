@@ -66,6 +66,7 @@ fn inside(disk: &Path) {
         courtesy: &courtesy,
         cancelled: &cancelled,
         received: &received,
+        beside: None,
     };
     let stage = || staging.stage(&model(), SlotId::A, &bench.release);
     let error = stage().err().unwrap();

@@ -2,9 +2,9 @@
 
 pub(crate) mod control;
 
-use std::cell::{Cell, RefCell};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use edgeward_api::Client;
 use edgeward_api::operator::GateVerdict;
@@ -21,8 +21,8 @@ use tempfile::TempDir;
 /// `edgeward_train`, counting its calls.
 #[derive(Default)]
 pub(crate) struct RealTrainer {
-    pub(crate) calls: Cell<u32>,
-    pub(crate) rows: Cell<usize>,
+    pub(crate) calls: AtomicU32,
+    pub(crate) rows: AtomicUsize,
 }
 
 impl Trainer for RealTrainer {
@@ -38,8 +38,8 @@ impl Trainer for RealTrainer {
         seed: u64,
         progress: &mut dyn FnMut(&str),
     ) -> Result<TrainedModel, ToolError> {
-        self.calls.set(self.calls.get() + 1);
-        self.rows.set(dataset.len());
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.rows.store(dataset.len(), Ordering::SeqCst);
         let mut params = params.clone();
         params["algorithm"] = algorithm.into();
         params["seed"] = seed.into();
@@ -53,7 +53,7 @@ impl Trainer for RealTrainer {
 /// `edgeward_convert`, counting its calls.
 #[derive(Default)]
 pub(crate) struct RealConverter {
-    pub(crate) calls: Cell<u32>,
+    pub(crate) calls: AtomicU32,
     engine: RtenEngine,
 }
 
@@ -69,7 +69,7 @@ impl Converter for RealConverter {
         signature: &Signature,
         samples: &[Vec<Tensor>],
     ) -> Result<Conversion, ToolError> {
-        self.calls.set(self.calls.get() + 1);
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let plan = serde_json::from_value(serde_json::json!({
             "variants": plan.variants,
             "bounds": {
@@ -122,7 +122,7 @@ impl Converter for RealConverter {
 #[derive(Default)]
 pub(crate) struct CountingEngine {
     engine: RtenEngine,
-    pub(crate) loads: std::sync::atomic::AtomicU32,
+    pub(crate) loads: AtomicU32,
 }
 
 impl Engine for CountingEngine {
@@ -131,7 +131,7 @@ impl Engine for CountingEngine {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<std::sync::Arc<dyn Runnable>, EngineError> {
-        self.loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.loads.fetch_add(1, Ordering::SeqCst);
         self.engine.load(onnx, options)
     }
 }
@@ -142,7 +142,7 @@ pub(crate) struct Bench {
     pub(crate) trainer: RealTrainer,
     pub(crate) converter: RealConverter,
     pub(crate) engine: CountingEngine,
-    pub(crate) events: RefCell<Vec<Progress>>,
+    pub(crate) events: Mutex<Vec<Progress>>,
 }
 
 const DIGITS: &str = include_str!("../../../../../examples/robots/data/digits.csv");
@@ -178,7 +178,7 @@ impl Bench {
             trainer: RealTrainer::default(),
             converter: RealConverter::default(),
             engine: CountingEngine::default(),
-            events: RefCell::default(),
+            events: Mutex::default(),
         };
         bench.write("edgeward.toml", toml);
         bench.write("data/digits.csv", &digits(400, |_| true));
@@ -210,7 +210,7 @@ impl Bench {
         server: Option<&Client>,
         work: impl FnOnce(&ProjectFile, &RunContext<'_>) -> T,
     ) -> T {
-        self.events.borrow_mut().clear();
+        self.events.lock().unwrap().clear();
         let project = ProjectFile::load(self.dir.path()).unwrap();
         let tools = Tools { trainer: &self.trainer, converter: &self.converter, engines: &[&self.engine] };
         let signer = SigningKey::from_seed(&[7; 32]);
@@ -228,15 +228,15 @@ impl Bench {
                 adopts: None,
                 tools: &tools,
                 cancel: &AtomicBool::new(false),
-                progress: &|event| self.events.borrow_mut().push(event),
+                progress: &|event| self.events.lock().unwrap().push(event),
             },
         )
     }
 
     /// How often trainer, converter and engine were called.
     pub(crate) fn calls(&self) -> (u32, u32, u32) {
-        let loads = self.engine.loads.load(std::sync::atomic::Ordering::SeqCst);
-        (self.trainer.calls.get(), self.converter.calls.get(), loads)
+        let loads = self.engine.loads.load(Ordering::SeqCst);
+        (self.trainer.calls.load(Ordering::SeqCst), self.converter.calls.load(Ordering::SeqCst), loads)
     }
 }
 
