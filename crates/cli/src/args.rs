@@ -120,7 +120,7 @@ pub(crate) enum Command {
     Agent(Box<AgentArgs>),
     /// Serve one model, without a control plane
     #[cfg(feature = "agent")]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Show what a device on this machine runs, or with --project what the next run of a pipeline would do, and why
     #[cfg(feature = "agent")]
     Status(StatusArgs),

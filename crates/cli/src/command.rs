@@ -80,7 +80,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         #[cfg(feature = "agent")]
         Command::Agent(args) => agent::run(*args),
         #[cfg(feature = "agent")]
-        Command::Serve(args) => serve::run(args, out),
+        Command::Serve(args) => serve::run(*args, out),
         #[cfg(feature = "control")]
         Command::Status(ref args) if args.project.is_some() => project::status(args, out),
         #[cfg(feature = "agent")]

@@ -153,7 +153,7 @@ fn digests(before: &BTreeMap<String, Digest>, now: &BTreeMap<String, Digest>) ->
     differing(before, now).map(|(name, before, now)| (name.clone(), change(before, now))).collect()
 }
 
-/// Keys of a document with their values: `{"a": {"b": 1}}` is `a.b` with 1. A list is one value.
+/// Keys of a document with their values: `{"a": {"b": 1}}` is `a.b` with 1. A list is one value; an empty table is none.
 #[must_use]
 pub fn flattened(document: &Value) -> BTreeMap<String, Value> {
     let mut flat = BTreeMap::new();
@@ -163,7 +163,7 @@ pub fn flattened(document: &Value) -> BTreeMap<String, Value> {
 
 fn flatten(path: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
     match value {
-        Value::Object(fields) if !fields.is_empty() => {
+        Value::Object(fields) => {
             for (key, inner) in fields {
                 let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 flatten(&below, inner, flat);

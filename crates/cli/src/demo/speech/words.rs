@@ -110,7 +110,7 @@ mod tests {
             let peak = word.samples.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
             assert!((0.3..0.9).contains(&peak), "{} {} {}: {peak}", word.accent, word.speaker, word.word);
             let seconds = word.samples.len() as f64 / RATE_HZ as f64;
-            assert!((0.1..1.0).contains(&seconds), "{} {}: {seconds} s", word.accent, word.word);
+            assert!((0.05..1.0).contains(&seconds), "{} {}: {seconds} s", word.accent, word.word);
         }
     }
 
