@@ -253,12 +253,11 @@ impl Control {
 
     /// Waits for a message or the next deadline; false when the agent ends.
     fn wait(&mut self) -> bool {
-        let mut due = self.poll.due().min(self.upload_due).min(self.tick_due);
         if let Some(span) = self.parts.brain.due_in((self.parts.clock)()) {
             // A probation that ends makes room for what is wanted next.
             self.tick_due = self.tick_due.min(Instant::now() + span.max(TICK_MIN));
-            due = due.min(self.tick_due);
         }
+        let mut due = self.poll.due().min(self.upload_due).min(self.tick_due);
         if self.outside.is_waiting() {
             due = due.min(Instant::now() + outside::LOOK);
         }

@@ -4,7 +4,6 @@
 //! that the device shows to the control plane does not bear. Its files are read again when they change, so a renewal needs
 //! no restart.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -94,12 +93,6 @@ impl Speech {
 struct Shown {
     config: Arc<ServerConfig>,
     changed: [Option<SystemTime>; 2],
-}
-
-impl fmt::Debug for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shown").field("changed", &self.changed).finish_non_exhaustive()
-    }
 }
 
 impl Shown {

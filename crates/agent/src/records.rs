@@ -146,7 +146,7 @@ impl Records {
     }
 
     fn alert(&self, model: &ModelName, bundle: Digest, alarm: &Alarm, now: Timestamp) -> Alert {
-        let finite = |value: f64| if value.is_finite() { value } else { f64::MAX.copysign(value) };
+        let alarm = alarm.clone().with_finite_evidence();
         Alert {
             id: Uuid::now_v7().to_string(),
             kind: match alarm.kind {
@@ -158,12 +158,12 @@ impl Records {
             model: model.clone(),
             bundle,
             at_ms: now,
-            stream: alarm.stream.clone(),
+            stream: alarm.stream,
             sample: alarm.sample,
             change_sample: alarm.change_sample,
-            log10_evidence: finite(alarm.log10_evidence),
-            log10_threshold: finite(alarm.log10_threshold),
-            message: alarm.message.clone(),
+            log10_evidence: alarm.log10_evidence,
+            log10_threshold: alarm.log10_threshold,
+            message: alarm.message,
         }
     }
 

@@ -46,6 +46,20 @@ pub struct Alarm {
     pub message: String,
 }
 
+impl Alarm {
+    /// The same for a form that knows no infinity, such as JSON: evidence without bound becomes the largest number.
+    #[must_use]
+    pub fn with_finite_evidence(self) -> Self {
+        let finite = |value: f64| if value.is_finite() { value } else { f64::MAX.copysign(value) };
+        Self {
+            log10_evidence: finite(self.log10_evidence),
+            log10_threshold: finite(self.log10_threshold),
+            value: self.value.filter(|value| value.is_finite()),
+            ..self
+        }
+    }
+}
+
 /// Evidence of one stream, for a plot beside the threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamEvidence {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::project::TaskKind;
 
 /// Two-sided 95% of the standard normal distribution.
-const Z95: f64 = 1.959_963_984_540_054;
+pub(crate) const Z95: f64 = 1.959_963_984_540_054;
 /// Least probability the log loss counts, so that one row cannot make it infinite.
 const PROBABILITY_MIN: f64 = 1e-12;
 

@@ -9,6 +9,7 @@
 
 mod beside;
 mod external;
+mod judge;
 mod noted;
 mod stages;
 

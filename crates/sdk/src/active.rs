@@ -201,16 +201,24 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ActiveError> {
     serde_json::from_slice(&bytes).map(Some).map_err(|error| wrap(error.into()))
 }
 
-/// Replaces a file of the app's as a whole. It need not survive a loss of power: what it says is about this start.
+/// Replaces a file of the app's as a whole.
 fn write(path: &Path, document: &impl Serialize) -> Result<(), ActiveError> {
-    let wrap = |source| ActiveError { doing: "writing", path: path.to_owned(), source };
+    let written = serde_json::to_vec(document).map_err(io::Error::from);
+    let written = written.and_then(|bytes| write_whole(path, &bytes));
+    written.map_err(|source| ActiveError { doing: "writing", path: path.to_owned(), source })
+}
+
+/// Writes beside and renames, so that nobody reads half of it. It need not survive a loss of power: what it says is about
+/// this start.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let write = || {
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(&beside, serde_json::to_vec(document)?)?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(wrap)
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let renamed = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    if renamed.is_err() {
+        // A part that stays is written over by the next.
+        let _ = fs::remove_file(&beside);
+    }
+    renamed
 }
 
 #[cfg(test)]

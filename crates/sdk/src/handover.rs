@@ -8,7 +8,7 @@
 //! Deliberately missing: failures and latency of the app's requests, which the app knows and this library does not.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -20,7 +20,7 @@ use edgeward_monitor::{Alarm, ErrorSizes};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::active::{APP_FOLDER, now};
+use crate::active::{APP_FOLDER, now, write_whole};
 use crate::kept::LabelledInput;
 use crate::loaded::Loaded;
 use crate::recorder::{Recorder, Window};
@@ -43,8 +43,6 @@ const MONITORS_FOLDER: &str = "monitors";
 const MONITORS_MAX: usize = 2;
 /// Largest state that is read, in bytes.
 const STATE_BYTES_MAX: u64 = 64 << 20;
-/// What a document is called until it is whole.
-const UNFINISHED: &str = "part";
 
 /// One window of an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +104,7 @@ impl Handover {
             correct,
             performance: (!performance.is_empty()).then(|| Base64(performance.to_bytes())),
             errors,
-            alarms: kept.alarms.into_iter().map(with_finite_evidence).collect(),
+            alarms: kept.alarms.into_iter().map(Alarm::with_finite_evidence).collect(),
             samples: kept.labelled.into_iter().map(HandedSample::new).collect(),
         }
     }
@@ -145,17 +143,6 @@ impl HandedSample {
             label: input.truth,
             suspicion: input.suspicion,
         }
-    }
-}
-
-/// JSON has no infinity.
-fn with_finite_evidence(alarm: Alarm) -> Alarm {
-    let finite = |value: f64| if value.is_finite() { value } else { f64::MAX.copysign(value) };
-    Alarm {
-        log10_evidence: finite(alarm.log10_evidence),
-        log10_threshold: finite(alarm.log10_threshold),
-        value: alarm.value.filter(|value| value.is_finite()),
-        ..alarm
     }
 }
 
@@ -278,12 +265,12 @@ impl Shared {
         let to = now();
         let document = Handover::new(counting.bundle, window, (counting.since, to));
         counting.since = to;
-        let name = format!("{}.json", Uuid::now_v7());
         if let Ok(bytes) = serde_json::to_vec(&document) {
-            let _ = write_whole(&folder, &name, &bytes);
+            let _ = write_whole(&folder.join(format!("{}.json", Uuid::now_v7())), &bytes);
         }
         let monitors = self.folder.join(MONITORS_FOLDER);
-        let _ = write_whole(&monitors, &counting.bundle.hex(), &counting.recorder.state_to_bytes());
+        let learnt = counting.recorder.state_to_bytes();
+        let _ = write_whole(&monitors.join(counting.bundle.hex()), &learnt);
         forget_oldest(&monitors, MONITORS_MAX);
     }
 }
@@ -293,18 +280,6 @@ fn waiting_in(folder: &Path) -> (usize, u64) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| Some(entry.metadata().ok()?.len()));
     sizes.fold((0, 0), |(documents, sum), bytes| (documents + 1, sum + bytes))
-}
-
-/// Written beside and renamed: nobody reads half of it.
-fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let beside = folder.join(format!("{name}.{UNFINISHED}"));
-    let written = fs::File::create(&beside).and_then(|mut file| file.write_all(bytes));
-    let renamed = written.and_then(|()| fs::rename(&beside, folder.join(name)));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    renamed
 }
 
 fn forget_oldest(folder: &Path, keep: usize) {

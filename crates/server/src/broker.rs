@@ -65,22 +65,10 @@ impl Announcer {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    self.say(&mut trouble, broker, &error);
+                    say(&mut trouble, broker, &error);
                     tokio::time::sleep(RETRY).await;
                 }
             }
-        }
-    }
-
-    /// Once for each kind of trouble.
-    fn say(&self, trouble: &mut Option<String>, broker: &str, error: &ConnectionError) {
-        let said = chain(error);
-        if trouble.as_ref() != Some(&said) {
-            tracing::warn!(
-                broker,
-                "no nudges by way of the broker: {said}; devices hear of news at their polls"
-            );
-            *trouble = Some(said);
         }
     }
 
@@ -92,5 +80,14 @@ impl Announcer {
                 tracing::debug!("generation {generation} is not told: {error}");
             }
         }
+    }
+}
+
+/// Once for each kind of trouble.
+fn say(trouble: &mut Option<String>, broker: &str, error: &ConnectionError) {
+    let said = chain(error);
+    if trouble.as_ref() != Some(&said) {
+        tracing::warn!(broker, "no nudges by way of the broker: {said}; devices hear of news at their polls");
+        *trouble = Some(said);
     }
 }

@@ -3,11 +3,8 @@
 //! Rows on which both are right, or both wrong, say nothing about which is better; what is left is far less noise than two
 //! accuracies measured apart.
 
-use crate::measure::Prediction;
+use crate::measure::{Prediction, Z95};
 use crate::project::TaskKind;
-
-/// Two-sided 95% of the standard normal distribution.
-const Z95: f64 = 1.959_963_984_540_054;
 
 /// What both models said about the same rows.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,24 +12,18 @@ use super::external::label_of;
 use super::{Made, Pipeline, RunError, inputs};
 use crate::assemble::{Parts, assemble};
 use crate::bom::Bom;
-use crate::cache::{CacheError, Entry, StageCode, write_json, write_output};
+use crate::cache::{Entry, StageCode, write_json, write_output};
 use crate::captured::Captured;
 use crate::convert::{ConversionPlan, Form};
 use crate::evaluate::{self, Evaluation, evaluate};
-use crate::examine::ExamineError;
-use crate::gates::endurance::{self, Endurance};
-use crate::gates::{self, Bout, Candidate, Incumbent};
-use crate::incumbent::{self, IncumbentError};
+use crate::gates;
 use crate::index::Content;
 use crate::leak::{self, OPENED_FILE, Opened};
 use crate::lineage::Lineage;
-use crate::measure::Prediction;
 use crate::opened::OpenedFiles;
 use crate::project::{TaskKind, VariantTable};
-use crate::slice::slice;
 use crate::snapshot::{self, Snapshot, Sources};
 use crate::split::{Split, SplitRule, split};
-use crate::stress::Stress;
 use crate::train::{self, CommandTraining, METRICS_FILE, MODEL_FILE, TrainError};
 use crate::validate::{self, validate};
 use crate::workdir::WorkError;
@@ -42,8 +36,6 @@ const VALIDATE: StageCode = StageCode { name: "validate", version: 1 };
 const TRAIN: StageCode = StageCode { name: "train", version: 2 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
-const STRESS: StageCode = StageCode { name: "stress", version: 1 };
-const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 2 };
 const BUNDLE: StageCode = StageCode { name: "bundle", version: 3 };
 
 const SPLIT_FILE: &str = "split.json";
@@ -52,8 +44,6 @@ pub(super) const SIGNATURE_FILE: &str = "signature.json";
 pub(super) const FORMS_FILE: &str = "forms.json";
 const REPORT_FILE: &str = "report.json";
 const EVALUATION_FILE: &str = "evaluation.json";
-const PREDICTIONS_FILE: &str = "predictions.json";
-const ENDURANCE_FILE: &str = "endurance.json";
 const BUNDLE_FILE: &str = "bundle.json";
 
 /// Rows that a converter gets for calibration and parity.
@@ -63,7 +53,7 @@ const SAMPLE_BATCH_ROWS: usize = 64;
 
 /// The data of a run: finished stages and their digests.
 pub(super) struct Data {
-    snapshot: Entry,
+    pub(super) snapshot: Entry,
     manifest: Snapshot,
     split: Entry,
     pub(super) sides: Split,
@@ -156,7 +146,7 @@ impl Pipeline<'_> {
     }
 
     /// The rows of the snapshot, read once and only when a stage works.
-    fn rows(&self, snapshot: &Entry) -> Result<&Dataset, RunError> {
+    pub(super) fn rows(&self, snapshot: &Entry) -> Result<&Dataset, RunError> {
         if let Some(rows) = self.dataset.get() {
             return Ok(rows);
         }
@@ -324,123 +314,6 @@ impl Pipeline<'_> {
         })
     }
 
-    /// What each form costs against the trained model.
-    fn metric_drops(&self, evaluation: &Evaluation) -> Vec<GateVerdict> {
-        let Some(max) = self.project.convert.parity.metric_drop_max else { return Vec::new() };
-        let judge = |form: &evaluate::FormQuality| {
-            let candidate = Candidate { name: &form.variant.label(), quality: &form.quality };
-            gates::metric_drop(max, evaluation.trained.as_ref(), &candidate)
-        };
-        evaluation.forms.iter().filter_map(judge).collect()
-    }
-
-    fn gates(&self, data: &Data, evaluation: &Evaluation) -> Result<Vec<GateVerdict>, RunError> {
-        let rules = &self.project.gate;
-        let incumbent = match rules.regression_max {
-            Some(_) => self.incumbent(data, evaluation)?,
-            None => Incumbent::None("[gate] regression_max is not set".to_owned()),
-        };
-        let names: Vec<String> = evaluation.forms.iter().map(|form| form.variant.label()).collect();
-        let candidates: Vec<Candidate<'_>> = names
-            .iter()
-            .zip(&evaluation.forms)
-            .map(|(name, form)| Candidate { name, quality: &form.quality })
-            .collect();
-        let mut judged = gates::judge(rules, &candidates, &incumbent);
-        judged.extend(gates::budget(&self.project.monitor, data.sides.holdout.len() as u64));
-        Ok(judged)
-    }
-
-    /// What the preferred form stands; nothing unless a gate asks for it.
-    fn endurance(
-        &self,
-        data: &Data,
-        (converted, forms): (&Entry, &[Form]),
-        evaluation: &Evaluation,
-    ) -> Result<Vec<GateVerdict>, RunError> {
-        let (rules, task, tools) = (&self.project.gate, self.project.task(), self.context.tools);
-        let (Some(form), Some(measured)) = (forms.first(), evaluation.forms.first()) else {
-            return Ok(Vec::new());
-        };
-        let holdout = self.side(data, &data.sides.holdout)?;
-        let calibration = |max| endurance::calibration(max, &holdout.labels, &evaluation.predictions);
-        let mut judged: Vec<GateVerdict> = rules.calibration_max.map(calibration).into_iter().collect();
-        if !endurance::is_asked(rules) {
-            return Ok(judged);
-        }
-        let mut read = self.data_inputs(data)?;
-        read.insert("forms", forms_digest(std::slice::from_ref(form)));
-        let how = (
-            task,
-            rules.noise.to_bits(),
-            rules.missing.to_bits(),
-            self.project.seed,
-            tools.engine_versions(),
-        );
-        let stage = self.stage(STRESS, &how, &read, |out| {
-            let signature: Signature = converted.json(SIGNATURE_FILE)?;
-            let stress = Stress { signature: &signature, task, rules, seed: self.project.seed };
-            let endurance = stress.measure(form, &holdout, tools.engines)?;
-            Ok(write_json(&out.join(ENDURANCE_FILE), &endurance)?)
-        })?;
-        let endurance: Endurance = stage.json(ENDURANCE_FILE)?;
-        judged.extend(endurance::judge(rules, &measured.quality, &endurance));
-        Ok(judged)
-    }
-
-    /// The incumbent, as good as it can be judged. Only a server that is away is an error.
-    fn incumbent(&self, data: &Data, evaluation: &Evaluation) -> Result<Incumbent, RunError> {
-        let Some(client) = self.context.server else {
-            return Ok(Incumbent::None("there is no server".to_owned()));
-        };
-        let told = |source| crate::register::RegisterError::Call { what: "asking for the incumbent", source };
-        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(told)? else {
-            return Ok(Incumbent::None("no version serves yet".to_owned()));
-        };
-        match self.measure_incumbent(data, evaluation, &digest) {
-            Ok(incumbent) => Ok(incumbent),
-            Err(Unmeasured::Unreadable(error)) => match *error {
-                IncumbentError::Fetch(error) if error.is_transient() => Err(told(error).into()),
-                error => Ok(Incumbent::Unreadable { bundle: digest, reason: error.to_string() }),
-            },
-            Err(Unmeasured::Run(error)) => Err(error),
-        }
-    }
-
-    fn measure_incumbent(
-        &self,
-        data: &Data,
-        evaluation: &Evaluation,
-        digest: &Digest,
-    ) -> Result<Incumbent, Unmeasured> {
-        let tools = self.context.tools;
-        let client = self.context.server.ok_or(RunError::NoSigner)?;
-        let bundle = {
-            let _turn = self.cache.turn(*digest);
-            incumbent::obtain(client, self.work, digest, tools.engines)?
-        };
-        let rule = incumbent::split_rule(&bundle)?;
-        let rows = self.rows(&data.snapshot)?;
-        let held_by_both = |row: &usize| rule.holds_out(&rows.row_digest(*row));
-        let (places, common): (Vec<usize>, Vec<usize>) =
-            data.sides.holdout.iter().copied().enumerate().filter(|(_, row)| held_by_both(row)).unzip();
-        let common = rows.select(&common);
-        let task = self.project.task();
-        let mut read = self.data_inputs(data)?;
-        read.insert("incumbent", *digest);
-        let stage = self.stage_or(INCUMBENT, &(rule, task), &read, |out| -> Result<(), Unmeasured> {
-            let said = incumbent::predict(&bundle, tools.engines, &common)?;
-            Ok(write_json(&out.join(PREDICTIONS_FILE), &said).map_err(RunError::Work)?)
-        })?;
-        let incumbent: Vec<Prediction> = stage.json(PREDICTIONS_FILE).map_err(RunError::Cache)?;
-        let candidate = places.iter().map(|place| evaluation.predictions[*place].clone()).collect();
-        let slices: Result<_, String> =
-            self.project.gate.slices.iter().map(|column| slice(&common, column)).collect();
-        let slices = slices.map_err(|reason| RunError::from(ExamineError::Input(reason)))?;
-        let bout = Bout { task, labels: common.labels, incumbent, candidate, slices };
-        Ok(Incumbent::Measured { bundle: *digest, bout })
-    }
-
     fn bundle(
         &self,
         data: &Data,
@@ -569,30 +442,6 @@ fn models(trained: &[u8], forms: &[Form]) -> Vec<(String, Digest)> {
     std::iter::once(("model.onnx".to_owned(), Digest::of(trained))).chain(forms).collect()
 }
 
-/// Why the incumbent was not measured: it cannot be, or this run cannot go on.
-enum Unmeasured {
-    Unreadable(Box<IncumbentError>),
-    Run(RunError),
-}
-
-impl From<IncumbentError> for Unmeasured {
-    fn from(error: IncumbentError) -> Self {
-        Self::Unreadable(Box::new(error))
-    }
-}
-
-impl From<RunError> for Unmeasured {
-    fn from(error: RunError) -> Self {
-        Self::Run(error)
-    }
-}
-
-impl From<CacheError> for Unmeasured {
-    fn from(error: CacheError) -> Self {
-        Self::Run(error.into())
-    }
-}
-
 /// The rows with the newer half of them so many times.
 fn weighted(rows: &[usize], times: usize) -> Vec<usize> {
     let mut in_time = rows.to_vec();
@@ -613,7 +462,7 @@ fn form_file(variant: &VariantTable) -> String {
 }
 
 /// What the forms are and say of themselves.
-fn forms_digest(forms: &[Form]) -> Digest {
+pub(super) fn forms_digest(forms: &[Form]) -> Digest {
     let told: Vec<_> = forms.iter().map(|form| (&form.variant, Digest::of(&form.bytes))).collect();
     edgeward_core::canonical::digest(&told).expect("variants and digests have a canonical form")
 }

@@ -91,7 +91,7 @@ fn windows_grow_longer_while_nobody_takes_them() {
     let folder = tempfile::tempdir().unwrap();
     let waiting = folder.path().join(APP_FOLDER).join(HANDOVER_FOLDER);
     for n in 0..WAITING_MAX {
-        write_whole(&waiting, &format!("{n:04}.json"), b"{}").unwrap();
+        write_whole(&waiting.join(format!("{n:04}.json")), b"{}").unwrap();
     }
     let loaded = loaded();
     let handing_over = HandingOver::start(folder.path()).unwrap();
@@ -106,7 +106,7 @@ fn windows_grow_longer_while_nobody_takes_them() {
 fn a_document_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in [("1.json", &b"{"[..]), ("2.json", b"{}"), ("3.json", b"null")] {
-        write_whole(folder.path(), name, bytes).unwrap();
+        write_whole(&folder.path().join(name), bytes).unwrap();
         assert!(Handover::read(&folder.path().join(name)).is_err(), "{name}");
     }
 }

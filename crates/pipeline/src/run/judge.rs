@@ -1,0 +1,171 @@
+//! What a run asks of the model it made before anybody gets it: the gates, with the incumbent measured on the same rows.
+
+use edgeward_api::operator::GateVerdict;
+use edgeward_core::Digest;
+use edgeward_model::Signature;
+
+use super::stages::{Data, SIGNATURE_FILE, forms_digest};
+use super::{Pipeline, RunError};
+use crate::cache::{CacheError, Entry, StageCode, write_json};
+use crate::convert::Form;
+use crate::evaluate::{self, Evaluation};
+use crate::examine::ExamineError;
+use crate::gates::endurance::{self, Endurance};
+use crate::gates::{self, Bout, Candidate, Incumbent};
+use crate::incumbent::{self, IncumbentError};
+use crate::measure::Prediction;
+use crate::slice::slice;
+use crate::stress::Stress;
+
+const STRESS: StageCode = StageCode { name: "stress", version: 1 };
+const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 2 };
+
+const PREDICTIONS_FILE: &str = "predictions.json";
+const ENDURANCE_FILE: &str = "endurance.json";
+
+impl Pipeline<'_> {
+    /// What each form costs against the trained model.
+    pub(super) fn metric_drops(&self, evaluation: &Evaluation) -> Vec<GateVerdict> {
+        let Some(max) = self.project.convert.parity.metric_drop_max else { return Vec::new() };
+        let judge = |form: &evaluate::FormQuality| {
+            let candidate = Candidate { name: &form.variant.label(), quality: &form.quality };
+            gates::metric_drop(max, evaluation.trained.as_ref(), &candidate)
+        };
+        evaluation.forms.iter().filter_map(judge).collect()
+    }
+
+    pub(super) fn gates(&self, data: &Data, evaluation: &Evaluation) -> Result<Vec<GateVerdict>, RunError> {
+        let rules = &self.project.gate;
+        let incumbent = match rules.regression_max {
+            Some(_) => self.incumbent(data, evaluation)?,
+            None => Incumbent::None("[gate] regression_max is not set".to_owned()),
+        };
+        let names: Vec<String> = evaluation.forms.iter().map(|form| form.variant.label()).collect();
+        let candidates: Vec<Candidate<'_>> = names
+            .iter()
+            .zip(&evaluation.forms)
+            .map(|(name, form)| Candidate { name, quality: &form.quality })
+            .collect();
+        let mut judged = gates::judge(rules, &candidates, &incumbent);
+        judged.extend(gates::budget(&self.project.monitor, data.sides.holdout.len() as u64));
+        Ok(judged)
+    }
+
+    /// What the preferred form stands; nothing unless a gate asks for it.
+    pub(super) fn endurance(
+        &self,
+        data: &Data,
+        (converted, forms): (&Entry, &[Form]),
+        evaluation: &Evaluation,
+    ) -> Result<Vec<GateVerdict>, RunError> {
+        let (rules, task, tools) = (&self.project.gate, self.project.task(), self.context.tools);
+        let (Some(form), Some(measured)) = (forms.first(), evaluation.forms.first()) else {
+            return Ok(Vec::new());
+        };
+        // The rows are read only for a gate that wants them: a run with nothing new to do reads none.
+        if rules.calibration_max.is_none() && !endurance::is_asked(rules) {
+            return Ok(Vec::new());
+        }
+        let holdout = self.side(data, &data.sides.holdout)?;
+        let calibration = |max| endurance::calibration(max, &holdout.labels, &evaluation.predictions);
+        let mut judged: Vec<GateVerdict> = rules.calibration_max.map(calibration).into_iter().collect();
+        if !endurance::is_asked(rules) {
+            return Ok(judged);
+        }
+        let mut read = self.data_inputs(data)?;
+        read.insert("forms", forms_digest(std::slice::from_ref(form)));
+        let how = (
+            task,
+            rules.noise.to_bits(),
+            rules.missing.to_bits(),
+            self.project.seed,
+            tools.engine_versions(),
+        );
+        let stage = self.stage(STRESS, &how, &read, |out| {
+            let signature: Signature = converted.json(SIGNATURE_FILE)?;
+            let stress = Stress { signature: &signature, task, rules, seed: self.project.seed };
+            let endurance = stress.measure(form, &holdout, tools.engines)?;
+            Ok(write_json(&out.join(ENDURANCE_FILE), &endurance)?)
+        })?;
+        let endurance: Endurance = stage.json(ENDURANCE_FILE)?;
+        judged.extend(endurance::judge(rules, &measured.quality, &endurance));
+        Ok(judged)
+    }
+
+    /// The incumbent, as good as it can be judged. Only a server that is away is an error.
+    fn incumbent(&self, data: &Data, evaluation: &Evaluation) -> Result<Incumbent, RunError> {
+        let Some(client) = self.context.server else {
+            return Ok(Incumbent::None("there is no server".to_owned()));
+        };
+        let told = |source| crate::register::RegisterError::Call { what: "asking for the incumbent", source };
+        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(told)? else {
+            return Ok(Incumbent::None("no version serves yet".to_owned()));
+        };
+        match self.measure_incumbent(data, evaluation, &digest) {
+            Ok(incumbent) => Ok(incumbent),
+            Err(Unmeasured::Unreadable(error)) => match *error {
+                IncumbentError::Fetch(error) if error.is_transient() => Err(told(error).into()),
+                error => Ok(Incumbent::Unreadable { bundle: digest, reason: error.to_string() }),
+            },
+            Err(Unmeasured::Run(error)) => Err(error),
+        }
+    }
+
+    fn measure_incumbent(
+        &self,
+        data: &Data,
+        evaluation: &Evaluation,
+        digest: &Digest,
+    ) -> Result<Incumbent, Unmeasured> {
+        let tools = self.context.tools;
+        let client = self.context.server.ok_or(RunError::NoSigner)?;
+        let bundle = {
+            let _turn = self.cache.turn(*digest);
+            incumbent::obtain(client, self.work, digest, tools.engines)?
+        };
+        let rule = incumbent::split_rule(&bundle)?;
+        let rows = self.rows(&data.snapshot)?;
+        let held_by_both = |row: &usize| rule.holds_out(&rows.row_digest(*row));
+        let (places, common): (Vec<usize>, Vec<usize>) =
+            data.sides.holdout.iter().copied().enumerate().filter(|(_, row)| held_by_both(row)).unzip();
+        let common = rows.select(&common);
+        let task = self.project.task();
+        let mut read = self.data_inputs(data)?;
+        read.insert("incumbent", *digest);
+        let stage = self.stage_or(INCUMBENT, &(rule, task), &read, |out| -> Result<(), Unmeasured> {
+            let said = incumbent::predict(&bundle, tools.engines, &common)?;
+            Ok(write_json(&out.join(PREDICTIONS_FILE), &said).map_err(RunError::Work)?)
+        })?;
+        let incumbent: Vec<Prediction> = stage.json(PREDICTIONS_FILE).map_err(RunError::Cache)?;
+        let candidate = places.iter().map(|place| evaluation.predictions[*place].clone()).collect();
+        let slices: Result<_, String> =
+            self.project.gate.slices.iter().map(|column| slice(&common, column)).collect();
+        let slices = slices.map_err(|reason| RunError::from(ExamineError::Input(reason)))?;
+        let bout = Bout { task, labels: common.labels, incumbent, candidate, slices };
+        Ok(Incumbent::Measured { bundle: *digest, bout })
+    }
+}
+
+/// Why the incumbent was not measured: it cannot be, or this run cannot go on.
+enum Unmeasured {
+    Unreadable(Box<IncumbentError>),
+    Run(RunError),
+}
+
+impl From<IncumbentError> for Unmeasured {
+    fn from(error: IncumbentError) -> Self {
+        Self::Unreadable(Box::new(error))
+    }
+}
+
+impl From<RunError> for Unmeasured {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<CacheError> for Unmeasured {
+    fn from(error: CacheError) -> Self {
+        Self::Run(error.into())
+    }
+}
