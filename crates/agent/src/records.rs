@@ -149,11 +149,7 @@ impl Records {
         let alarm = alarm.clone().with_finite_evidence();
         Alert {
             id: Uuid::now_v7().to_string(),
-            kind: match alarm.kind {
-                AlarmKind::Drift => AlertKind::Drift,
-                AlarmKind::Outlier => AlertKind::Outlier,
-                AlarmKind::Decay => AlertKind::Decay,
-            },
+            kind: alert_kind(alarm.kind),
             device: self.device.clone(),
             model: model.clone(),
             bundle,
@@ -261,6 +257,15 @@ impl Records {
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an alarm is called once it is sent.
+const fn alert_kind(kind: AlarmKind) -> AlertKind {
+    match kind {
+        AlarmKind::Drift => AlertKind::Drift,
+        AlarmKind::Outlier => AlertKind::Outlier,
+        AlarmKind::Decay => AlertKind::Decay,
     }
 }
 

@@ -11,6 +11,7 @@ mod infer;
 mod load;
 mod observe;
 mod oil;
+mod plainly;
 mod pools;
 mod speech;
 mod stage;

@@ -4,33 +4,26 @@
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "harness/answer.rs"]
+mod answer;
 mod harness;
+#[path = "harness/pumps.rs"]
+mod pumps;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use answer::answer;
 use harness::{Running, edgeward, serve};
+use pumps::{measured, project};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const DEVICES: &str = "40";
 
-const PROJECT: &str = r#"
-[project]
-name = "pumps"
-[data]
-files = ["data/*.csv"]
-label = "state"
-[train]
-builtin = "logistic"
-[rollout]
-waves = ["25%", "100%"]
-bake = "1s"
-probation = "1s"
-"#;
+const ROLLOUT: &str = "[rollout]\nwaves = [\"25%\", \"100%\"]\nbake = \"1s\"\nprobation = \"1s\"\n";
 
 struct Plant {
     dir: TempDir,
@@ -42,7 +35,7 @@ impl Plant {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("data")).unwrap();
-        fs::write(dir.path().join("edgeward.toml"), PROJECT).unwrap();
+        fs::write(dir.path().join("edgeward.toml"), project(ROLLOUT)).unwrap();
         let (server, said) = serve(dir.path(), &[]);
         let url = said["address"].as_str().unwrap().to_owned();
         Self { dir, url, server }
@@ -51,23 +44,12 @@ impl Plant {
     fn run(&self, words: &[&str]) -> Value {
         let mut command = edgeward(self.dir.path());
         command.env("EDGEWARD_SERVER", &self.url).args(words).arg("--json");
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words:?}: {said}");
-        let last = output.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap();
-        serde_json::from_slice(last).unwrap()
+        answer(words, &command.output().unwrap())
     }
 
     /// Another version, from other data; its bundle.
     fn version(&self, number: u64) -> String {
-        let mut rows = "temperature,vibration,state\n".to_owned();
-        for row in 0..400_u64 {
-            let worn = row % 2;
-            let spread = (row * 7919 + number * 104_729) % 1000;
-            let (temperature, vibration) = (55 + 10 * worn + spread % 7, 40 + 50 * worn + spread % 13);
-            let state = if worn == 1 { "worn" } else { "good" };
-            writeln!(rows, "{temperature}.{spread:03},{vibration}.{spread:03},{state}").unwrap();
-        }
+        let rows = measured(400, number * 104_729);
         fs::write(self.dir.path().join(format!("data/{number}.csv")), rows).unwrap();
         self.run(&["run", "--release-key", "srv/keys/releases.json"]);
         let models = self.run(&["model", "ls"]);

@@ -4,9 +4,15 @@
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "harness/answer.rs"]
+mod answer;
 mod harness;
 #[path = "harness/pumps.rs"]
 mod pumps;
+#[path = "harness/waiting.rs"]
+mod waiting;
+#[path = "harness/yard.rs"]
+mod yard;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +20,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use harness::{Running, edgeward, serve};
-use pumps::{active, bundle, join_token, operate, train, wait};
+use waiting::wait;
+use yard::{active, bundle, join_token, operate, train};
 
 /// A broker on a port of its own, that asks for a password and speaks TLS.
 struct Mosquitto {

@@ -4,35 +4,29 @@
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "harness/answer.rs"]
+mod answer;
 mod harness;
+#[path = "harness/pumps.rs"]
+mod pumps;
+#[path = "harness/waiting.rs"]
+mod waiting;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
+use answer::answer;
 use harness::{Running, edgeward, serve};
+use pumps::{measured, project};
 use serde_json::Value;
 use tempfile::TempDir;
+use waiting::wait;
 
-const PATIENCE: Duration = Duration::from_secs(90);
 /// So short that devices renew their certificates within a test.
 const CERTIFICATE_LIFE: &str = "12s";
 
-const PROJECT: &str = r#"
-[project]
-name = "pumps"
-[data]
-files = ["data/*.csv"]
-label = "state"
-[train]
-builtin = "logistic"
-[rollout]
-waves = ["100%"]
-bake = "1s"
-probation = "1s"
-"#;
+const ROLLOUT: &str = "[rollout]\nwaves = [\"100%\"]\nbake = \"1s\"\nprobation = \"1s\"\n";
 
 struct Plant {
     dir: TempDir,
@@ -67,10 +61,7 @@ impl Plant {
 
     fn run(&self, words: &[&str]) -> Value {
         let output = self.operator(words).env("EDGEWARD_CA", &self.ca).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words:?}: {said}");
-        let last = output.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap();
-        serde_json::from_slice(last).unwrap()
+        answer(words, &output)
     }
 
     fn token(&self, more: &[&str]) -> String {
@@ -103,15 +94,8 @@ impl Plant {
     fn release(&self) -> String {
         let folder = self.dir.path();
         fs::create_dir(folder.join("data")).unwrap();
-        fs::write(folder.join("edgeward.toml"), PROJECT).unwrap();
-        let mut rows = "temperature,vibration,state\n".to_owned();
-        for row in 0..400_u64 {
-            let (worn, spread) = (row % 2, row * 7919 % 1000);
-            let (temperature, vibration) = (55 + 10 * worn + spread % 7, 40 + 50 * worn + spread % 13);
-            let state = if worn == 1 { "worn" } else { "good" };
-            writeln!(rows, "{temperature}.{spread:03},{vibration}.{spread:03},{state}").unwrap();
-        }
-        fs::write(folder.join("data/1.csv"), rows).unwrap();
+        fs::write(folder.join("edgeward.toml"), project(ROLLOUT)).unwrap();
+        fs::write(folder.join("data/1.csv"), measured(400, 0)).unwrap();
         self.run(&["run", "--release-key", "srv/keys/releases.json"]);
         self.run(&["rollout", "start", "pumps", "1"]);
         let models = self.run(&["model", "ls"]);
@@ -130,17 +114,6 @@ impl Plant {
         };
         let answer = ureq::get(format!("{}/v1/status", url.trim())).config().proxy(None).build().call();
         answer.ok().and_then(|mut answer| answer.body_mut().read_json().ok()).unwrap_or_default()
-    }
-}
-
-fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

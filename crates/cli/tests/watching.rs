@@ -4,9 +4,15 @@
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "harness/answer.rs"]
+mod answer;
 mod harness;
 #[path = "harness/pumps.rs"]
 mod pumps;
+#[path = "harness/waiting.rs"]
+mod waiting;
+#[path = "harness/yard.rs"]
+mod yard;
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,9 +20,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use harness::{Running, edgeward, serve};
-use pumps::{active, bundle, get, join_token, operate, train, wait};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
+use waiting::wait;
+use yard::{active, bundle, get, join_token, operate, train};
 
 /// Requests to the app, of one row each.
 const REQUESTS: u64 = 300;

@@ -4,28 +4,26 @@
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "harness/answer.rs"]
+mod answer;
 mod harness;
+#[path = "harness/pumps.rs"]
+mod pumps;
+#[path = "harness/waiting.rs"]
+mod waiting;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
+use answer::answer;
 use harness::{Running, edgeward, serve};
+use pumps::{measured, project};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use waiting::wait;
 
-const PATIENCE: Duration = Duration::from_secs(90);
-
-const PROJECT: &str = r#"
-[project]
-name = "pumps"
-[data]
-files = ["data/*.csv"]
-label = "state"
-[train]
-builtin = "logistic"
+const RECORDED: &str = r#"
 [records]
 inputs = "all"
 [rollout]
@@ -37,31 +35,11 @@ approval = "first"
 
 const REQUIREMENTS: [&str; 2] =
     ["cyclonedx-python-lib[json-validation]==11.12.0", "in-toto-attestation==0.9.3"];
-const PLAIN: &str = r#"
-[project]
-name = "pumps"
-[data]
-files = ["data/*.csv"]
-label = "state"
-[train]
-builtin = "logistic"
-"#;
 
 struct Plant {
     dir: TempDir,
     url: String,
     server: Running,
-}
-
-fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn said(output: &Output) -> String {
@@ -72,7 +50,7 @@ impl Plant {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("data")).unwrap();
-        fs::write(dir.path().join("edgeward.toml"), PROJECT).unwrap();
+        fs::write(dir.path().join("edgeward.toml"), project(RECORDED)).unwrap();
         let (server, told) = serve(dir.path(), &[]);
         let url = told["address"].as_str().unwrap().to_owned();
         Self { dir, url, server }
@@ -84,22 +62,12 @@ impl Plant {
     }
 
     fn run(&self, words: &[&str]) -> Value {
-        let output = self.ask(words);
-        assert!(output.status.success(), "{words:?}: {}", said(&output));
-        let last = output.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap();
-        serde_json::from_slice(last).unwrap()
+        answer(words, &self.ask(words))
     }
 
     /// Another version, from other data, rolled out once somebody agreed; its bundle.
     fn version(&self, number: u64) -> String {
-        let mut rows = "temperature,vibration,state\n".to_owned();
-        for row in 0..400_u64 {
-            let worn = row % 2;
-            let spread = (row * 7919 + number * 104_729) % 1000;
-            let (temperature, vibration) = (55 + 10 * worn + spread % 7, 40 + 50 * worn + spread % 13);
-            let state = if worn == 1 { "worn" } else { "good" };
-            writeln!(rows, "{temperature}.{spread:03},{vibration}.{spread:03},{state}").unwrap();
-        }
+        let rows = measured(400, number * 104_729);
         fs::write(self.dir.path().join(format!("data/{number}.csv")), rows).unwrap();
         self.run(&["run", "--release-key", "srv/keys/releases.json"]);
         self.run(&["rollout", "start", "pumps", &number.to_string()]);
@@ -271,14 +239,8 @@ fn lineage_and_bill_of_materials_validate_against_their_public_schemas() {
     let Ok(python) = edgeward_testkit_python::environment("provenance", &REQUIREMENTS) else { return };
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("data")).unwrap();
-    fs::write(dir.path().join("edgeward.toml"), PLAIN).unwrap();
-    let mut rows = "temperature,vibration,state\n".to_owned();
-    for row in 0..400_u64 {
-        let (worn, spread) = (row % 2, row * 7919 % 1000);
-        let state = if worn == 1 { "worn" } else { "good" };
-        writeln!(rows, "{}.{spread:03},{}.{spread:03},{state}", 55 + 10 * worn, 40 + 50 * worn).unwrap();
-    }
-    fs::write(dir.path().join("data/1.csv"), rows).unwrap();
+    fs::write(dir.path().join("edgeward.toml"), project("")).unwrap();
+    fs::write(dir.path().join("data/1.csv"), measured(400, 0)).unwrap();
     let made = edgeward(dir.path()).args(["run", "--json"]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let bundles = fs::read_dir(dir.path().join(".edgeward/bundles")).unwrap();

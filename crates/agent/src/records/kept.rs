@@ -4,10 +4,10 @@ use edgeward_api::device::RecordUpload;
 use edgeward_core::envelope::Base64;
 use edgeward_core::record::{Answer, LabelRecord, Mark, PredictionRecord, RECORD_ANSWERS_MAX, Record, seed};
 use edgeward_core::{ModelName, Timestamp};
-use edgeward_monitor::{Alarm, AlarmKind};
+use edgeward_monitor::Alarm;
 use edgeward_sdk::Prediction;
 
-use super::{Label, predicted_text, to_json};
+use super::{Label, alert_kind, predicted_text, to_json};
 
 /// The record of an answer; none if the bundle has none kept.
 pub(super) fn prediction(model: &ModelName, prediction: &Prediction, now: Timestamp) -> Option<Vec<u8>> {
@@ -47,10 +47,6 @@ fn line(record: &Record, salt: Option<Base64>, input: Option<Base64>) -> Vec<u8>
 }
 
 fn mark(alarm: &Alarm) -> Mark {
-    let kind = match alarm.kind {
-        AlarmKind::Drift => "drift",
-        AlarmKind::Outlier => "outlier",
-        AlarmKind::Decay => "decay",
-    };
+    let kind = alert_kind(alarm.kind).as_str();
     Mark { kind: kind.to_owned(), stream: alarm.stream.clone(), message: alarm.message.clone() }
 }

@@ -11,7 +11,6 @@ mod summary;
 mod whatif;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use days::{Day, april, history_rows};
@@ -24,13 +23,11 @@ use edgeward_core::{Alert, ModelName, ProjectName};
 pub(crate) use summary::OilSummary;
 use summary::{Seen, summarise};
 
-use super::board::{Board, Mode, Stage, Stop};
+use super::board::{Stage, Stop};
 use super::fleet::{DEPLOY_PATIENCE, Fleet};
-use super::observe::Ears;
+use super::plainly::{Told, plainly};
 use super::stage::{Layout, Project, SERVER};
-use crate::command::audit;
 use crate::output::{Explain, Failure};
-use crate::supervisor::Supervisor;
 
 const OIL: Project = Project {
     name: "oil",
@@ -54,34 +51,11 @@ pub(crate) fn tell(dir: &Path, devices: u16, stop: &Stop) -> Result<OilSummary, 
     let rows = history_rows().explain("demo", "reading the price history")?;
     let days = april().explain("demo", "reading April 2020")?;
     let layout = Layout::create(dir, OIL, |data| days::write_rows(&rows, data))?;
-    let board = Arc::new(Board::new(Mode::Plain));
-    board.say(format!("everything is in {}", layout.dir().display()));
-    let heard = Arc::clone(&board);
-    let mut supervisor =
-        Supervisor::new(move |text| heard.say(text)).explain("system", "starting the supervisor")?;
     let devices: Vec<String> = (1..=devices).map(|n| format!("desk-{n}")).collect();
-    let story = Story {
-        fleet: Fleet {
-            layout: &layout,
-            board: &board,
-            supervisor: &supervisor,
-            ears: &Ears::default(),
-            stop,
-            devices: &devices,
-            model: MODEL,
-            traffic: None,
-        },
-        days: &days,
-        model: ModelName::new(MODEL).explain("demo", "naming the model")?,
-    };
-    let seen = story.tell(&rows)?;
-    supervisor.end();
-    let verified = audit::verify(&layout.server());
-    board.say(match &verified {
-        Ok(verified) => format!("ledger: {}", audit::words(verified)),
-        Err(failure) => format!("ledger: {}", failure.error),
-    });
-    Ok(summarise(&seen, &days, (verified.is_ok(), board.elapsed())))
+    let model = ModelName::new(MODEL).explain("demo", "naming the model")?;
+    let Told { seen, ledger_verified, took } =
+        plainly(&layout, MODEL, &devices, stop, |fleet| Story { fleet, days: &days, model }.tell(&rows))?;
+    Ok(summarise(&seen, &days, (ledger_verified, took)))
 }
 
 struct Story<'a> {

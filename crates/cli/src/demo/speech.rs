@@ -15,7 +15,6 @@ mod words;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,13 +31,11 @@ use users::{Uploads, Users};
 pub(crate) use stream::Drift;
 pub(crate) use summary::SpeechSummary;
 
-use super::board::{Board, Mode, Stage, Stop};
+use super::board::{Stage, Stop};
 use super::fleet::{DEPLOY_PATIENCE, Fleet};
-use super::observe::Ears;
+use super::plainly::{Told, plainly};
 use super::stage::{Layout, Project, SERVER};
-use crate::command::audit;
 use crate::output::{Explain, Failure};
-use crate::supervisor::Supervisor;
 
 const SPEECH: Project = Project {
     name: "speech",
@@ -78,31 +75,11 @@ pub(crate) fn tell(dir: &Path, plot: Plot, stop: &Stop) -> Result<SpeechSummary,
     let taught = (0..TAUGHT).map(|_| stream.next(0, Pool::Field)).collect::<Result<Vec<Heard>, _>>();
     let taught = taught.explain("demo", "recording the first words")?;
     let layout = Layout::create(dir, SPEECH, |data| write_rows(&taught, data))?;
-    let board = Arc::new(Board::new(Mode::Plain));
-    board.say(format!("everything is in {}", layout.dir().display()));
-    let heard = Arc::clone(&board);
-    let mut supervisor =
-        Supervisor::new(move |text| heard.say(text)).explain("system", "starting the supervisor")?;
     let devices: Vec<String> = (1..=devices).map(|n| format!("speaker-{n}")).collect();
-    let fleet = Fleet {
-        layout: &layout,
-        board: &board,
-        supervisor: &supervisor,
-        ears: &Ears::default(),
-        stop,
-        devices: &devices,
-        model: MODEL,
-        traffic: None,
-    };
     let model = ModelName::new(MODEL).explain("demo", "naming the model")?;
-    let seen = Story { fleet, model }.tell(&mut stream)?;
-    supervisor.end();
-    let verified = audit::verify(&layout.server());
-    board.say(match &verified {
-        Ok(verified) => format!("ledger: {}", audit::words(verified)),
-        Err(failure) => format!("ledger: {}", failure.error),
-    });
-    Ok(summary::summarise(&seen, devices.len(), drift, (verified.is_ok(), board.elapsed())))
+    let Told { seen, ledger_verified, took } =
+        plainly(&layout, MODEL, &devices, stop, |fleet| Story { fleet, model }.tell(&mut stream))?;
+    Ok(summary::summarise(&seen, devices.len(), drift, (ledger_verified, took)))
 }
 
 /// Writes words as a project's data.
