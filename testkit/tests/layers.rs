@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 7] = [
     &["edgeward-convert", "edgeward-train", "edgeward-sdk", "edgeward-pipeline"],
     &["edgeward-agent", "edgeward-server", "edgeward-cabi"],
     &["edgeward"],
-    &["edgeward-testkit", "edgeward-testkit-python"],
+    &["edgeward-testkit", "edgeward-testkit-postgres", "edgeward-testkit-python"],
 ];
 
 /// `(these crates, never reach these packages)`, through normal dependencies however long the path.
@@ -30,12 +30,13 @@ const ABSENCES: [(&[&str], &[&str]); 3] = [
             "edgeward-pipeline",
             "edgeward-server",
             "rusqlite",
+            "postgres",
             "object_store",
         ],
     ),
     (
         &["edgeward-sdk", "edgeward-pipeline", "edgeward-train", "edgeward-convert"],
-        &["axum", "maud", "rusqlite"],
+        &["axum", "maud", "rusqlite", "postgres"],
     ),
 ];
 
@@ -43,13 +44,14 @@ const ABSENCES: [(&[&str], &[&str]); 3] = [
 const OF_THE_BINARY: [&str; 4] = ["clap", "anyhow", "ratatui", "crossterm"];
 
 /// What a device must not carry.
-const NOT_ON_DEVICES: [&str; 10] = [
+const NOT_ON_DEVICES: [&str; 11] = [
     "edgeward-store",
     "edgeward-convert",
     "edgeward-train",
     "edgeward-pipeline",
     "edgeward-server",
     "rusqlite",
+    "postgres",
     "object_store",
     "ratatui",
     "maud",

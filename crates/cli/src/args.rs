@@ -10,6 +10,8 @@ mod audit;
 mod broker;
 #[cfg(feature = "agent")]
 mod courtesy;
+#[cfg(feature = "control")]
+mod database;
 #[cfg(feature = "agent")]
 mod device;
 #[cfg(feature = "agent")]
@@ -55,11 +57,13 @@ pub(crate) use access::{CaCommand, DeviceCommand, TokenCommand};
 #[cfg(feature = "agent")]
 pub(crate) use activation::{ActivationArgs, ActivationName};
 #[cfg(feature = "control")]
-pub(crate) use audit::AuditCommand;
+pub(crate) use audit::{AuditCommand, LedgerFolder};
 #[cfg(feature = "agent")]
 pub(crate) use broker::BrokerArgs;
 #[cfg(feature = "agent")]
 pub(crate) use courtesy::{CourtesyArgs, MeteredName};
+#[cfg(feature = "control")]
+pub(crate) use database::DatabaseArgs;
 #[cfg(feature = "agent")]
 pub(crate) use device::{AgentArgs, ServeArgs, StatusArgs};
 #[cfg(feature = "agent")]
@@ -302,6 +306,8 @@ pub(crate) struct ServerArgs {
     /// Where everything is kept
     #[arg(long, value_name = "DIR", env = "EDGEWARD_DATA", default_value = ".edgeward/server")]
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
     pub(crate) listen: SocketAddr,

@@ -8,6 +8,8 @@ mod args;
 mod broker;
 mod command;
 #[cfg(feature = "control")]
+mod database;
+#[cfg(feature = "control")]
 mod demo;
 #[cfg(feature = "control")]
 mod describe;

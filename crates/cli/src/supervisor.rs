@@ -227,7 +227,7 @@ fn spawn(spec: &Spec) -> io::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(&spec.log)?;
     let mut command = Command::new(&spec.program);
     command.args((spec.args)()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG"] {
+    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_DATABASE", "EDGEWARD_LOG"] {
         command.env_remove(name);
     }
     command.spawn()

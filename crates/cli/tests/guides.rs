@@ -232,7 +232,9 @@ impl Shell {
         fs::create_dir(dir.path().join("said")).unwrap();
         symlink(docs("../examples"), dir.path().join("home/examples")).unwrap();
         let mut command = Command::new("sh");
-        for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG"] {
+        for name in
+            ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_DATABASE", "EDGEWARD_LOG"]
+        {
             command.env_remove(name);
         }
         command.env("PATH", path_with_edgeward()).env("NO_PROXY", "*").current_dir(dir.path().join("home"));

@@ -14,7 +14,7 @@ const KILLS: &str = "40";
 
 fn documents(args: &[&str]) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edgeward"));
-    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG"] {
+    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_DATABASE", "EDGEWARD_LOG"] {
         command.env_remove(name);
     }
     let output = command.args(["reload-bench", "--json", "--model-mb", "1"]).args(args);

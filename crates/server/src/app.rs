@@ -22,6 +22,7 @@ use crate::reconcile::rollouts::StartError;
 use crate::reconcile::runs::Children;
 use crate::reconcile::sources::Looks;
 use crate::records::Vault;
+use crate::replicas::News;
 use crate::repository::{Repository, RepositoryError};
 use crate::setup::{Home, LedgerSigner};
 use crate::tls::Certificates;
@@ -48,6 +49,10 @@ pub(crate) struct App {
     pub(crate) wake: Notify,
     /// Wakes them from their rest, too.
     pub(crate) hurry: Notify,
+    /// Whether this server leads: its reconcilers run. One that is alone always does.
+    pub(crate) lead: watch::Sender<bool>,
+    /// What this server is called in what it announces to others of its database.
+    pub(crate) origin: String,
     /// The ledger's length.
     pub(crate) ledger_len: watch::Sender<u64>,
     /// Generation of what the fleet was last told: devices that listen are told when it changes.
@@ -115,24 +120,58 @@ impl App {
         &self,
         change: impl FnOnce(&Decision<'_, '_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
-        let (store, now) = (Arc::clone(&self.store), self.now());
+        self.decide_and_say(News::Changed, change).await
+    }
+
+    async fn decide_and_say<T: Send + 'static, E: From<StoreError> + From<Stopped> + Send + 'static>(
+        &self,
+        news: News,
+        change: impl FnOnce(&Decision<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (store, now, news) = (Arc::clone(&self.store), self.now(), news.said_by(&self.origin));
         let (outcome, len) = blocking(move || {
             store.write(|writer| {
                 let decision = Decision { writer, now, appended: std::cell::Cell::new(0) };
                 let outcome = change(&decision)?;
-                Ok::<_, E>((outcome, decision.appended.get()))
+                let len = decision.appended.get();
+                if len > 0 {
+                    writer.announce(&news)?;
+                }
+                Ok::<_, E>((outcome, len))
             })
         })
         .await?;
         if len > 0 {
-            self.ledger_len.send_if_modified(|known| {
-                let newer = len > *known;
-                *known = len.max(*known);
-                newer
-            });
+            self.saw_length(len);
             self.wake.notify_one();
         }
         Ok(outcome)
+    }
+
+    /// Tells whoever watches the ledger that it is this long.
+    pub(crate) fn saw_length(&self, len: u64) {
+        self.ledger_len.send_if_modified(|known| {
+            let newer = len > *known;
+            *known = len.max(*known);
+            newer
+        });
+    }
+
+    /// Tells the devices that listen which generation of the desired state is the newest.
+    pub(crate) fn saw_generation(&self) {
+        let generation = self.repository.desired().map_or(0, |desired| desired.generation);
+        self.generation.send_if_modified(|known| std::mem::replace(known, generation) != generation);
+    }
+
+    /// Whether this server leads now.
+    pub(crate) fn leads(&self) -> bool {
+        *self.lead.borrow()
+    }
+
+    /// Tells the other servers of the database.
+    pub(crate) async fn tell(&self, news: News) -> Result<(), Failure> {
+        let (store, news) = (Arc::clone(&self.store), news.said_by(&self.origin));
+        blocking(move || store.write(|writer| Ok::<_, Failure>(writer.announce(&news)?))).await
     }
 
     /// As [`App::decide`], for what a person asks and devices wait for: the reconcilers take it up without resting first.
@@ -143,7 +182,7 @@ impl App {
         &self,
         change: impl FnOnce(&Decision<'_, '_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
-        let outcome = self.decide(change).await?;
+        let outcome = self.decide_and_say(News::Hurry, change).await?;
         self.hurry.notify_one();
         Ok(outcome)
     }
@@ -182,6 +221,7 @@ impl From<RepositoryError> for Failure {
             RepositoryError::Publish(PublishError::Refused(_) | PublishError::Unfit(_)) => {
                 Self::invalid(chain(&error)).hint("Sign it with this fleet's releases key.")
             }
+            RepositoryError::Behind => Self::conflict(chain(&error)),
             _ => Self::unavailable("using the repository", &error),
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::replicas::News;
 
 /// How long the first of a batch waits for others.
 const LINGER: Duration = Duration::from_millis(10);
@@ -90,10 +91,14 @@ pub(crate) async fn run(app: Arc<App>, Uploads(mut uploads): Uploads) {
 async fn keep(app: &App, batch: Vec<Waiting>, sweep: bool) {
     let (answers, uploads): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|waiting| (waiting.answer, (waiting.device, waiting.upload))).unzip();
+    let news = News::Changed.said_by(&app.origin);
     let kept = app.decide(move |decision| {
         let mut changed = false;
         for (device, upload) in &uploads {
             changed |= put(decision, device, upload, decision.now())?;
+        }
+        if changed {
+            decision.announce(&news)?;
         }
         if sweep {
             decision.drop_old_profiles(decision.now())?;

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use edgeward_core::{Desired, Digest, ModelName, Timestamp};
-use edgeward_store::{Folder, FolderError};
+use edgeward_store::{Folder, FolderError, StoreError};
 use edgeward_trust::fleet::{
     File, LedgerKeys, Lives, LoadError, OnlineSigners, PublishError, RELEASES, Shelf, release_path,
     target_file,
 };
 use edgeward_trust::{PublicKey, Signer as _, SigningKey};
+
+use crate::mirror::Mirror;
 
 /// Largest file of a repository, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 8 << 20;
@@ -50,6 +52,10 @@ pub(crate) struct Repository {
     latest: Mutex<Arc<BTreeMap<String, Served>>>,
     /// When it was last said that people must sign something before long.
     warned: Mutex<Option<Timestamp>>,
+    /// Where several servers share a database.
+    mirror: Option<Mirror>,
+    /// Held by whoever writes into the folder; those who only ask do not wait for a database.
+    turn: Mutex<()>,
 }
 
 /// A file, ready to send.
@@ -83,6 +89,21 @@ pub enum RepositoryError {
     /// What was to be published is not what devices would believe.
     #[error("signing the repository")]
     Publish(#[from] PublishError),
+    /// The database that servers share cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another server was first.
+    #[error("another server changed the repository meanwhile; ask again")]
+    Behind,
+    /// Another fleet's repository lies in the data folder.
+    #[error(
+        "the repository in {folder} is another fleet's than the database's: name another --data folder or another \
+         --database; a server that joins others needs a folder with nothing but copies of their keys and operator.token"
+    )]
+    Foreign {
+        /// Where.
+        folder: String,
+    },
     /// The published desired state cannot be read.
     #[error("reading the published desired state")]
     Desired(#[source] serde_json::Error),
@@ -90,11 +111,27 @@ pub enum RepositoryError {
 
 impl Repository {
     /// Reads the repository in `folder`.
-    pub(crate) fn open(folder: Folder, keys: OnlineKeys) -> Result<Self, RepositoryError> {
+    pub(crate) fn open(
+        folder: Folder,
+        keys: OnlineKeys,
+        mirror: Option<Mirror>,
+    ) -> Result<Self, RepositoryError> {
+        if let Some(mirror) = &mirror {
+            mirror.introduce(&folder)?;
+        }
         let state = read(&folder)?;
         let latest = Mutex::new(Arc::new(latest(&folder, &state)?));
         let (state, warned) = (Mutex::new(state), Mutex::default());
-        Ok(Self { folder, keys, lives: Lives::default(), state, latest, warned })
+        Ok(Self {
+            folder,
+            keys,
+            lives: Lives::default(),
+            state,
+            latest,
+            warned,
+            mirror,
+            turn: Mutex::default(),
+        })
     }
 
     /// Whose key here is not one that the repository names.
@@ -150,21 +187,60 @@ impl Repository {
 
     /// Tells the fleet what to run.
     pub(crate) fn publish(&self, desired: &Desired, now: Timestamp) -> Result<(), RepositoryError> {
+        let _turn = self.turn();
         let mut state = self.state();
         let mut shelf = state.shelf.clone();
         let files = shelf.publish(desired, self.signers(), &self.lives, now)?;
-        self.write(&files)?;
+        self.write(&files, &state)?;
         *state = State { shelf, desired: Some(desired.clone()) };
         self.show(&state)
     }
 
-    /// Takes releases that were signed offline, with the manifest of the one that is new, and lists them.
+    /// Takes over what other servers wrote. True if there was anything; never where this server is alone.
+    pub(crate) fn follow(&self) -> Result<bool, RepositoryError> {
+        let Some(mirror) = &self.mirror else { return Ok(false) };
+        let _turn = self.turn();
+        // Somebody may put a document into the folder of any server; the one that leads lists it.
+        let is_put_here = self.is_followed(&self.state().shelf);
+        if is_put_here {
+            mirror.offer(&self.folder)?;
+        }
+        if !mirror.pull(&self.folder)? && !is_put_here {
+            return Ok(false);
+        }
+        let found = read(&self.folder)?;
+        self.show(&found)?;
+        *self.state() = found;
+        Ok(true)
+    }
+
+    /// Takes releases that were signed offline, with the manifest of the one that is new, and lists them. Where this server
+    /// may not sign, the one that leads lists them at its next turn.
     pub(crate) fn accept_releases(
+        &self,
+        releases: &[u8],
+        release: (&ModelName, &[u8]),
+        now: Timestamp,
+        may_sign: bool,
+    ) -> Result<(), RepositoryError> {
+        self.follow()?;
+        match self.take_releases(releases, release, now, may_sign) {
+            Err(RepositoryError::Behind) => {
+                self.follow()?;
+                self.take_releases(releases, release, now, may_sign)
+            }
+            other => other,
+        }
+    }
+
+    fn take_releases(
         &self,
         releases: &[u8],
         (model, manifest): (&ModelName, &[u8]),
         now: Timestamp,
+        may_sign: bool,
     ) -> Result<(), RepositoryError> {
+        let _turn = self.turn();
         let mut state = self.state();
         let mut shelf = state.shelf.clone();
         let mut files = Vec::new();
@@ -174,10 +250,10 @@ impl Repository {
             files.push(File { path: target_file(&path, target), bytes: manifest.to_vec() });
         }
         files.push(list);
-        if shelf.is_refresh_due(&self.lives, now) {
+        if may_sign && shelf.is_refresh_due(&self.lives, now) {
             files.extend(shelf.refresh(self.signers(), &self.lives, now)?);
         }
-        self.write(&files)?;
+        self.write(&files, &state)?;
         state.shelf = shelf;
         self.show(&state)
     }
@@ -185,22 +261,31 @@ impl Repository {
     /// Takes up offline documents that were put into the folder, and signs snapshot and timestamp anew when they are due:
     /// a device looks for a new root only when the timestamp is another one. True if there is anything new for devices.
     pub(crate) fn keep_fresh(&self, now: Timestamp) -> Result<bool, RepositoryError> {
+        let _turn = self.turn();
         let mut state = self.state();
         self.warn(&state.shelf, now);
-        let found = state.shelf.paths_to_watch().iter().any(|path| self.folder.contains(path));
+        let found = self.is_followed(&state.shelf);
+        if found && let Some(mirror) = &self.mirror {
+            mirror.offer(&self.folder)?;
+        }
         let known = if found { read(&self.folder)? } else { state.clone() };
         if !found && !known.shelf.is_refresh_due(&self.lives, now) {
             return Ok(false);
         }
         let mut shelf = known.shelf;
         let files = shelf.refresh(self.signers(), &self.lives, now)?;
-        self.write(&files)?;
+        self.write(&files, &state)?;
         if found {
             tracing::info!("new {RELEASES}, targets or root found in the repository");
         }
         *state = State { shelf, desired: known.desired };
         self.show(&state)?;
         Ok(true)
+    }
+
+    /// Whether somebody put an offline document into the folder that follows those that are known.
+    fn is_followed(&self, shelf: &Shelf) -> bool {
+        shelf.paths_to_watch().iter().any(|path| self.folder.contains(path))
     }
 
     /// Says once a day what people must sign before long.
@@ -233,8 +318,17 @@ impl Repository {
         OnlineSigners { rollouts, snapshot, timestamp }
     }
 
-    fn write(&self, files: &[File]) -> Result<(), FolderError> {
-        files.iter().try_for_each(|File { path, bytes }| self.folder.write(path, bytes))
+    /// Writes what follows `state`; where servers share a database, there first, for that is what counts.
+    fn write(&self, files: &[File], state: &State) -> Result<(), RepositoryError> {
+        if let Some(mirror) = &self.mirror {
+            let base = state.shelf.timestamp().map(edgeward_trust::tuf::Document::bytes);
+            mirror.push(files, base)?;
+        }
+        Ok(files.iter().try_for_each(|File { path, bytes }| self.folder.write(path, bytes))?)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

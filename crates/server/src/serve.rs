@@ -13,7 +13,7 @@ use edgeward_api::connections::{Gate, Patience};
 use edgeward_api::door;
 use edgeward_api::limits::UPLOADS_WAITING_MAX;
 use edgeward_core::Timestamp;
-use edgeward_store::{BlobError, Blobs, Store, StoreError};
+use edgeward_store::{Address, BlobError, Blobs, Store, StoreError};
 use edgeward_trust::note::NoteError;
 use edgeward_trust::tree::TreeHead;
 use tokio::net::TcpListener;
@@ -26,11 +26,14 @@ use crate::deltas::{self, Deltas};
 use crate::drift::DriftCache;
 use crate::failure::chain;
 use crate::intake::{self, Uploads};
+use crate::mirror::Mirror;
 use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::{self, runs};
 use crate::records::Vault;
+use crate::replicas;
 use crate::routes::router;
 use crate::seals;
+use crate::secret;
 use crate::setup::{self, Home, Setup, SetupError};
 use crate::tls::{Certificates, Door, Peer, TLS_HINT, TlsConfig, TlsError};
 
@@ -48,6 +51,8 @@ const SHUT_OUT_WAITING_MAX: usize = 64;
 pub struct ServerConfig {
     /// Its data folder; made if it is not there.
     pub data_dir: PathBuf,
+    /// A PostgreSQL database in place of a file in the data folder: any number of servers may share it.
+    pub database: Option<Address>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Ask local callers for the operator token too.
@@ -150,9 +155,10 @@ pub async fn bind(config: ServerConfig) -> Result<Bound, ServerError> {
 
 pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Result<Bound, ServerError> {
     let listen = config.listen;
-    let data_dir = config.data_dir.clone();
+    let (data_dir, database) = (config.data_dir.clone(), config.database.clone());
     let now = clock();
-    let (setup, store, blobs, witness) = blocking(move || open(&data_dir, now)).await?;
+    let Opened { setup, store, blobs, witness, vault, origin, len } =
+        blocking(move || open(&data_dir, database.as_ref(), now)).await?;
     let is_tls = config.tls.always || config.tls.public.is_some() || !listen.ip().is_loopback();
     let certificates = Certificates::open(&setup.home, &with_address(config.tls, listen), now)?;
     let listening = async {
@@ -167,11 +173,10 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     setup::write_address(&home, &local)?;
     let access = Access::new(&operator_token, address, config.require_auth);
     say_how_it_listens(&home, address, &access, is_tls.then_some(&certificates));
-    let len = store.head()?.len;
     let (intake, uploads) = intake::queue(UPLOADS_WAITING_MAX);
-    let vault = Arc::new(Vault::new(home.vault()));
+    let is_alone = store.seat().is_none();
     let app = Arc::new(App {
-        store: Arc::new(store),
+        store,
         blobs,
         home,
         ledger,
@@ -184,6 +189,8 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         clock,
         wake: Notify::new(),
         hurry: Notify::new(),
+        lead: watch::Sender::new(is_alone),
+        origin,
         ledger_len: watch::Sender::new(len),
         generation: watch::Sender::new(0),
         shut_out: broadcast::Sender::new(SHUT_OUT_WAITING_MAX),
@@ -194,7 +201,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         tree: tokio::sync::Mutex::new(Tree::seen_by(witness)),
         watched: tokio::sync::Mutex::default(),
         drift: DriftCache::default(),
-        vault,
+        vault: Arc::new(vault),
         deltas: Deltas::default(),
     });
     if let Some(broker) = &config.broker {
@@ -203,14 +210,51 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
 }
 
-type Opened = (Setup, Store, Blobs, Option<TreeHead>);
+struct Opened {
+    setup: Setup,
+    store: Arc<Store>,
+    blobs: Blobs,
+    witness: Option<TreeHead>,
+    vault: Vault,
+    origin: String,
+    /// The ledger's length.
+    len: u64,
+}
 
-fn open(data_dir: &std::path::Path, now: Timestamp) -> Result<Opened, ServerError> {
-    let setup = setup::open(data_dir, now)?;
-    let store = Store::open(&setup.home.database())?.sealed_by(seals::sealer(&setup.ledger));
+/// Blocks, as every use of the database does.
+fn open(
+    data_dir: &std::path::Path,
+    database: Option<&Address>,
+    now: Timestamp,
+) -> Result<Opened, ServerError> {
+    let (home, lock) = setup::enter(data_dir)?;
+    let origin = hex::encode(secret::random::<4>().map_err(SetupError::from)?);
+    let common = match database {
+        None => None,
+        Some(address) => {
+            let store = Arc::new(Store::connect(address)?);
+            let mirror = Mirror::new(Arc::clone(&store), origin.clone());
+            mirror.arrive(&home.repository()).map_err(SetupError::from)?;
+            tracing::info!(database = %address, "this server shares its database with others");
+            Some((store, mirror))
+        }
+    };
+    let (store, mirror) = common.unzip();
+    let is_alone = store.is_none();
+    let setup = setup::furnish(home, lock, mirror, now)?;
+    let store = match store {
+        Some(store) => store,
+        None => Arc::new(Store::open(&setup.home.database())?),
+    };
+    store.seal_with(seals::sealer(&setup.ledger));
     let witness = seals::witness(&setup, &store)?;
     let blobs = Blobs::in_folder(&setup.home.blobs())?;
-    Ok((setup, store, blobs, witness))
+    let vault = match is_alone {
+        true => Vault::new(setup.home.vault()),
+        false => Vault::in_database(&setup.home.inputs_key(), &store)?,
+    };
+    let len = store.head()?.len;
+    Ok(Opened { setup, store, blobs, witness, vault, origin, len })
 }
 
 fn say_how_it_listens(home: &Home, address: SocketAddr, access: &Access, tls: Option<&Certificates>) {
@@ -318,6 +362,7 @@ impl Bound {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
         let app = Arc::clone(&self.app);
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&app), self.tick, app.closing.subscribe()));
+        replicas::take_part(&app);
         tokio::spawn(intake::run(Arc::clone(&app), self.uploads));
         tokio::spawn(deltas::catch_up(Arc::clone(&app)));
         let ending = Arc::clone(&app);

@@ -17,6 +17,7 @@ use edgeward_trust::key::KeyError;
 use edgeward_trust::{LedgerKeys, Signer, SigningKey};
 
 use crate::audit::WITNESS_FILE;
+use crate::mirror::Mirror;
 use crate::repository::{FIRST_ROOT, OnlineKeys, Repository, RepositoryError};
 use crate::secret::{self, NoRandomness, Purpose};
 
@@ -94,6 +95,9 @@ pub enum SetupError {
         /// Where the keys are.
         keys: PathBuf,
     },
+    /// The key that seals the keys of inputs is another than the other servers'.
+    #[error("the key {} is not the one that the other servers of the database have", .0.display())]
+    ForeignInputs(PathBuf),
     /// The operator token is empty or too long.
     #[error("{} holds no token", .0.display())]
     Token(PathBuf),
@@ -114,11 +118,15 @@ impl SetupError {
             Self::InUse(dir) => {
                 format!("Stop the other server, or give this one another data folder than {}.", dir.display())
             }
-            Self::Key { .. } | Self::KeyMissing(_) | Self::KeyMismatch { .. } => {
-                "Restore the folder 'keys' from a backup; a new key would not be believed by enrolled devices."
+            Self::Key { .. } | Self::KeyMissing(_) | Self::KeyMismatch { .. } | Self::ForeignInputs(_) => {
+                "Restore the folder 'keys' from a backup, or copy it from a server that shares this one's database; a new \
+                 key would not be believed by enrolled devices."
                     .to_owned()
             }
             Self::Token(path) => format!("Delete {}; a new token is made at the next start.", path.display()),
+            Self::Repository(
+                RepositoryError::Store(_) | RepositoryError::Behind | RepositoryError::Foreign { .. },
+            ) => return Vec::new(),
             Self::Repository(_) => {
                 "Restore the folder 'repository' from a backup.".to_owned()
             }
@@ -180,8 +188,8 @@ impl Home {
         self.keys().join(format!("{name}.json"))
     }
 
-    fn repository(&self) -> PathBuf {
-        self.0.join("repository")
+    pub(crate) fn repository(&self) -> Folder {
+        Folder::new(self.0.join("repository"))
     }
 
     pub(crate) fn authorities(&self) -> PathBuf {
@@ -191,6 +199,11 @@ impl Home {
     /// For whoever is to believe this control plane.
     pub(crate) fn ca_pem(&self) -> PathBuf {
         self.0.join("ca.pem")
+    }
+
+    /// What the keys of inputs are sealed with where several servers share a database.
+    pub(crate) fn inputs_key(&self) -> PathBuf {
+        self.keys().join("inputs.key")
     }
 
     /// The keys of inputs, one per day on which they are dropped.
@@ -219,22 +232,44 @@ impl Home {
     }
 }
 
-/// Opens `data_dir`, making what is missing.
-pub(crate) fn open(data_dir: &Path, now: Timestamp) -> Result<Setup, SetupError> {
+/// Takes possession of `data_dir`, which is made if it is not there.
+pub(crate) fn enter(data_dir: &Path) -> Result<(Home, File), SetupError> {
     make_folder(data_dir)?;
     let home = Home(std::path::absolute(data_dir).map_err(|source| read_error(data_dir, source))?);
     let lock = lock(&home)?;
     for folder in [home.blobs(), home.keys(), home.runs(), home.0.join("work")] {
         make_folder(&folder)?;
     }
-    let (repository, ledger) = open_repository(&home, now)?;
+    Ok((home, lock))
+}
+
+/// Opens what is in `home`, making what is missing. Where several servers share a database, `mirror` has copied their
+/// repository there already.
+pub(crate) fn furnish(
+    home: Home,
+    lock: File,
+    mirror: Option<Mirror>,
+    now: Timestamp,
+) -> Result<Setup, SetupError> {
+    let (repository, ledger) = open_repository(&home, mirror, now)?;
     let operator_token = open_token(&home.token())?;
     Ok(Setup { home, ledger: Arc::new(ledger), repository, operator_token, lock })
 }
 
+/// Both, for a server that is alone.
+#[cfg(test)]
+pub(crate) fn open(data_dir: &Path, now: Timestamp) -> Result<Setup, SetupError> {
+    let (home, lock) = enter(data_dir)?;
+    furnish(home, lock, None, now)
+}
+
 /// The repository, made if there is none, and what signs the ledger.
-fn open_repository(home: &Home, now: Timestamp) -> Result<(Repository, LedgerSigner), SetupError> {
-    let folder = Folder::new(home.repository());
+fn open_repository(
+    home: &Home,
+    mirror: Option<Mirror>,
+    now: Timestamp,
+) -> Result<(Repository, LedgerSigner), SetupError> {
+    let folder = home.repository();
     let make = !folder.contains(FIRST_ROOT);
     let open = |name: &str| open_key(&home.key(name), make);
     let online = OnlineKeys {
@@ -246,7 +281,7 @@ fn open_repository(home: &Home, now: Timestamp) -> Result<(Repository, LedgerSig
     if make {
         make_repository(home, &folder, &online, &key, now)?;
     }
-    let repository = Repository::open(folder, online)?;
+    let repository = Repository::open(folder, online, mirror)?;
     if let Some(role) = repository.stranger(&key.public_key()) {
         return Err(SetupError::KeyMismatch { role, keys: home.keys() });
     }

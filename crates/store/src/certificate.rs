@@ -1,10 +1,10 @@
 //! Certificates of devices, known by their SHA-256. A certificate counts because it stands here, not because of who signed
 //! it; so revoking one is one change of one row.
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::{DeviceId, Digest, Timestamp};
-use rusqlite::{Row, params};
 
-use crate::column::Text;
+use crate::column::{Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 
@@ -24,10 +24,10 @@ pub struct CertificateRow {
 }
 
 impl CertificateRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
-            device: row.get::<_, Text<_>>(0)?.0,
-            authority: row.get::<_, Text<_>>(1)?.0,
+            device: row.get::<Text<_>>(0)?.0,
+            authority: row.get::<Text<_>>(1)?.0,
             issued_at_ms: Timestamp(row.get(2)?),
             expires_at_ms: Timestamp(row.get(3)?),
             revoked: row.get(4)?,
@@ -43,7 +43,7 @@ impl View<'_> {
     pub fn certificate(&self, fingerprint: Digest) -> Result<Option<CertificateRow>, StoreError> {
         const SQL: &str = "SELECT device, authority, issued_at_ms, expires_at_ms, revoked
              FROM device_certificates WHERE fingerprint = ?1";
-        self.row("looking for a certificate", SQL, [Text(fingerprint)], CertificateRow::read)
+        self.row("looking for a certificate", SQL, params![Text(fingerprint)], CertificateRow::read)
     }
 
     /// For each device that has a certificate that counts at `now`, the authority that issued the newest one.
@@ -51,11 +51,12 @@ impl View<'_> {
     /// # Errors
     /// The database fails.
     pub fn newest_authorities(&self, now: Timestamp) -> Result<Vec<(DeviceId, Digest)>, StoreError> {
-        // A bare column beside one max() is taken from the row of the maximum.
-        const SQL: &str = "SELECT device, authority, max(number) FROM device_certificates
-             WHERE revoked = 0 AND expires_at_ms > ?1 GROUP BY device";
-        self.rows("reading who issued which certificate", SQL, [now.0], |row| {
-            Ok((row.get::<_, Text<_>>(0)?.0, row.get::<_, Text<_>>(1)?.0))
+        const SQL: &str = "SELECT device, authority FROM device_certificates AS known
+             WHERE number = (SELECT max(number) FROM device_certificates AS own
+                WHERE own.device = known.device AND own.revoked = 0 AND own.expires_at_ms > ?1)
+             ORDER BY device";
+        self.rows("reading who issued which certificate", SQL, params![now.0], |row| {
+            Ok((row.get::<Text<_>>(0)?.0, row.get::<Text<_>>(1)?.0))
         })
     }
 
@@ -65,8 +66,9 @@ impl View<'_> {
     /// The database fails.
     pub fn join_use(&self, token: Digest, key: Digest) -> Result<Option<DeviceId>, StoreError> {
         const SQL: &str = "SELECT device FROM join_uses WHERE token = ?1 AND key = ?2";
-        let params = params![Text(token), Text(key)];
-        self.row("looking for a join token's use", SQL, params, |row| Ok(row.get::<_, Text<_>>(0)?.0))
+        self.row("looking for a join token's use", SQL, params![Text(token), Text(key)], |row| {
+            Ok(row.get::<Text<_>>(0)?.0)
+        })
     }
 }
 
@@ -111,7 +113,7 @@ impl Writer<'_> {
     /// The database fails.
     pub fn retire_authority(&self, authority: Digest) -> Result<usize, StoreError> {
         let sql = "UPDATE device_certificates SET revoked = 1 WHERE authority = ?1 AND revoked = 0";
-        self.execute("retiring an authority", sql, [Text(authority)])
+        self.execute("retiring an authority", sql, params![Text(authority)])
     }
 
     /// Remembers who used a join token with which key, so that a device that did not hear the answer may ask again.
@@ -119,7 +121,8 @@ impl Writer<'_> {
     /// # Errors
     /// The database fails.
     pub fn put_join_use(&self, token: Digest, key: Digest, device: &DeviceId) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO join_uses (token, key, device) VALUES (?1, ?2, ?3)";
+        let sql = "INSERT INTO join_uses (token, key, device) VALUES (?1, ?2, ?3)
+             ON CONFLICT (token, key) DO UPDATE SET device = excluded.device";
         self.execute("keeping a join token's use", sql, params![Text(token), Text(key), Text(device)])?;
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! Join tokens and device credentials. Only their SHA-256 is kept: a copy of the database lets nobody in.
 
 use edgeward_core::{DeviceId, Digest, Timestamp};
-use rusqlite::params;
 
-use crate::column::Text;
+use crate::column::{Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 
@@ -27,7 +26,7 @@ impl View<'_> {
     /// The database fails.
     pub fn device_by_credential(&self, hash: Digest) -> Result<Option<DeviceId>, StoreError> {
         const SQL: &str = "SELECT device FROM device_credentials WHERE hash = ?1 AND revoked = 0";
-        self.row("looking for a credential", SQL, [Text(hash)], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+        self.row("looking for a credential", SQL, params![Text(hash)], |row| Ok(row.get::<Text<_>>(0)?.0))
     }
 }
 
@@ -46,7 +45,9 @@ impl Writer<'_> {
     ) -> Result<(), StoreError> {
         self.execute(
             "keeping a join token",
-            "INSERT OR REPLACE INTO join_tokens (hash, expires_at_ms, uses_left, device) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO join_tokens (hash, expires_at_ms, uses_left, device) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (hash) DO UPDATE SET
+                expires_at_ms = excluded.expires_at_ms, uses_left = excluded.uses_left, device = excluded.device",
             params![Text(hash), expires_at.0, uses, device.map(Text)],
         )?;
         Ok(())
@@ -59,7 +60,7 @@ impl Writer<'_> {
     pub fn consume_join_token(&self, hash: Digest, now: Timestamp) -> Result<JoinOutcome, StoreError> {
         const SQL: &str = "SELECT expires_at_ms, uses_left, device FROM join_tokens WHERE hash = ?1";
         let token: Option<(i64, u32, Option<Text<DeviceId>>)> =
-            self.row("looking for a join token", SQL, [Text(hash)], |row| {
+            self.row("looking for a join token", SQL, params![Text(hash)], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
         match token {
@@ -68,7 +69,7 @@ impl Writer<'_> {
             Some((_, 0, _)) => Ok(JoinOutcome::UsedUp),
             Some((_, _, device)) => {
                 let sql = "UPDATE join_tokens SET uses_left = uses_left - 1 WHERE hash = ?1";
-                self.execute("using a join token", sql, [Text(hash)])?;
+                self.execute("using a join token", sql, params![Text(hash)])?;
                 Ok(JoinOutcome::Accepted(device.map(|device| device.0)))
             }
         }
@@ -101,7 +102,7 @@ impl Writer<'_> {
     /// The database fails.
     pub fn revoke_bearers(&self, device: &DeviceId) -> Result<usize, StoreError> {
         let sql = "UPDATE device_credentials SET revoked = 1 WHERE device = ?1 AND revoked = 0";
-        self.execute("revoking credentials", sql, [Text(device)])
+        self.execute("revoking credentials", sql, params![Text(device)])
     }
 
     /// Whether a join token is known and its time is not over.

@@ -1,10 +1,10 @@
 //! What the gates of rollouts rest on: what was counted in each window, and how far it was folded.
 
 use edgeward_core::{DeviceId, Digest, ModelName, RolloutId};
-use rusqlite::params;
+
 use serde_json::Value;
 
-use crate::column::{Json, Text};
+use crate::column::{Json, Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 
@@ -47,11 +47,11 @@ impl View<'_> {
             |row| {
                 Ok(ArrivedWindow {
                     arrival: row.get(0)?,
-                    device: row.get::<_, Text<_>>(1)?.0,
-                    bundle: row.get::<_, Text<_>>(2)?.0,
+                    device: row.get::<Text<_>>(1)?.0,
+                    bundle: row.get::<Text<_>>(2)?.0,
                     labelled: row.get(3)?,
                     correct: row.get(4)?,
-                    service: row.get::<_, Option<Json<_>>>(5)?.map(|json| json.0),
+                    service: row.get::<Option<Json<_>>>(5)?.map(|json| json.0),
                 })
             },
         )
@@ -63,8 +63,8 @@ impl View<'_> {
     /// The database fails.
     pub fn evidence(&self, rollout: &RolloutId) -> Result<Option<(i64, Value)>, StoreError> {
         const SQL: &str = "SELECT arrival, document FROM rollout_evidence WHERE rollout = ?1";
-        self.row("reading the evidence", SQL, [Text(rollout)], |row| {
-            Ok((row.get(0)?, row.get::<_, Json<_>>(1)?.0))
+        self.row("reading the evidence", SQL, params![Text(rollout)], |row| {
+            Ok((row.get(0)?, row.get::<Json<_>>(1)?.0))
         })
     }
 }
@@ -82,7 +82,8 @@ impl Writer<'_> {
     ) -> Result<(), StoreError> {
         self.execute(
             "keeping the evidence",
-            "INSERT OR REPLACE INTO rollout_evidence (rollout, arrival, document) VALUES (?1, ?2, ?3)",
+            "INSERT INTO rollout_evidence (rollout, arrival, document) VALUES (?1, ?2, ?3)
+             ON CONFLICT (rollout) DO UPDATE SET arrival = excluded.arrival, document = excluded.document",
             params![Text(rollout), arrival, Json(document)],
         )?;
         Ok(())

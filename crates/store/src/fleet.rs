@@ -1,16 +1,16 @@
 //! Devices with their latest reports, rollouts, and alerts.
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::event::RolloutOutcome;
 use edgeward_core::group::Labels;
 use edgeward_core::rollout::{OpenWave, RolloutPolicy};
 use edgeward_core::slot::Refused;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, RolloutId, Timestamp};
-use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::column::{Json, Text};
+use crate::column::{Json, Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 use crate::registry::ROWS_PAGE_MAX;
@@ -177,7 +177,7 @@ const ROLLOUT: &str = "SELECT id, model, version, bundle, from_bundle, policy, c
     resumed_at_ms FROM rollouts";
 
 impl DeviceRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         let received_at: Option<i64> = row.get(2)?;
         let document: Option<Json<Value>> = row.get(3)?;
         let report = received_at.zip(document).map(|(received_at, document)| ReportRow {
@@ -185,16 +185,16 @@ impl DeviceRow {
             document: document.0,
         });
         Ok(Self {
-            id: row.get::<_, Text<_>>(0)?.0,
+            id: row.get::<Text<_>>(0)?.0,
             enrolled_at_ms: Timestamp(row.get(1)?),
-            revoked_at_ms: row.get::<_, Option<i64>>(4)?.map(Timestamp),
+            revoked_at_ms: row.get::<Option<i64>>(4)?.map(Timestamp),
             report,
         })
     }
 }
 
 impl RolloutRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         let (index, limit, since): (Option<usize>, Option<Json<_>>, Option<i64>) =
             (row.get(8)?, row.get(9)?, row.get(10)?);
         let wave = index.zip(limit).zip(since).map(|((index, limit), since)| OpenWave {
@@ -203,22 +203,22 @@ impl RolloutRow {
             since_ms: Timestamp(since),
         });
         Ok(Self {
-            id: row.get::<_, Text<_>>(0)?.0,
-            model: row.get::<_, Text<_>>(1)?.0,
+            id: row.get::<Text<_>>(0)?.0,
+            model: row.get::<Text<_>>(1)?.0,
             version: row.get(2)?,
-            bundle: row.get::<_, Text<_>>(3)?.0,
-            from: row.get::<_, Option<Text<_>>>(4)?.map(|text| text.0),
-            policy: row.get::<_, Json<_>>(5)?.0,
+            bundle: row.get::<Text<_>>(3)?.0,
+            from: row.get::<Option<Text<_>>>(4)?.map(|text| text.0),
+            policy: row.get::<Json<_>>(5)?.0,
             cause: row.get(6)?,
             started_at_ms: Timestamp(row.get(7)?),
             wave,
-            outcome: row.get::<_, Option<Json<_>>>(11)?.map(|json| json.0),
-            finished_at_ms: row.get::<_, Option<i64>>(12)?.map(Timestamp),
-            reasons: row.get::<_, Json<_>>(13)?.0,
-            start_at_ms: row.get::<_, Option<i64>>(14)?.map(Timestamp),
+            outcome: row.get::<Option<Json<_>>>(11)?.map(|json| json.0),
+            finished_at_ms: row.get::<Option<i64>>(12)?.map(Timestamp),
+            reasons: row.get::<Json<_>>(13)?.0,
+            start_at_ms: row.get::<Option<i64>>(14)?.map(Timestamp),
             waves_approved: row.get(15)?,
             paused: row.get(16)?,
-            resumed_at_ms: row.get::<_, Option<i64>>(17)?.map(Timestamp),
+            resumed_at_ms: row.get::<Option<i64>>(17)?.map(Timestamp),
         })
     }
 }
@@ -230,8 +230,12 @@ impl View<'_> {
     /// The database fails.
     pub fn devices(&self, after: Option<&DeviceId>, limit: usize) -> Result<Vec<DeviceRow>, StoreError> {
         let sql = format!("{DEVICE} WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2");
-        let params = params![after.map(Text), limit.min(ROWS_PAGE_MAX)];
-        self.rows("reading the devices", &sql, params, DeviceRow::read)
+        self.rows(
+            "reading the devices",
+            &sql,
+            params![after.map(Text), limit.min(ROWS_PAGE_MAX)],
+            DeviceRow::read,
+        )
     }
 
     /// One device.
@@ -239,7 +243,7 @@ impl View<'_> {
     /// # Errors
     /// The database fails.
     pub fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
-        self.row("reading a device", &format!("{DEVICE} WHERE id = ?1"), [Text(id)], DeviceRow::read)
+        self.row("reading a device", &format!("{DEVICE} WHERE id = ?1"), params![Text(id)], DeviceRow::read)
     }
 
     /// What is known of every device with respect to `model`, by id.
@@ -255,14 +259,14 @@ impl View<'_> {
             LEFT JOIN reports INDEXED BY reports_seen ON reports.device = devices.id
             LEFT JOIN device_models ON model = ?1 AND device_models.device = devices.id
             ORDER BY devices.id";
-        self.rows("reading what the devices run", SQL, [Text(model)], |row| {
+        self.rows("reading what the devices run", SQL, params![Text(model)], |row| {
             Ok(DeviceState {
-                device: row.get::<_, Text<_>>(0)?.0,
+                device: row.get::<Text<_>>(0)?.0,
                 seen_at_ms: Timestamp(row.get(1)?),
-                bundle: row.get::<_, Option<Text<_>>>(2)?.map(|text| text.0),
-                since_ms: row.get::<_, Option<i64>>(3)?.map(Timestamp),
-                starts: row.get::<_, Option<u64>>(4)?.unwrap_or(0),
-                refused: row.get::<_, Option<Json<_>>>(5)?.map(|json| json.0).unwrap_or_default(),
+                bundle: row.get::<Option<Text<_>>>(2)?.map(|text| text.0),
+                since_ms: row.get::<Option<i64>>(3)?.map(Timestamp),
+                starts: row.get::<Option<u64>>(4)?.unwrap_or(0),
+                refused: row.get::<Option<Json<_>>>(5)?.map(|json| json.0).unwrap_or_default(),
                 hardware: row.get(6)?,
             })
         })
@@ -274,8 +278,12 @@ impl View<'_> {
     /// The database fails.
     pub fn rollouts(&self, model: Option<&ModelName>, limit: usize) -> Result<Vec<RolloutRow>, StoreError> {
         let sql = format!("{ROLLOUT} WHERE ?1 IS NULL OR model = ?1 ORDER BY seq DESC LIMIT ?2");
-        let params = params![model.map(Text), limit.min(ROWS_PAGE_MAX)];
-        self.rows("reading the rollouts", &sql, params, RolloutRow::read)
+        self.rows(
+            "reading the rollouts",
+            &sql,
+            params![model.map(Text), limit.min(ROWS_PAGE_MAX)],
+            RolloutRow::read,
+        )
     }
 
     /// One rollout.
@@ -283,7 +291,12 @@ impl View<'_> {
     /// # Errors
     /// The database fails.
     pub fn rollout(&self, id: &RolloutId) -> Result<Option<RolloutRow>, StoreError> {
-        self.row("reading a rollout", &format!("{ROLLOUT} WHERE id = ?1"), [Text(id)], RolloutRow::read)
+        self.row(
+            "reading a rollout",
+            &format!("{ROLLOUT} WHERE id = ?1"),
+            params![Text(id)],
+            RolloutRow::read,
+        )
     }
 
     /// Every rollout under way; at most one per model.
@@ -292,7 +305,7 @@ impl View<'_> {
     /// The database fails.
     pub fn rollouts_under_way(&self) -> Result<Vec<RolloutRow>, StoreError> {
         let sql = format!("{ROLLOUT} WHERE finished_at_ms IS NULL ORDER BY model");
-        self.rows("reading the rollouts under way", &sql, [], RolloutRow::read)
+        self.rows("reading the rollouts under way", &sql, &[], RolloutRow::read)
     }
 
     /// The newest alerts, of one model or of all, the newest first; at most [`ROWS_PAGE_MAX`].
@@ -302,8 +315,9 @@ impl View<'_> {
     pub fn alerts(&self, model: Option<&ModelName>, limit: usize) -> Result<Vec<Alert>, StoreError> {
         const SQL: &str =
             "SELECT document FROM alerts WHERE ?1 IS NULL OR model = ?1 ORDER BY seq DESC LIMIT ?2";
-        let params = params![model.map(Text), limit.min(ROWS_PAGE_MAX)];
-        self.rows("reading the alerts", SQL, params, |row| Ok(row.get::<_, Json<_>>(0)?.0))
+        self.rows("reading the alerts", SQL, params![model.map(Text), limit.min(ROWS_PAGE_MAX)], |row| {
+            Ok(row.get::<Json<_>>(0)?.0)
+        })
     }
 
     /// Whether an alert of this id was raised.
@@ -312,7 +326,7 @@ impl View<'_> {
     /// The database fails.
     pub fn has_alert(&self, id: &str) -> Result<bool, StoreError> {
         let found =
-            self.row("looking for an alert", "SELECT 1 FROM alerts WHERE id = ?1", [id], |_| Ok(()))?;
+            self.row("looking for an alert", "SELECT 1 FROM alerts WHERE id = ?1", params![id], |_| Ok(()))?;
         Ok(found.is_some())
     }
 }
@@ -331,9 +345,9 @@ impl Writer<'_> {
              ON CONFLICT (device) DO UPDATE SET
                 session = excluded.session, session_started_at_ms = excluded.session_started_at_ms,
                 seq = excluded.seq, received_at_ms = excluded.received_at_ms, document = excluded.document
-             WHERE CASE WHEN session = excluded.session THEN excluded.seq > seq
-                ELSE excluded.session_started_at_ms > session_started_at_ms
-                    OR excluded.received_at_ms >= received_at_ms + ?7 END",
+             WHERE CASE WHEN reports.session = excluded.session THEN excluded.seq > reports.seq
+                ELSE excluded.session_started_at_ms > reports.session_started_at_ms
+                    OR excluded.received_at_ms >= reports.received_at_ms + ?7 END",
             params![
                 Text(device),
                 Text(session),
@@ -359,7 +373,8 @@ impl Writer<'_> {
         let changed = self.execute(
             "keeping facts of a device",
             "INSERT INTO device_facts (device, facts) VALUES (?1, ?2)
-             ON CONFLICT (device) DO UPDATE SET facts = excluded.facts WHERE facts IS NOT excluded.facts",
+             ON CONFLICT (device) DO UPDATE SET facts = excluded.facts
+             WHERE device_facts.facts IS DISTINCT FROM excluded.facts",
             params![Text(device), Json(facts)],
         )?;
         Ok(changed > 0)
@@ -376,15 +391,16 @@ impl Writer<'_> {
         // The same as before is not written again: most reports say nothing new.
         let changed = self.execute(
             "keeping what a device runs",
-            "INSERT INTO device_models (model, device, bundle, since_ms, refused, session, starts)
+            "INSERT INTO device_models AS known (model, device, bundle, since_ms, refused, session, starts)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)
              ON CONFLICT (model, device) DO UPDATE SET
-                since_ms = CASE WHEN bundle IS excluded.bundle THEN since_ms ELSE excluded.since_ms END,
-                starts = CASE WHEN bundle IS NOT excluded.bundle THEN 0
-                    WHEN session IS NOT excluded.session THEN starts + 1 ELSE starts END,
+                since_ms = CASE WHEN known.bundle IS NOT DISTINCT FROM excluded.bundle THEN known.since_ms
+                    ELSE excluded.since_ms END,
+                starts = CASE WHEN known.bundle IS DISTINCT FROM excluded.bundle THEN 0
+                    WHEN known.session <> excluded.session THEN known.starts + 1 ELSE known.starts END,
                 bundle = excluded.bundle, refused = excluded.refused, session = excluded.session
-             WHERE bundle IS NOT excluded.bundle OR refused IS NOT excluded.refused
-                OR session IS NOT excluded.session",
+             WHERE known.bundle IS DISTINCT FROM excluded.bundle OR known.refused <> excluded.refused
+                OR known.session <> excluded.session",
             params![
                 Text(state.model),
                 Text(device),

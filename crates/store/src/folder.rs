@@ -41,6 +41,17 @@ impl Folder {
         read(&full, bytes_max).map_err(|source| FolderError { doing: "reading", path: full, source })
     }
 
+    /// The paths of all files, in order; none if there is no folder.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn files(&self) -> Result<Vec<String>, FolderError> {
+        let mut paths = Vec::new();
+        collect(&self.0, "", &mut paths)?;
+        paths.sort();
+        Ok(paths)
+    }
+
     /// Whether there is a file at `path`.
     #[must_use]
     pub fn contains(&self, path: &str) -> bool {
@@ -80,6 +91,25 @@ impl Folder {
         let stays = path.components().all(|part| matches!(part, Component::Normal(_)));
         (stays && path.file_name().is_some()).then(|| self.0.join(path))
     }
+}
+
+/// Names that are no text are none of ours.
+fn collect(folder: &Path, below: &str, paths: &mut Vec<String>) -> Result<(), FolderError> {
+    let failed = |source| FolderError { doing: "listing", path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = format!("{below}{name}");
+        match entry.file_type().map_err(failed)?.is_dir() {
+            true => collect(&entry.path(), &format!("{path}/"), paths)?,
+            false => paths.push(path),
+        }
+    }
+    Ok(())
 }
 
 fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
@@ -127,6 +157,8 @@ mod tests {
         assert!(folder.read("metadata/1.root.json", 3).is_err());
         assert_eq!(folder.read("metadata", 10).unwrap(), None);
         folder.write("drafts/root.json", b"draft").unwrap();
+        assert_eq!(folder.files().unwrap(), ["drafts/root.json", "metadata/1.root.json"]);
+        assert!(Folder::new(outside.path().join("nowhere")).files().unwrap().is_empty());
         folder.remove("drafts/root.json").unwrap();
         folder.remove("drafts/root.json").unwrap();
         assert!(!folder.contains("drafts/root.json"));

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use edgeward_core::group::{Expression, Labels};
 use edgeward_core::{DeviceId, Digest, GroupName, ModelName};
-use rusqlite::params;
 
-use crate::column::{Json, Text};
+use crate::column::{Json, Text, params};
 use crate::database::View;
 use crate::error::StoreError;
 
@@ -30,11 +29,11 @@ impl View<'_> {
         const FACTS: &str = "SELECT id, facts FROM devices LEFT JOIN device_facts ON device = id ORDER BY id";
         const SET: &str = "SELECT device, key, value FROM device_labels";
         let facts: Vec<(DeviceId, Option<Labels>)> =
-            self.rows("reading facts of devices", FACTS, [], |row| {
-                Ok((row.get::<_, Text<_>>(0)?.0, row.get::<_, Option<Json<_>>>(1)?.map(|json| json.0)))
+            self.rows("reading facts of devices", FACTS, &[], |row| {
+                Ok((row.get::<Text<_>>(0)?.0, row.get::<Option<Json<_>>>(1)?.map(|json| json.0)))
             })?;
-        let set: Vec<(DeviceId, String, String)> = self.rows("reading labels", SET, [], |row| {
-            Ok((row.get::<_, Text<_>>(0)?.0, row.get(1)?, row.get(2)?))
+        let set: Vec<(DeviceId, String, String)> = self.rows("reading labels", SET, &[], |row| {
+            Ok((row.get::<Text<_>>(0)?.0, row.get(1)?, row.get(2)?))
         })?;
         let mut labels: BTreeMap<DeviceId, Labels> =
             facts.into_iter().map(|(device, facts)| (device, facts.unwrap_or_default())).collect();
@@ -52,8 +51,8 @@ impl View<'_> {
     /// The database fails.
     pub fn groups(&self) -> Result<BTreeMap<GroupName, Expression>, StoreError> {
         const SQL: &str = "SELECT name, expression FROM groups";
-        let groups: Vec<_> = self.rows("reading the groups", SQL, [], |row| {
-            Ok((row.get::<_, Text<_>>(0)?.0, row.get::<_, Text<_>>(1)?.0))
+        let groups: Vec<_> = self.rows("reading the groups", SQL, &[], |row| {
+            Ok((row.get::<Text<_>>(0)?.0, row.get::<Text<_>>(1)?.0))
         })?;
         Ok(groups.into_iter().collect())
     }
@@ -65,11 +64,11 @@ impl View<'_> {
     pub fn group_bundles(&self, model: &ModelName) -> Result<Vec<GroupBundle>, StoreError> {
         const SQL: &str =
             "SELECT group_name, version, bundle FROM group_bundles WHERE model = ?1 ORDER BY group_name";
-        self.rows("reading what groups run", SQL, [Text(model)], |row| {
+        self.rows("reading what groups run", SQL, params![Text(model)], |row| {
             Ok(GroupBundle {
-                group: row.get::<_, Text<_>>(0)?.0,
+                group: row.get::<Text<_>>(0)?.0,
                 version: row.get(1)?,
-                bundle: row.get::<_, Text<_>>(2)?.0,
+                bundle: row.get::<Text<_>>(2)?.0,
             })
         })
     }
@@ -81,7 +80,7 @@ impl View<'_> {
     pub fn pins(&self, model: &ModelName) -> Result<BTreeMap<DeviceId, Digest>, StoreError> {
         const SQL: &str = "SELECT device, bundle FROM pins WHERE model = ?1";
         let pins: Vec<_> = self.rows("reading pinned devices", SQL, params![Text(model)], |row| {
-            Ok((row.get::<_, Text<_>>(0)?.0, row.get::<_, Text<_>>(1)?.0))
+            Ok((row.get::<Text<_>>(0)?.0, row.get::<Text<_>>(1)?.0))
         })?;
         Ok(pins.into_iter().collect())
     }

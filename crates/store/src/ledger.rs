@@ -4,12 +4,12 @@
 //! entry in order and names the first fault. It finds whatever was changed by someone who does not also rewrite
 //! everything after it; against that stand the signed checkpoints, whose roots the caller compares.
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::ledger::{Chain, Entry, GENESIS, LedgerFault};
 use edgeward_core::{Digest, Event, Timestamp};
-use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::column::Text;
+use crate::column::{Text, params};
 use crate::database::{Store, View, Writer};
 use crate::error::StoreError;
 
@@ -88,16 +88,16 @@ impl RawEntry {
             .map_err(|error| LedgerFault::Damaged { seq: self.seq, reason: error.to_string() }.into())
     }
 
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self { seq: row.get(0)?, bytes: row.get(1)? })
     }
 }
 
 impl Checkpoint {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
             size: row.get(0)?,
-            root: row.get::<_, Text<_>>(1)?.0,
+            root: row.get::<Text<_>>(1)?.0,
             note: row.get(2)?,
             at_ms: Timestamp(row.get(3)?),
         })
@@ -171,9 +171,10 @@ impl View<'_> {
     /// # Errors
     /// The database fails.
     pub fn head(&self) -> Result<Head, StoreError> {
-        let head = self.row("reading the ledger's head", "SELECT len, hash FROM ledger_head", [], |row| {
-            Ok(Head { len: row.get(0)?, hash: row.get::<_, Text<_>>(1)?.0 })
-        })?;
+        let head =
+            self.row("reading the ledger's head", "SELECT len, hash FROM ledger_head", &[], |row| {
+                Ok(Head { len: row.get(0)?, hash: row.get::<Text<_>>(1)?.0 })
+            })?;
         Ok(head.unwrap_or(Head { len: 0, hash: GENESIS }))
     }
 
@@ -210,7 +211,7 @@ impl View<'_> {
     /// The database fails.
     pub fn latest_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         const SQL: &str = "SELECT size, root, note, at_ms FROM checkpoints ORDER BY size DESC LIMIT 1";
-        self.row("reading the latest checkpoint", SQL, [], Checkpoint::read)
+        self.row("reading the latest checkpoint", SQL, &[], Checkpoint::read)
     }
 
     /// Every kept checkpoint, by size.
@@ -219,7 +220,7 @@ impl View<'_> {
     /// The database fails.
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
         const SQL: &str = "SELECT size, root, note, at_ms FROM checkpoints ORDER BY size";
-        self.rows("reading the checkpoints", SQL, [], Checkpoint::read)
+        self.rows("reading the checkpoints", SQL, &[], Checkpoint::read)
     }
 
     /// Audits the whole ledger and names the first fault; none if there is none.
@@ -248,13 +249,18 @@ impl View<'_> {
         chain: &mut Chain,
         mut each: impl FnMut(&Entry) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut outcome = Ok(());
-        self.walk("reading the ledger", "SELECT seq, bytes FROM ledger ORDER BY seq", |row| {
-            let raw = RawEntry::read(row)?;
-            outcome = accept(chain, &raw).map_err(StoreError::from).and_then(|entry| each(&entry));
-            Ok(outcome.is_ok())
-        })?;
-        outcome
+        const SQL: &str = "SELECT seq, bytes FROM ledger WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let mut last = i64::MIN;
+        loop {
+            let page = self.rows("reading the ledger", SQL, params![last, ENTRIES_PAGE_MAX], |row| {
+                Ok((row.get::<i64>(0)?, RawEntry::read(row)?))
+            })?;
+            let Some((seq, _)) = page.last() else { return Ok(()) };
+            last = *seq;
+            for (_, raw) in &page {
+                each(&accept(chain, raw)?)?;
+            }
+        }
     }
 }
 
@@ -291,7 +297,7 @@ impl Writer<'_> {
     fn seal(&self, seq: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let Some(sealer) = self.sealer else { return Ok(()) };
         let seal = sealer(seq, bytes).map_err(|source| StoreError::Seal { seq, source })?;
-        let sql = "INSERT OR REPLACE INTO seals (seq, seal) VALUES (?1, ?2)";
+        let sql = "INSERT INTO seals (seq, seal) VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET seal = excluded.seal";
         self.execute("sealing an entry", sql, params![seq, seal])?;
         Ok(())
     }
@@ -321,7 +327,9 @@ impl Writer<'_> {
         let Checkpoint { size, root, note, at_ms } = checkpoint;
         self.execute(
             "keeping a checkpoint",
-            "INSERT OR REPLACE INTO checkpoints (size, root, note, at_ms) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO checkpoints (size, root, note, at_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (size)
+             DO UPDATE SET root = excluded.root, note = excluded.note, at_ms = excluded.at_ms",
             params![size, Text(root), note, at_ms.0],
         )?;
         Ok(())

@@ -1,7 +1,7 @@
 //! What is remembered: the ledger with its projections, observations, credentials, signed documents, and blobs.
 //!
-//! The only crate that speaks SQL. A [`Store`] is one SQLite file in WAL mode with `synchronous=FULL`: what a call
-//! returned from survives a power cut. Queries live on [`View`] and changes on [`Writer`], so a decision can be
+//! The only crate that speaks SQL. A [`Store`] is one SQLite file in WAL mode with `synchronous=FULL`, or a PostgreSQL
+//! database that any number of servers share: what a call returned from survives a power cut. Queries live on [`View`] and changes on [`Writer`], so a decision can be
 //! taken on exactly the state it is written on:
 //!
 //! - [`Store::read`] runs queries on one consistent snapshot;
@@ -11,7 +11,7 @@
 //! in. [`Blobs`] is asynchronous and stands beside the database: content by digest, on any object store.
 //!
 //! Deliberately missing: clocks (`now` is an argument), secrets (only hashes are kept), what an event or a
-//! profile means, and the checking of signatures. A PostgreSQL store joins by passing `tests/conformance.rs`.
+//! profile means, and the checking of signatures. Both databases pass `tests/conformance.rs`.
 
 mod blob;
 mod certificate;
@@ -20,34 +20,43 @@ mod credential;
 mod database;
 mod decision;
 mod delta;
+mod engine;
 mod error;
 mod evidence;
+mod file;
 mod fleet;
 mod folder;
 mod group;
 mod ledger;
 mod operator_token;
+mod postgresql;
 mod profile;
 mod projection;
 mod record;
 mod registry;
 mod sample;
+mod schema;
 mod shadow;
+mod sqlite;
 
 pub use blob::{BLOB_BYTES_MAX, BlobError, Blobs};
 pub use certificate::CertificateRow;
 pub use credential::JoinOutcome;
-pub use database::{SCHEMA_VERSION, SealError, Sealer, Store, View, Writer};
+pub use database::{SealError, Sealer, Store, View, Writer};
 pub use decision::{Registered, RunDecision};
+pub use engine::SqlError;
 pub use error::StoreError;
 pub use evidence::{ArrivedWindow, WINDOWS_PAGE_MAX};
+pub use file::{FILES_PAGE_MAX, KeptFile};
 pub use fleet::{DeviceRow, DeviceState, NewModelState, NewReport, ReportOutcome, ReportRow, RolloutRow};
 pub use folder::{Folder, FolderError};
 pub use group::GroupBundle;
 pub use ledger::{Checkpoint, ENTRIES_PAGE_MAX, Fault, Head, RawEntry, SealedEntry};
 pub use operator_token::TokenRow;
+pub use postgresql::{Address, AddressError, Heard, Seat};
 pub use profile::{ArrivedProfile, NewProfile, PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow};
 pub use record::{BATCH_RECORDS_MAX, BatchRow, NewRecord, RecordRow};
 pub use registry::{GateRow, ModelRow, ROWS_PAGE_MAX, RunRow, VersionRow};
 pub use sample::{NewSample, SAMPLES_PAGE_MAX, SAMPLES_PER_MODEL_MAX, SampleRow};
+pub use schema::SCHEMA_VERSION;
 pub use shadow::{SHADOW_COUNTS_MAX, ShadowCountsRow, ShadowTestRow};

@@ -1,9 +1,9 @@
 //! Operators' tokens: who holds one, what it allows, and until when. Only the SHA-256 of a token is kept.
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::{Digest, Role, Timestamp, TokenId};
-use rusqlite::{Row, params};
 
-use crate::column::Text;
+use crate::column::{Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 
@@ -27,14 +27,14 @@ pub struct TokenRow {
 const TOKEN: &str = "SELECT id, name, role, created_at_ms, expires_at_ms, revoked_at_ms FROM operator_tokens";
 
 impl TokenRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
-            id: row.get::<_, Text<_>>(0)?.0,
+            id: row.get::<Text<_>>(0)?.0,
             name: row.get(1)?,
-            role: row.get::<_, Text<_>>(2)?.0,
+            role: row.get::<Text<_>>(2)?.0,
             created_at_ms: Timestamp(row.get(3)?),
-            expires_at_ms: row.get::<_, Option<i64>>(4)?.map(Timestamp),
-            revoked_at_ms: row.get::<_, Option<i64>>(5)?.map(Timestamp),
+            expires_at_ms: row.get::<Option<i64>>(4)?.map(Timestamp),
+            revoked_at_ms: row.get::<Option<i64>>(5)?.map(Timestamp),
         })
     }
 
@@ -52,7 +52,7 @@ impl View<'_> {
     /// The database fails.
     pub fn operator_token(&self, hash: Digest) -> Result<Option<TokenRow>, StoreError> {
         let sql = format!("{TOKEN} WHERE hash = ?1");
-        self.row("looking for an operator token", &sql, [Text(hash)], TokenRow::read)
+        self.row("looking for an operator token", &sql, params![Text(hash)], TokenRow::read)
     }
 
     /// Every token that was made and not yet forgotten, the oldest first.
@@ -61,7 +61,7 @@ impl View<'_> {
     /// The database fails.
     pub fn operator_tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
         let sql = format!("{TOKEN} ORDER BY created_at_ms, id");
-        self.rows("reading the operator tokens", &sql, [], TokenRow::read)
+        self.rows("reading the operator tokens", &sql, &[], TokenRow::read)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::{DeviceId, Digest, ModelName, Timestamp};
-use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::column::{Json, Text};
+use crate::column::{Json, Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 
@@ -70,10 +70,10 @@ pub struct ProfileRow {
 }
 
 impl ProfileRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
-            device: row.get::<_, Text<_>>(0)?.0,
-            bundle: row.get::<_, Text<_>>(1)?.0,
+            device: row.get::<Text<_>>(0)?.0,
+            bundle: row.get::<Text<_>>(1)?.0,
             from_ms: Timestamp(row.get(2)?),
             to_ms: Timestamp(row.get(3)?),
             labelled: row.get(4)?,
@@ -131,7 +131,7 @@ impl View<'_> {
              FROM profiles WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
             params![arrival, limit.min(PROFILES_PAGE_MAX)],
             |row| {
-                let model = row.get::<_, Text<_>>(9)?.0;
+                let model = row.get::<Text<_>>(9)?.0;
                 Ok(ArrivedProfile { arrival: row.get(8)?, model, row: ProfileRow::read(row)? })
             },
         )
@@ -143,7 +143,7 @@ impl View<'_> {
     /// The database fails.
     pub fn latest_arrival(&self) -> Result<i64, StoreError> {
         let sql = "SELECT max(rowid) FROM profiles";
-        let latest = self.row("reading profiles", sql, [], |row| row.get::<_, Option<i64>>(0))?;
+        let latest = self.row("reading profiles", sql, &[], |row| row.get::<Option<i64>>(0))?;
         Ok(latest.flatten().unwrap_or(0))
     }
 }
@@ -154,13 +154,13 @@ impl Writer<'_> {
     /// # Errors
     /// The database fails.
     pub fn put_profile(&self, new: &NewProfile<'_>, now: Timestamp) -> Result<bool, StoreError> {
-        let kept = self.execute(
+        let arrival: Option<i64> = self.row(
             "keeping a profile",
             "INSERT INTO profiles
              (device, session, seq, model, bundle, from_ms, to_ms, received_at_ms, labelled, correct, profile,
               performance)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-             ON CONFLICT (device, session, seq) DO NOTHING",
+             ON CONFLICT (device, session, seq) DO NOTHING RETURNING rowid",
             params![
                 Text(new.device),
                 Text(new.session),
@@ -175,13 +175,18 @@ impl Writer<'_> {
                 new.profile,
                 new.performance
             ],
+            |row| row.get(0),
         )?;
-        if kept > 0 {
+        if let Some(arrival) = arrival {
             self.execute(
                 "keeping what was counted",
-                "INSERT OR REPLACE INTO windows (arrival, model, device, bundle, labelled, correct, service)
-                 VALUES (last_insert_rowid(), ?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO windows (arrival, model, device, bundle, labelled, correct, service)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (arrival) DO UPDATE SET
+                    model = excluded.model, device = excluded.device, bundle = excluded.bundle,
+                    labelled = excluded.labelled, correct = excluded.correct, service = excluded.service",
                 params![
+                    arrival,
                     Text(new.model),
                     Text(new.device),
                     Text(new.bundle),
@@ -191,7 +196,7 @@ impl Writer<'_> {
                 ],
             )?;
         }
-        Ok(kept > 0)
+        Ok(arrival.is_some())
     }
 
     /// Drops profiles older than [`PROFILE_RETENTION`].
@@ -203,7 +208,7 @@ impl Writer<'_> {
         let sql = "DELETE FROM profiles WHERE received_at_ms < ?1";
         if self.execute("dropping old profiles", sql, params![oldest.0])? > 0 {
             let sql = "DELETE FROM windows WHERE arrival < (SELECT min(rowid) FROM profiles)";
-            self.execute("dropping old counts", sql, [])?;
+            self.execute("dropping old counts", sql, &[])?;
         }
         Ok(())
     }

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use edgeward_core::event::{ModelVersion, Project, RolloutOutcome};
 use edgeward_core::ledger::{Chain, Entry};
 use edgeward_core::{AccessChange, Alert, DeviceId, Event, RolloutId};
-use rusqlite::{Params, params};
 
-use crate::column::{Json, Text};
+use crate::column::{Json, Text, Value, params};
 use crate::database::{Store, Writer};
 use crate::error::StoreError;
 
@@ -42,7 +41,7 @@ impl Store {
     pub fn rebuild(&self) -> Result<(), StoreError> {
         self.write(|writer| {
             for table in TABLES {
-                writer.execute("emptying a projection", &format!("DELETE FROM {table}"), [])?;
+                writer.execute("emptying a projection", &format!("DELETE FROM {table}"), &[])?;
             }
             writer.replay(&mut Chain::default(), |entry| writer.project(entry))
         })
@@ -56,7 +55,7 @@ impl Writer<'_> {
         match self.apply(entry) {
             Ok(Some(contradiction)) => Err(refused(contradiction)),
             Ok(None) => Ok(()),
-            Err(StoreError::Sql { source, .. }) if is_constraint(&source) => Err(refused(source.to_string())),
+            Err(StoreError::Sql { source, .. }) if source.is_constraint() => Err(refused(source.to_string())),
             Err(error) => Err(error),
         }
     }
@@ -145,8 +144,8 @@ impl Writer<'_> {
                 params![Text(group), Text(expression)],
             ),
             Event::GroupRemoved { group, .. } => {
-                self.execute(OPERATION, "DELETE FROM group_bundles WHERE group_name = ?1", [Text(group)])?;
-                self.change("DELETE FROM groups WHERE name = ?1", [Text(group)])
+                self.execute(OPERATION, "DELETE FROM group_bundles WHERE group_name = ?1", params![Text(group)])?;
+                self.change("DELETE FROM groups WHERE name = ?1", params![Text(group)])
             }
             _ => Ok(None),
         }
@@ -217,7 +216,7 @@ impl Writer<'_> {
         }
     }
 
-    fn change(&self, sql: &str, params: impl Params) -> Result<Option<String>, StoreError> {
+    fn change(&self, sql: &str, params: &[Value<'_>]) -> Result<Option<String>, StoreError> {
         let nothing = "what it speaks of is not there, or not under way any more";
         let changed = self.execute(OPERATION, sql, params)?;
         Ok((changed == 0).then(|| nothing.to_owned()))
@@ -255,7 +254,8 @@ impl Writer<'_> {
             match value {
                 Some(value) => self.execute(
                     OPERATION,
-                    "INSERT OR REPLACE INTO device_labels (device, key, value) VALUES (?1, ?2, ?3)",
+                    "INSERT INTO device_labels (device, key, value) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (device, key) DO UPDATE SET value = excluded.value",
                     params![Text(device), key, value],
                 )?,
                 None => self.execute(
@@ -272,11 +272,12 @@ impl Writer<'_> {
     fn rollout_completed(&self, rollout: &RolloutId) -> Result<(), StoreError> {
         let to_all = "DELETE FROM group_bundles WHERE model =
             (SELECT model FROM rollouts WHERE id = ?1 AND json_extract(policy, '$.group') IS NULL)";
-        self.execute(OPERATION, to_all, [Text(rollout)])?;
-        let to_group = "INSERT OR REPLACE INTO group_bundles (model, group_name, version, bundle)
+        self.execute(OPERATION, to_all, params![Text(rollout)])?;
+        let to_group = "INSERT INTO group_bundles (model, group_name, version, bundle)
             SELECT model, json_extract(policy, '$.group'), version, bundle FROM rollouts
-            WHERE id = ?1 AND json_extract(policy, '$.group') IS NOT NULL";
-        self.execute(OPERATION, to_group, [Text(rollout)])?;
+            WHERE id = ?1 AND json_extract(policy, '$.group') IS NOT NULL
+            ON CONFLICT (model, group_name) DO UPDATE SET version = excluded.version, bundle = excluded.bundle";
+        self.execute(OPERATION, to_group, params![Text(rollout)])?;
         Ok(())
     }
 
@@ -314,8 +315,4 @@ impl Writer<'_> {
             params![alert.id, seq, Text(&alert.model), Json(alert)],
         )
     }
-}
-
-fn is_constraint(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
 }

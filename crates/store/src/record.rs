@@ -3,11 +3,11 @@
 //! A record is kept once: by device, prediction, kind and row. What is sealed beside it belongs to the caller; here it is
 //! bytes that are dropped on a day.
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::{DeviceId, Digest, PredictionId, RolloutId, Timestamp};
-use rusqlite::{Row, params};
 use uuid::Uuid;
 
-use crate::column::Text;
+use crate::column::{Text, ToColumn as _, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 use crate::ledger::RawEntry;
@@ -66,13 +66,17 @@ pub struct BatchRow {
     pub root: Digest,
 }
 
+/// What the entry of a batch holds, and that of an alert.
+const KEPT: &[u8] = b"\"type\":\"records_kept\"";
+const ALERT: &[u8] = b"\"type\":\"alert_raised\"";
+
 const COLUMNS: &str = "seq, device, received_at_ms, kind, record, sealed, erase_day, batch";
 
 impl RecordRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
             seq: row.get(0)?,
-            device: row.get::<_, Text<_>>(1)?.0,
+            device: row.get::<Text<_>>(1)?.0,
             received_at_ms: Timestamp(row.get(2)?),
             kind: row.get(3)?,
             record: row.get(4)?,
@@ -84,8 +88,8 @@ impl RecordRow {
 }
 
 impl BatchRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let root = row.get::<_, Text<_>>(3)?.0;
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
+        let root = row.get::<Text<_>>(3)?.0;
         Ok(Self { batch: row.get(0)?, seq: row.get(1)?, records: row.get(2)?, root })
     }
 }
@@ -97,7 +101,7 @@ impl View<'_> {
     /// The database fails.
     pub fn records_of(&self, prediction: PredictionId) -> Result<Vec<RecordRow>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM records WHERE prediction = ?1 ORDER BY seq");
-        self.rows("reading a prediction's records", &sql, [Text(prediction)], RecordRow::read)
+        self.rows("reading a prediction's records", &sql, params![Text(prediction)], RecordRow::read)
     }
 
     /// The newest predictions with a record, the newest first.
@@ -107,8 +111,8 @@ impl View<'_> {
     pub fn newest_recorded(&self, limit: usize) -> Result<Vec<PredictionId>, StoreError> {
         const SQL: &str =
             "SELECT prediction FROM records WHERE kind = 'prediction' ORDER BY seq DESC LIMIT ?1";
-        self.rows("reading the newest records", SQL, [limit], |row| {
-            Ok(PredictionId(row.get::<_, Text<Uuid>>(0)?.0))
+        self.rows("reading the newest records", SQL, params![limit], |row| {
+            Ok(PredictionId(row.get::<Text<Uuid>>(0)?.0))
         })
     }
 
@@ -118,8 +122,9 @@ impl View<'_> {
     /// The database fails.
     pub fn records_waiting(&self) -> Result<Vec<(u64, String)>, StoreError> {
         const SQL: &str = "SELECT seq, record FROM records WHERE batch IS NULL ORDER BY seq LIMIT ?1";
-        let params = [BATCH_RECORDS_MAX];
-        self.rows("reading the waiting records", SQL, params, |row| Ok((row.get(0)?, row.get(1)?)))
+        self.rows("reading the waiting records", SQL, params![BATCH_RECORDS_MAX], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
     }
 
     /// When the first record arrived that is in no batch yet.
@@ -128,7 +133,7 @@ impl View<'_> {
     /// The database fails.
     pub fn oldest_waiting_record(&self) -> Result<Option<Timestamp>, StoreError> {
         const SQL: &str = "SELECT received_at_ms FROM records WHERE batch IS NULL ORDER BY seq LIMIT 1";
-        self.row("looking for waiting records", SQL, [], |row| Ok(Timestamp(row.get(0)?)))
+        self.row("looking for waiting records", SQL, &[], |row| Ok(Timestamp(row.get(0)?)))
     }
 
     /// The records of a batch, in order.
@@ -137,7 +142,7 @@ impl View<'_> {
     /// The database fails.
     pub fn records_of_batch(&self, batch: u64) -> Result<Vec<(u64, String)>, StoreError> {
         const SQL: &str = "SELECT seq, record FROM records WHERE batch = ?1 ORDER BY seq";
-        self.rows("reading a batch's records", SQL, [batch], |row| Ok((row.get(0)?, row.get(1)?)))
+        self.rows("reading a batch's records", SQL, params![batch], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// A batch.
@@ -146,7 +151,7 @@ impl View<'_> {
     /// The database fails.
     pub fn record_batch(&self, batch: u64) -> Result<Option<BatchRow>, StoreError> {
         const SQL: &str = "SELECT batch, seq, records, root FROM record_batches WHERE batch = ?1";
-        self.row("reading a batch", SQL, [batch], BatchRow::read)
+        self.row("reading a batch", SQL, params![batch], BatchRow::read)
     }
 
     /// Entries from `from` on that made records a batch, in order; at most `limit`. It is the ledger that is read, not what
@@ -156,8 +161,8 @@ impl View<'_> {
     /// The database fails.
     pub fn batches_in_ledger(&self, from: u64, limit: usize) -> Result<Vec<RawEntry>, StoreError> {
         const SQL: &str = "SELECT seq, bytes FROM ledger
-             WHERE seq >= ?1 AND instr(bytes, CAST('\"type\":\"records_kept\"' AS BLOB)) > 0 ORDER BY seq LIMIT ?2";
-        self.rows("reading the batches in the ledger", SQL, params![from, limit], |row| {
+             WHERE seq >= ?1 AND instr(bytes, ?2) > 0 ORDER BY seq LIMIT ?3";
+        self.rows("reading the batches in the ledger", SQL, params![from, KEPT, limit], |row| {
             Ok(RawEntry { seq: row.get(0)?, bytes: row.get(1)? })
         })
     }
@@ -168,7 +173,7 @@ impl View<'_> {
     /// The database fails.
     pub fn inputs_due(&self, day: i64) -> Result<u64, StoreError> {
         const SQL: &str = "SELECT count(*) FROM records WHERE sealed IS NOT NULL AND erase_day <= ?1";
-        Ok(self.row("counting inputs whose time is over", SQL, [day], |row| row.get(0))?.unwrap_or(0))
+        Ok(self.row("counting inputs whose time is over", SQL, params![day], |row| row.get(0))?.unwrap_or(0))
     }
 
     /// The rollouts of a bundle, in order.
@@ -177,7 +182,9 @@ impl View<'_> {
     /// The database fails.
     pub fn rollouts_of(&self, bundle: Digest) -> Result<Vec<RolloutId>, StoreError> {
         const SQL: &str = "SELECT id FROM rollouts WHERE bundle = ?1 ORDER BY seq";
-        self.rows("reading a bundle's rollouts", SQL, [Text(bundle)], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+        self.rows("reading a bundle's rollouts", SQL, params![Text(bundle)], |row| {
+            Ok(row.get::<Text<_>>(0)?.0)
+        })
     }
 
     /// Entries from `from` on that hold any of `words`, alerts left out; at most `limit`.
@@ -190,12 +197,18 @@ impl View<'_> {
         from: u64,
         limit: usize,
     ) -> Result<Vec<RawEntry>, StoreError> {
-        const SQL: &str = "SELECT seq, bytes FROM ledger WHERE seq >= ?1
-             AND instr(bytes, CAST('\"type\":\"alert_raised\"' AS BLOB)) = 0
-             AND EXISTS (SELECT 1 FROM json_each(?2) WHERE instr(bytes, CAST(value AS BLOB)) > 0)
-             ORDER BY seq LIMIT ?3";
-        let words = crate::column::Json(words);
-        self.rows("searching the ledger", SQL, params![from, words, limit], |row| {
+        let held: Vec<String> = (0..words.len()).map(|n| format!("instr(bytes, ?{}) > 0", n + 4)).collect();
+        let sql = format!(
+            "SELECT seq, bytes FROM ledger WHERE seq >= ?1 AND instr(bytes, ?2) = 0 AND ({})
+             ORDER BY seq LIMIT ?3",
+            held.join(" OR ")
+        );
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut params = params![from, ALERT, limit].to_vec();
+        params.extend(words.iter().map(|word| word.as_bytes().to_value()));
+        self.rows("searching the ledger", &sql, &params, |row| {
             Ok(RawEntry { seq: row.get(0)?, bytes: row.get(1)? })
         })
     }
@@ -216,9 +229,9 @@ impl Writer<'_> {
         for NewRecord { prediction, kind, row, record, sealed, erase_day } in records {
             new += self.execute(
                 "keeping a record",
-                "INSERT OR IGNORE INTO records
+                "INSERT INTO records
                  (device, prediction, kind, row, received_at_ms, record, sealed, erase_day)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
                 params![Text(device), Text(prediction), kind, row, now.0, record, sealed, erase_day],
             )?;
         }
@@ -240,7 +253,7 @@ impl Writer<'_> {
     /// The database fails.
     pub fn next_batch(&self) -> Result<u64, StoreError> {
         const SQL: &str = "SELECT coalesce(max(batch) + 1, 0) FROM record_batches";
-        Ok(self.row("numbering a batch", SQL, [], |row| row.get(0))?.unwrap_or(0))
+        Ok(self.row("numbering a batch", SQL, &[], |row| row.get(0))?.unwrap_or(0))
     }
 
     /// Drops what is sealed and was to be dropped on `day` at the latest; how much.
@@ -249,6 +262,6 @@ impl Writer<'_> {
     /// The database fails.
     pub fn drop_sealed(&self, day: i64) -> Result<usize, StoreError> {
         let sql = "UPDATE records SET sealed = NULL WHERE sealed IS NOT NULL AND erase_day <= ?1";
-        self.execute("dropping inputs whose time is over", sql, [day])
+        self.execute("dropping inputs whose time is over", sql, params![day])
     }
 }

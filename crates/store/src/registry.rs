@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::event::{Project, RunOutcome, Runner};
 use edgeward_core::{Digest, ModelName, ProjectName, RunId, Timestamp};
-use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::column::{Json, Text};
+use crate::column::{Json, Text, params};
 use crate::database::View;
 use crate::error::StoreError;
 
@@ -81,15 +81,15 @@ const RUN: &str =
 const VERSION: &str = "SELECT model, version, bundle, run, metrics, registered_at_ms FROM versions";
 
 impl RunRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
-            id: row.get::<_, Text<_>>(0)?.0,
-            project: row.get::<_, Text<_>>(1)?.0,
+            id: row.get::<Text<_>>(0)?.0,
+            project: row.get::<Text<_>>(1)?.0,
             cause: row.get(2)?,
             requested_at_ms: Timestamp(row.get(3)?),
-            finished_at_ms: row.get::<_, Option<i64>>(4)?.map(Timestamp),
-            outcome: row.get::<_, Option<Json<_>>>(5)?.map(|json| json.0),
-            runner: row.get::<_, Json<_>>(6)?.0,
+            finished_at_ms: row.get::<Option<i64>>(4)?.map(Timestamp),
+            outcome: row.get::<Option<Json<_>>>(5)?.map(|json| json.0),
+            runner: row.get::<Json<_>>(6)?.0,
             commit: row.get(7)?,
             gates: Vec::new(),
         })
@@ -97,19 +97,19 @@ impl RunRow {
 }
 
 impl GateRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self { gate: row.get(0)?, passed: row.get(1)?, reason: row.get(2)? })
     }
 }
 
 impl VersionRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
-            model: row.get::<_, Text<_>>(0)?.0,
+            model: row.get::<Text<_>>(0)?.0,
             version: row.get(1)?,
-            bundle: row.get::<_, Text<_>>(2)?.0,
-            run: row.get::<_, Text<_>>(3)?.0,
-            metrics: row.get::<_, Json<_>>(4)?.0,
+            bundle: row.get::<Text<_>>(2)?.0,
+            run: row.get::<Text<_>>(3)?.0,
+            metrics: row.get::<Json<_>>(4)?.0,
             registered_at_ms: Timestamp(row.get(5)?),
         })
     }
@@ -122,7 +122,7 @@ impl View<'_> {
     /// The database fails.
     pub fn projects(&self) -> Result<Vec<Project>, StoreError> {
         const SQL: &str = "SELECT document FROM projects ORDER BY name";
-        self.rows("reading the projects", SQL, [], |row| Ok(row.get::<_, Json<_>>(0)?.0))
+        self.rows("reading the projects", SQL, &[], |row| Ok(row.get::<Json<_>>(0)?.0))
     }
 
     /// One project.
@@ -131,7 +131,7 @@ impl View<'_> {
     /// The database fails.
     pub fn project_named(&self, name: &ProjectName) -> Result<Option<Project>, StoreError> {
         const SQL: &str = "SELECT document FROM projects WHERE name = ?1";
-        self.row("reading a project", SQL, [Text(name)], |row| Ok(row.get::<_, Json<_>>(0)?.0))
+        self.row("reading a project", SQL, params![Text(name)], |row| Ok(row.get::<Json<_>>(0)?.0))
     }
 
     /// The newest runs, of one project or of all, the newest first; at most [`ROWS_PAGE_MAX`].
@@ -140,8 +140,12 @@ impl View<'_> {
     /// The database fails.
     pub fn runs(&self, project: Option<&ProjectName>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
         let sql = format!("{RUN} WHERE ?1 IS NULL OR project = ?1 ORDER BY seq DESC LIMIT ?2");
-        let params = params![project.map(Text), limit.min(ROWS_PAGE_MAX)];
-        let runs = self.rows("reading the runs", &sql, params, RunRow::read)?;
+        let runs = self.rows(
+            "reading the runs",
+            &sql,
+            params![project.map(Text), limit.min(ROWS_PAGE_MAX)],
+            RunRow::read,
+        )?;
         runs.into_iter().map(|run| self.with_gates(run)).collect()
     }
 
@@ -150,7 +154,8 @@ impl View<'_> {
     /// # Errors
     /// The database fails.
     pub fn run(&self, id: &RunId) -> Result<Option<RunRow>, StoreError> {
-        let run = self.row("reading a run", &format!("{RUN} WHERE id = ?1"), [Text(id)], RunRow::read)?;
+        let run =
+            self.row("reading a run", &format!("{RUN} WHERE id = ?1"), params![Text(id)], RunRow::read)?;
         run.map(|run| self.with_gates(run)).transpose()
     }
 
@@ -170,13 +175,13 @@ impl View<'_> {
     /// The database fails.
     pub fn run_under_way(&self, project: &ProjectName) -> Result<Option<RunRow>, StoreError> {
         let sql = format!("{RUN} WHERE project = ?1 AND finished_at_ms IS NULL");
-        let run = self.row("reading the run under way", &sql, [Text(project)], RunRow::read)?;
+        let run = self.row("reading the run under way", &sql, params![Text(project)], RunRow::read)?;
         run.map(|run| self.with_gates(run)).transpose()
     }
 
     fn with_gates(&self, run: RunRow) -> Result<RunRow, StoreError> {
         const SQL: &str = "SELECT gate, passed, reason FROM gates WHERE run = ?1 ORDER BY seq";
-        let gates = self.rows("reading a run's gates", SQL, [Text(&run.id)], GateRow::read)?;
+        let gates = self.rows("reading a run's gates", SQL, params![Text(&run.id)], GateRow::read)?;
         Ok(RunRow { gates, ..run })
     }
 
@@ -187,7 +192,7 @@ impl View<'_> {
     pub fn models(&self) -> Result<Vec<ModelRow>, StoreError> {
         const SQL: &str = "SELECT model, max(version) FROM versions GROUP BY model ORDER BY model";
         let models: Vec<(ModelName, u64)> =
-            self.rows("reading the models", SQL, [], |row| Ok((row.get::<_, Text<_>>(0)?.0, row.get(1)?)))?;
+            self.rows("reading the models", SQL, &[], |row| Ok((row.get::<Text<_>>(0)?.0, row.get(1)?)))?;
         let with_aliases = |(name, latest_version)| {
             let aliases = self.aliases(&name)?;
             Ok(ModelRow { name, latest_version, aliases })
@@ -201,8 +206,12 @@ impl View<'_> {
     /// The database fails.
     pub fn versions(&self, model: &ModelName, limit: usize) -> Result<Vec<VersionRow>, StoreError> {
         let sql = format!("{VERSION} WHERE model = ?1 ORDER BY version DESC LIMIT ?2");
-        let params = params![Text(model), limit.min(ROWS_PAGE_MAX)];
-        self.rows("reading a model's versions", &sql, params, VersionRow::read)
+        self.rows(
+            "reading a model's versions",
+            &sql,
+            params![Text(model), limit.min(ROWS_PAGE_MAX)],
+            VersionRow::read,
+        )
     }
 
     /// One version.
@@ -245,8 +254,9 @@ impl View<'_> {
     /// The database fails.
     pub fn aliases(&self, model: &ModelName) -> Result<BTreeMap<String, u64>, StoreError> {
         const SQL: &str = "SELECT alias, version FROM aliases WHERE model = ?1 ORDER BY alias";
-        let pairs =
-            self.rows("reading a model's aliases", SQL, [Text(model)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let pairs = self.rows("reading a model's aliases", SQL, params![Text(model)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
         Ok(pairs.into_iter().collect())
     }
 
@@ -256,7 +266,7 @@ impl View<'_> {
     /// The database fails.
     pub fn next_version(&self, model: &ModelName) -> Result<u64, StoreError> {
         const SQL: &str = "SELECT coalesce(max(version), 0) + 1 FROM versions WHERE model = ?1";
-        let next = self.row("reading the newest version", SQL, [Text(model)], |row| row.get(0))?;
+        let next = self.row("reading the newest version", SQL, params![Text(model)], |row| row.get(0))?;
         Ok(next.unwrap_or(1))
     }
 }

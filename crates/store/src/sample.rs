@@ -5,12 +5,12 @@
 //! model stay. A sample that its device found impossible is held back: it is not among the labelled ones, neither in
 //! pages nor in counts, until a person releases it.
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::event::{SampleRef, SampleVerdict};
 use edgeward_core::{DeviceId, Digest, ModelName, PredictionId, Timestamp};
-use rusqlite::{Row, params};
 use uuid::Uuid;
 
-use crate::column::Text;
+use crate::column::{Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 
@@ -61,12 +61,12 @@ pub struct SampleRow {
 }
 
 impl SampleRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         let sample = NewSample {
-            prediction: PredictionId(row.get::<_, Text<Uuid>>(4)?.0),
+            prediction: PredictionId(row.get::<Text<Uuid>>(4)?.0),
             row: row.get(5)?,
-            model: row.get::<_, Text<_>>(6)?.0,
-            bundle: row.get::<_, Text<_>>(7)?.0,
+            model: row.get::<Text<_>>(6)?.0,
+            bundle: row.get::<Text<_>>(7)?.0,
             at_ms: Timestamp(row.get(8)?),
             features: row.get(9)?,
             predicted: row.get(10)?,
@@ -75,9 +75,9 @@ impl SampleRow {
         };
         Ok(Self {
             seq: row.get(0)?,
-            device: row.get::<_, Text<_>>(1)?.0,
+            device: row.get::<Text<_>>(1)?.0,
             received_at_ms: Timestamp(row.get(2)?),
-            row_digest: row.get::<_, Text<_>>(3)?.0,
+            row_digest: row.get::<Text<_>>(3)?.0,
             sample,
         })
     }
@@ -144,6 +144,7 @@ impl View<'_> {
 struct Known {
     label: Option<String>,
     suspicion: Option<String>,
+    verdict: Option<String>,
 }
 
 impl Known {
@@ -181,7 +182,7 @@ impl Writer<'_> {
             let known = self.known_label(device, sample)?;
             let news = known.as_ref().is_none_or(|known| known.learns_from(sample));
             if news {
-                let seq = self.replace_sample(device, sample, now)?;
+                let seq = self.replace_sample(device, sample, known, now)?;
                 changed += 1;
                 if seq.is_multiple_of(RETENTION_STRIDE) {
                     self.drop_oldest_of_every_model(keep)?;
@@ -195,9 +196,9 @@ impl Writer<'_> {
     fn known_label(&self, device: &DeviceId, sample: &NewSample) -> Result<Option<Known>, StoreError> {
         self.row(
             "looking for a sample",
-            "SELECT label, suspicion FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3",
+            "SELECT label, suspicion, verdict FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3",
             params![Text(device), Text(sample.prediction), sample.row],
-            |row| Ok(Known { label: row.get(0)?, suspicion: row.get(1)? }),
+            |row| Ok(Known { label: row.get(0)?, suspicion: row.get(1)?, verdict: row.get(2)? }),
         )
     }
 
@@ -209,39 +210,62 @@ impl Writer<'_> {
         verdict: SampleVerdict,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        let sql = format!(
+            "DELETE FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3 AND suspicion IS NOT NULL
+                AND verdict IS DISTINCT FROM ?4 RETURNING {COLUMNS}"
+        );
         for SampleRef { device, prediction, row } in samples {
-            self.execute(
+            let held = self.row(
                 "deciding about a sample",
-                "INSERT OR REPLACE INTO samples
-                 (device, prediction, row, model, bundle, at_ms, received_at_ms, features, row_digest, predicted, label,
-                  suspicion, verdict)
-                 SELECT device, prediction, row, model, bundle, at_ms, ?5, features, row_digest, predicted, label,
-                  suspicion, ?4 FROM samples
-                 WHERE device = ?1 AND prediction = ?2 AND row = ?3 AND suspicion IS NOT NULL AND verdict IS NOT ?4",
-                params![Text(device), Text(prediction), row, verdict.as_str(), at.0],
+                &sql,
+                params![Text(device), Text(prediction), row, verdict.as_str()],
+                SampleRow::read,
             )?;
+            if let Some(held) = held {
+                self.insert_sample(device, &held.sample, Some(verdict.as_str()), at)?;
+            }
         }
         Ok(())
     }
 
-    /// Returns the sample's new sequence number.
+    /// Puts `sample` in the place of what is known of it; returns its new sequence number.
     fn replace_sample(
         &self,
         device: &DeviceId,
         sample: &NewSample,
+        known: Option<Known>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let Some(known) = known else { return self.insert_sample(device, sample, None, now) };
+        self.execute(
+            "replacing a sample",
+            "DELETE FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3",
+            params![Text(device), Text(sample.prediction), sample.row],
+        )?;
+        let merged = NewSample {
+            label: sample.label.clone().or(known.label),
+            suspicion: sample.suspicion.clone().or(known.suspicion),
+            ..sample.clone()
+        };
+        self.insert_sample(device, &merged, known.verdict.as_deref(), now)
+    }
+
+    /// Returns the sample's sequence number.
+    fn insert_sample(
+        &self,
+        device: &DeviceId,
+        sample: &NewSample,
+        verdict: Option<&str>,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let NewSample { prediction, row, model, bundle, at_ms, features, predicted, label, suspicion } =
             sample;
         let seq = self.row(
             "keeping a sample",
-            "INSERT OR REPLACE INTO samples
+            "INSERT INTO samples
              (device, prediction, row, model, bundle, at_ms, received_at_ms, features, row_digest, predicted, label,
               suspicion, verdict)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-              coalesce(?12, (SELECT suspicion FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3)),
-              (SELECT verdict FROM samples WHERE device = ?1 AND prediction = ?2 AND row = ?3))
-             RETURNING seq",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) RETURNING seq",
             params![
                 Text(device),
                 Text(prediction),
@@ -254,7 +278,8 @@ impl Writer<'_> {
                 Text(Digest::of(features)),
                 predicted,
                 label,
-                suspicion
+                suspicion,
+                verdict
             ],
             |row| row.get(0),
         )?;
@@ -264,7 +289,7 @@ impl Writer<'_> {
     fn drop_oldest_of_every_model(&self, keep: u64) -> Result<(), StoreError> {
         const SQL: &str = "SELECT DISTINCT model FROM samples";
         let models: Vec<ModelName> =
-            self.rows("reading the sampled models", SQL, [], |row| Ok(row.get::<_, Text<_>>(0)?.0))?;
+            self.rows("reading the sampled models", SQL, &[], |row| Ok(row.get::<Text<_>>(0)?.0))?;
         models.iter().try_for_each(|model| self.drop_oldest_samples(model, keep).map(|_| ()))
     }
 

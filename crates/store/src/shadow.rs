@@ -1,12 +1,12 @@
 //! Comparisons of shadows with their champions, and what devices counted for them.
 
+use crate::engine::{Row, SqlError};
 use edgeward_core::shadow::{ShadowCandidate, ShadowOutcome, ShadowPolicy};
 use edgeward_core::{DeviceId, Digest, ModelName, RunId, Timestamp};
-use rusqlite::{Row, params};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::column::{Json, Text};
+use crate::column::{Json, Text, params};
 use crate::database::{View, Writer};
 use crate::error::StoreError;
 use crate::registry::ROWS_PAGE_MAX;
@@ -51,17 +51,17 @@ const TEST: &str =
      FROM shadow_tests";
 
 impl ShadowTestRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
-            run: row.get::<_, Text<_>>(0)?.0,
-            model: row.get::<_, Text<_>>(1)?.0,
-            champion: row.get::<_, Text<_>>(2)?.0,
-            candidates: row.get::<_, Json<_>>(3)?.0,
-            policy: row.get::<_, Json<_>>(4)?.0,
+            run: row.get::<Text<_>>(0)?.0,
+            model: row.get::<Text<_>>(1)?.0,
+            champion: row.get::<Text<_>>(2)?.0,
+            candidates: row.get::<Json<_>>(3)?.0,
+            policy: row.get::<Json<_>>(4)?.0,
             started_at_ms: Timestamp(row.get(5)?),
-            finished_at_ms: row.get::<_, Option<i64>>(6)?.map(Timestamp),
-            outcome: row.get::<_, Option<Json<_>>>(7)?.map(|json| json.0),
-            reasons: row.get::<_, Json<_>>(8)?.0,
+            finished_at_ms: row.get::<Option<i64>>(6)?.map(Timestamp),
+            outcome: row.get::<Option<Json<_>>>(7)?.map(|json| json.0),
+            reasons: row.get::<Json<_>>(8)?.0,
         })
     }
 }
@@ -77,8 +77,12 @@ impl View<'_> {
         limit: usize,
     ) -> Result<Vec<ShadowTestRow>, StoreError> {
         let sql = format!("{TEST} WHERE ?1 IS NULL OR model = ?1 ORDER BY seq DESC LIMIT ?2");
-        let params = params![model.map(Text), limit.min(ROWS_PAGE_MAX)];
-        self.rows("reading the shadows", &sql, params, ShadowTestRow::read)
+        self.rows(
+            "reading the shadows",
+            &sql,
+            params![model.map(Text), limit.min(ROWS_PAGE_MAX)],
+            ShadowTestRow::read,
+        )
     }
 
     /// The comparison of one run's candidates.
@@ -89,7 +93,7 @@ impl View<'_> {
         self.row(
             "reading a run's shadows",
             &format!("{TEST} WHERE run = ?1"),
-            [Text(run)],
+            params![Text(run)],
             ShadowTestRow::read,
         )
     }
@@ -100,7 +104,7 @@ impl View<'_> {
     /// The database fails.
     pub fn shadow_tests_under_way(&self) -> Result<Vec<ShadowTestRow>, StoreError> {
         let sql = format!("{TEST} WHERE finished_at_ms IS NULL ORDER BY seq");
-        self.rows("reading the shadows under way", &sql, [], ShadowTestRow::read)
+        self.rows("reading the shadows under way", &sql, &[], ShadowTestRow::read)
     }
 
     /// What devices counted for one comparison, one row per start of an agent.
@@ -110,7 +114,7 @@ impl View<'_> {
     pub fn shadow_counts(&self, run: &RunId) -> Result<Vec<ShadowCountsRow>, StoreError> {
         const SQL: &str = "SELECT device, document FROM shadow_counts WHERE run = ?1 LIMIT ?2";
         self.rows("reading what shadows did", SQL, params![Text(run), SHADOW_COUNTS_MAX], |row| {
-            Ok(ShadowCountsRow { device: row.get::<_, Text<_>>(0)?.0, document: row.get::<_, Json<_>>(1)?.0 })
+            Ok(ShadowCountsRow { device: row.get::<Text<_>>(0)?.0, document: row.get::<Json<_>>(1)?.0 })
         })
     }
 }
@@ -133,7 +137,7 @@ impl Writer<'_> {
              SELECT ?1, ?2, ?3, ?4, ?5
              WHERE EXISTS (SELECT 1 FROM shadow_tests WHERE run = ?1 AND finished_at_ms IS NULL)
              ON CONFLICT (run, device, session) DO UPDATE SET seq = excluded.seq, document = excluded.document
-             WHERE excluded.seq > seq",
+             WHERE excluded.seq > shadow_counts.seq",
             params![Text(run), Text(device), Text(session), seq, Json(document)],
         )?;
         Ok(())

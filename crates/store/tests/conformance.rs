@@ -6,6 +6,9 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a failed step of a test should panic where it happens")]
 
+#[path = "conformance/beside.rs"]
+mod beside;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,7 +31,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 
 type Check = (&'static str, fn(&Store));
 
-const CHECKS: [Check; 23] = [
+const CHECKS: [Check; 30] = [
     ("appends form one chain", appends_form_one_chain),
     ("append_if compares", append_if_compares),
     ("a failed closure leaves nothing", a_failed_closure_leaves_nothing),
@@ -52,6 +55,13 @@ const CHECKS: [Check; 23] = [
     ("operator tokens", operator_tokens),
     ("a revoked device stays known until it joins again", a_revoked_device_stays_known_until_it_joins_again),
     ("the last checkpoint is kept", the_last_checkpoint_is_kept),
+    ("held samples wait for a person", beside::held_samples_wait_for_a_person),
+    ("records become batches and are forgotten", beside::records_become_batches_and_are_forgotten),
+    ("groups run what completed in them", beside::groups_run_what_completed_in_them),
+    ("shadows are compared", beside::shadows_are_compared),
+    ("certificates count until revoked", beside::certificates_count_until_revoked),
+    ("kept files are numbered", beside::kept_files_are_numbered),
+    ("names sort by their bytes and text keeps what it can", beside::names_sort_by_their_bytes),
 ];
 
 fn check_all(open: impl Fn() -> Store) {
@@ -77,6 +87,18 @@ fn sqlite_on_disk_conforms() {
         Store::open(&directory.path().join(format!("{}.db", number.get()))).unwrap()
     });
     assert_eq!(*number.get_mut(), CHECKS.len());
+}
+
+#[test]
+fn postgresql_conforms() {
+    for (name, check) in CHECKS {
+        println!("{name}");
+        // Dropped after the store: the schema goes when nobody uses it any more.
+        let Ok(database) = edgeward_testkit_postgres::database() else { return };
+        let store = Store::connect(&database.url().parse().unwrap()).unwrap();
+        check(&store);
+        assert_eq!(store.verify().unwrap(), None, "{name}");
+    }
 }
 
 fn device(n: usize) -> DeviceId {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::database::DatabaseArgs;
+
 /// `audit`.
 #[derive(Subcommand)]
 pub(crate) enum AuditCommand {
@@ -37,4 +39,6 @@ pub(crate) struct LedgerFolder {
     /// The control plane's folder
     #[arg(long, value_name = "DIR", env = "EDGEWARD_DATA", default_value = ".edgeward/server")]
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
 }

@@ -10,19 +10,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use edgeward_core::Timestamp;
 use edgeward_server::audit::{ExportError, OpenError, Opened, Verified, WITNESS_FILE, Witness};
+use edgeward_store::Address;
 
-use crate::args::AuditCommand;
+use crate::args::{AuditCommand, LedgerFolder};
+use crate::database;
 use crate::output::{Explain, Failure, Outcome, Output, with_causes};
 
 pub(crate) fn run(command: &AuditCommand, out: Output) -> Outcome {
     match command {
         AuditCommand::Verify { folder, witnesses } => {
-            let verified = verify_against(&folder.data, witnesses)?;
+            let verified = verify_against(&open(folder)?, &folder.data, witnesses)?;
             out.document(&verified, |verified| format!("verified: {}", words(verified)))
         }
-        AuditCommand::Show { entry: None, folder } => show::summary(&open(&folder.data)?, out),
-        AuditCommand::Show { entry: Some(seq), folder } => show::entry(&open(&folder.data)?, *seq, out),
-        AuditCommand::Export { out: to, folder } => export(&folder.data, to, out),
+        AuditCommand::Show { entry: None, folder } => show::summary(&open(folder)?, out),
+        AuditCommand::Show { entry: Some(seq), folder } => show::entry(&open(folder)?, *seq, out),
+        AuditCommand::Export { out: to, folder } => export(folder, to, out),
     }
 }
 
@@ -41,12 +43,11 @@ pub(crate) fn words(verified: &Verified) -> String {
 
 /// Checks the ledger in a control plane's folder.
 pub(crate) fn verify(data: &Path) -> Result<Verified, Failure> {
-    verify_against(data, &[])
+    verify_against(&opened(data, None)?, data, &[])
 }
 
-fn verify_against(data: &Path, witnesses: &[PathBuf]) -> Result<Verified, Failure> {
+fn verify_against(opened: &Opened, data: &Path, witnesses: &[PathBuf]) -> Result<Verified, Failure> {
     let witnesses = witnesses.iter().map(|path| read_witness(path)).collect::<Result<Vec<_>, _>>()?;
-    let opened = open(data)?;
     opened.verify(witnesses).map_err(|fault| failure(data, &fault))
 }
 
@@ -55,9 +56,17 @@ fn failure(data: &Path, fault: &dyn std::error::Error) -> Failure {
         .hint("compare with a backup, and with the checkpoints that devices remember: --witness")
 }
 
-fn open(data: &Path) -> Result<Opened, Failure> {
+fn open(folder: &LedgerFolder) -> Result<Opened, Failure> {
+    opened(&folder.data, database::address(&folder.database)?.as_ref())
+}
+
+fn opened(data: &Path, address: Option<&Address>) -> Result<Opened, Failure> {
     let doing = format!("reading the ledger in {}", data.display());
-    Opened::folder(data).map_err(|error| {
+    let opened = match address {
+        Some(address) => Opened::database(data, address),
+        None => Opened::folder(data),
+    };
+    opened.map_err(|error| {
         let kind = if matches!(error, OpenError::Missing(_)) { "not_found" } else { "store" };
         Failure::new(kind, format!("{doing}: {}", with_causes(&error)))
             .hint("name the control plane's folder with --data or EDGEWARD_DATA")
@@ -71,11 +80,11 @@ fn read_witness(path: &Path) -> Result<Witness, Failure> {
     Ok(Witness { by: path.display().to_string(), note })
 }
 
-fn export(data: &Path, to: &Path, out: Output) -> Outcome {
+fn export(folder: &LedgerFolder, to: &Path, out: Output) -> Outcome {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    let exported = open(data)?.export(to, now).map_err(|error| match error {
-        ExportError::Fault(fault) => failure(data, &fault),
+    let exported = open(folder)?.export(to, now).map_err(|error| match error {
+        ExportError::Fault(fault) => failure(&folder.data, &fault),
         error => Failure::new("export", with_causes(&error)),
     })?;
     out.document(&exported, |exported| {

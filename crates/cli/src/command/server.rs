@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::ServerArgs;
 use crate::broker::broker;
+use crate::database;
 use crate::output::{Explain, Failure, Outcome, Output};
 use crate::process::{block_on, interrupted};
 
@@ -26,6 +27,7 @@ pub(crate) fn run(args: ServerArgs, out: Output) -> Outcome {
     let program = std::env::current_exe().explain("system", "finding this program's own file")?;
     let config = ServerConfig {
         data_dir: args.data,
+        database: database::address(&args.database)?,
         listen: args.listen,
         require_auth: args.require_auth,
         tls: TlsConfig {

@@ -20,7 +20,14 @@ impl Drop for Running {
 /// The binary in `dir`, without the caller's settings.
 pub(crate) fn edgeward(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edgeward"));
-    for name in ["EDGEWARD_SERVER", "EDGEWARD_TOKEN", "EDGEWARD_DATA", "EDGEWARD_LOG", "EDGEWARD_CA"] {
+    for name in [
+        "EDGEWARD_SERVER",
+        "EDGEWARD_TOKEN",
+        "EDGEWARD_DATA",
+        "EDGEWARD_DATABASE",
+        "EDGEWARD_LOG",
+        "EDGEWARD_CA",
+    ] {
         command.env_remove(name);
     }
     command.current_dir(dir).stdin(Stdio::null()).env("NO_PROXY", "*");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use edgeward_api::device::Report;
-use edgeward_store::{Folder, FolderError, Store, StoreError, View};
+use edgeward_store::{Address, Folder, FolderError, Store, StoreError, View};
 use edgeward_trust::LedgerKeys;
 use edgeward_trust::fleet::{LoadError, Shelf};
 
@@ -52,11 +52,25 @@ impl Opened {
         if !database.is_file() {
             return Err(OpenError::Missing(database));
         }
+        Self::with(data, || Store::open_read_only(&database))
+    }
+
+    /// Opens a database that servers share, beside the folder of one of them, which says whose signatures count.
+    ///
+    /// # Errors
+    /// The folder is none of a control plane, or the database cannot be read.
+    pub fn database(data: &Path, address: &Address) -> Result<Self, OpenError> {
+        if !data.join("repository").is_dir() {
+            return Err(OpenError::Missing(data.join("repository")));
+        }
+        Self::with(data, || Store::connect_read_only(address))
+    }
+
+    fn with(data: &Path, store: impl FnOnce() -> Result<Store, StoreError>) -> Result<Self, OpenError> {
         let folder = Folder::new(data.join("repository"));
         let shelf = Shelf::load(|path| folder.read(path, FILE_BYTES_MAX))?;
         let keys = LedgerKeys::of(shelf.root().body()).ok_or(OpenError::NoKeys)?;
-        let store = Store::open_read_only(&database)?;
-        Ok(Self { store, identity: Identity::of(keys), keys: data.join("keys") })
+        Ok(Self { store: store()?, identity: Identity::of(keys), keys: data.join("keys") })
     }
 
     /// Audits the ledger, also against what `brought` says was seen.

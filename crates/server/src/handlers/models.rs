@@ -96,13 +96,13 @@ async fn release(
     if !is_known {
         return Err(unknown_run(&asked.run));
     }
-    let (repository, now) = (Arc::clone(&app.repository), app.now());
+    let (repository, now, may_sign) = (Arc::clone(&app.repository), app.now(), app.leads());
     let (model, bundle, releases) = (model.clone(), asked.bundle, asked.releases.0.clone());
     blocking(move || {
         if repository.is_released(&model, &bundle) {
             return Ok(());
         }
-        repository.accept_releases(&releases, (&model, &manifest), now)?;
+        repository.accept_releases(&releases, (&model, &manifest), now, may_sign)?;
         match repository.is_released(&model, &bundle) {
             true => Ok(()),
             false => Err(Failure::invalid("the signed releases do not name the bundle")),

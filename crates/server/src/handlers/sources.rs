@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::extract::Named;
 use crate::failure::Failure;
 use crate::reconcile::sources::observed;
+use crate::replicas::News;
 
 /// The repositories.
 #[utoipa::path(get, path = routes::SOURCES, responses((status = 200, body = Sources)))]
@@ -46,8 +47,13 @@ pub(crate) async fn check(
             "Set level = 2 and [source] git in its edgeward.toml, and register it with edgeward run.",
         ));
     };
-    app.sources.lock().await.ask(&name);
-    app.wake.notify_one();
+    match app.leads() {
+        true => {
+            app.sources.lock().await.ask(&name);
+            app.wake.notify_one();
+        }
+        false => app.tell(News::Source(name.to_string())).await?,
+    }
     status(&app, project, source).await.map(Json)
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::app::{App, Stopped, closed};
 use crate::failure::chain;
 use crate::records::VaultError;
+use crate::replicas::{deposed, leading};
 use crate::repository::RepositoryError;
 use crate::secret::NoRandomness;
 use crate::setup::SetupError;
@@ -101,14 +102,22 @@ pub(crate) async fn turn(app: &App) {
     }
 }
 
-/// Drives every reconciler until `closing`.
+/// Drives every reconciler while this server leads, until `closing`.
 pub(crate) async fn run(app: Arc<App>, tick: Duration, mut closing: watch::Receiver<bool>) {
     loop {
+        tokio::select! {
+            leading = leading(&app) => if leading.is_err() { return },
+            () = closed(&mut closing) => return,
+        }
         let began = Instant::now();
         turn(&app).await;
         let rest = (began.elapsed() * REST_PER_WORK).min(REST_MAX);
         tokio::select! {
             () = until_due(&app, tick, rest) => {}
+            () = deposed(&app) => {
+                // Whoever leads now carries the runs out.
+                runs::stop(&app).await;
+            }
             () = closed(&mut closing) => return,
         }
     }

@@ -37,7 +37,8 @@ async fn publish(app: &App) -> Result<(), ReconcileError> {
     let now = app.now();
     let models = app.read(|view| Ok::<_, ReconcileError>(assignments(view)?)).await?;
     let repository = std::sync::Arc::clone(&app.repository);
-    let generation = blocking(move || {
+    blocking(move || {
+        repository.follow()?;
         repository.keep_fresh(now)?;
         let latest = repository.desired();
         let is_said = match &latest {
@@ -50,10 +51,10 @@ async fn publish(app: &App) -> Result<(), ReconcileError> {
             repository.publish(&desired, now)?;
             tracing::info!(generation, "desired state published");
         }
-        Ok::<_, ReconcileError>(repository.desired().map_or(0, |desired| desired.generation))
+        Ok::<_, ReconcileError>(())
     })
     .await?;
-    app.generation.send_if_modified(|known| std::mem::replace(known, generation) != generation);
+    app.saw_generation();
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! Records become batches, and inputs whose time is over are erased.
 
+use std::sync::Arc;
+
 use edgeward_core::{Event, Timestamp};
 use edgeward_store::BATCH_RECORDS_MAX;
 use edgeward_trust::tree;
 
 use super::day_of;
-use crate::app::App;
+use crate::app::{App, blocking};
 use crate::reconcile::ReconcileError;
 
 /// Makes every waiting record part of a batch, with the batch's root in the ledger.
@@ -36,7 +38,8 @@ pub(crate) async fn erase_due(app: &App) -> Result<(), ReconcileError> {
         return Ok(());
     }
     // The key goes first: what stands in the database cannot be read from here on.
-    app.vault.erase(today)?;
+    let vault = Arc::clone(&app.vault);
+    blocking(move || vault.erase(today).map_err(ReconcileError::from)).await?;
     app.decide(move |decision| {
         let inputs = decision.drop_sealed(today)? as u64;
         decision.append(Event::InputsErased { day: today, inputs })?;

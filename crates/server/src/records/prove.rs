@@ -1,5 +1,7 @@
 //! What is told about a prediction and about a model, each line of it with its proof.
 
+use std::sync::Arc;
+
 use edgeward_api::limits::LINEAGE_ENTRIES_MAX;
 use edgeward_api::record::{
     InputKept, LINEAGE_SCHEMA, Lineage, PREDICTION_SCHEMA, PredictionAnswer, ProvedEntry, ProvedRecord,
@@ -10,7 +12,7 @@ use edgeward_core::{Digest, ModelName, PredictionId, Record};
 use edgeward_store::{BatchRow, Checkpoint, RawEntry, RecordRow, View};
 use edgeward_trust::tree::{self, StoredTree};
 
-use crate::app::App;
+use crate::app::{App, blocking};
 use crate::failure::Failure;
 use crate::reconcile::checkpoints;
 
@@ -40,6 +42,7 @@ pub(crate) async fn prediction(app: &App, id: PredictionId) -> Result<Prediction
             .hint("'edgeward audit verify' names the batch."));
     };
     let lineage = lineage(app, &said.model, said.bundle).await?;
+    let input = input(app, id, &record.row).await?;
     let tree = app.tree.lock().await;
     let proved = |found: &&Found| proved(found, &tree.stored, &lineage);
     let device = &record.row.device;
@@ -49,7 +52,7 @@ pub(crate) async fn prediction(app: &App, id: PredictionId) -> Result<Prediction
         device: device.clone(),
         record: proved(record)?,
         labels: labels.map(proved).collect::<Result<_, _>>()?,
-        input: input(app, id, &record.row)?,
+        input,
         lineage,
     })
 }
@@ -84,10 +87,13 @@ fn proved(found: &Found, tree: &StoredTree, lineage: &Lineage) -> Result<ProvedR
     })
 }
 
-fn input(app: &App, id: PredictionId, row: &RecordRow) -> Result<InputKept, Failure> {
-    let Some(sealed) = &row.sealed else { return Ok(InputKept::Erased) };
-    let opened = app.vault.open(row.erase_day, id, sealed);
-    let opened = opened.map_err(|error| Failure::internal("reading a kept input", &error))?;
+async fn input(app: &App, id: PredictionId, row: &RecordRow) -> Result<InputKept, Failure> {
+    let Some(sealed) = row.sealed.clone() else { return Ok(InputKept::Erased) };
+    let (vault, day) = (Arc::clone(&app.vault), row.erase_day);
+    let opened = blocking(move || {
+        vault.open(day, id, &sealed).map_err(|error| Failure::internal("reading a kept input", &error))
+    });
+    let opened = opened.await?;
     let Some(plain) = opened else { return Ok(InputKept::Erased) };
     let (salt, input) = plain.split_at(SALT_LEN.min(plain.len()));
     let input = (!input.is_empty()).then(|| Base64(input.to_vec()));

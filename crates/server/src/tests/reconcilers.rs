@@ -43,7 +43,7 @@ impl Plant {
         let (run, bundle) = (RunId::new(run).unwrap(), bundle(version));
         let manifest = version.to_be_bytes();
         let releases = self.signed_releases(&manifest);
-        self.app.repository.accept_releases(&releases, (&model(), &manifest), self.app.now()).unwrap();
+        self.app.repository.accept_releases(&releases, (&model(), &manifest), self.app.now(), true).unwrap();
         let project = project().name;
         let (cause, runner) = ("test".to_owned(), Runner::Caller);
         [
