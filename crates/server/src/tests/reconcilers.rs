@@ -432,9 +432,7 @@ fn a_run_gets_one_process_and_another_after_a_crash() {
     }
     plant.runtime.block_on(runs::stop(&plant.app));
     let script = plant.dir.path().join("runner.sh");
-    let dir = Arc::clone(&plant.dir);
-    drop(plant.crash());
-    let plant = Plant::open(dir, START, |config| config.runner_program = script);
+    let plant = plant.crash_and(|config| config.runner_program = script);
     turn_until(&plant, |plant| log(plant).matches("started").count() == 2);
     plant.runtime.block_on(runs::stop(&plant.app));
     assert_eq!(plant.runs()[0].outcome, None);

@@ -13,7 +13,7 @@ use edgeward_core::{Digest, Event, PredictionId, Timestamp};
 use uuid::Uuid;
 
 use super::support::{Plant, START, model};
-use crate::audit::{AuditFault, Opened};
+use crate::audit::AuditFault;
 use crate::why::{InputTold, ProofFault, verify};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -88,7 +88,7 @@ fn every_record_of_a_batch_is_proved_and_sent_again_it_is_kept_once() {
     send(&device, vec![label(1)]).unwrap();
     let held = verify(&operator.prediction(id(1)).unwrap(), None).unwrap();
     assert_eq!((held.labels[0].label.as_str(), held.proved.batch.unwrap().0), ("3", 0));
-    let (data, found) = (plant.dir.path().to_owned(), Opened::folder(plant.dir.path()).unwrap());
+    let (data, found) = (plant.dir.path().to_owned(), plant.audited());
     assert_eq!(found.verify(Vec::new()).unwrap().records, 11);
     let out = data.join("export");
     assert_eq!(found.export(&out, Timestamp(START)).unwrap().records, 11);
@@ -104,7 +104,7 @@ fn when_its_day_comes_an_input_is_gone_and_every_proof_holds() {
     let input = |n| verify(&operator.prediction(id(n)).unwrap(), None).unwrap().input;
     assert_eq!(input(1), InputTold::Here { redacted: Vec::new() });
     assert_eq!(input(3), InputTold::DigestOnly { kept: Kept::Nothing });
-    let keys = || std::fs::read_dir(plant.dir.path().join("keys/inputs")).unwrap().count();
+    let keys = || plant.input_keys();
     assert_eq!(keys(), 2);
     plant.pass(DAY * 3);
     plant.runtime.block_on(crate::reconcile::records::reconcile(&plant.app)).unwrap();
@@ -112,7 +112,7 @@ fn when_its_day_comes_an_input_is_gone_and_every_proof_holds() {
     assert_eq!(input(2), InputTold::Here { redacted: Vec::new() });
     assert!(matches!(&events(&operator, "inputs_erased")[..], [Event::InputsErased { inputs: 1, .. }]));
     // Neither the database nor its log holds what was erased under a key that is left.
-    assert_eq!(Opened::folder(plant.dir.path()).unwrap().verify(Vec::new()).unwrap().records, 3);
+    assert_eq!(plant.audited().verify(Vec::new()).unwrap().records, 3);
 }
 
 /// Every way to change an answer on its way, or in the database, is seen.
@@ -151,7 +151,7 @@ fn an_edited_answer_is_not_believed() {
     assert!(verify(&answer, Some(&origin)).unwrap().proved.origin_known);
     assert!(matches!(verify(&answer, Some("edgeward-ledger/x")), Err(ProofFault::Origin { .. })));
 
-    let database = edgeward_store::Store::open(&plant.dir.path().join("edgeward.db")).unwrap();
+    let database = &plant.app.store;
     let device = edgeward_core::DeviceId::new("robot-1").unwrap();
     let batch = |found: &edgeward_store::View<'_>| found.records_of_batch(0);
     assert_eq!(database.read(batch).unwrap().len(), 3);
@@ -169,7 +169,7 @@ fn an_edited_answer_is_not_believed() {
         writer.put_into_batch(0, u64::from(u32::MAX))
     };
     database.write::<_, edgeward_store::StoreError>(add).unwrap();
-    let fault = Opened::folder(plant.dir.path()).unwrap().verify(Vec::new()).unwrap_err();
+    let fault = plant.audited().verify(Vec::new()).unwrap_err();
     assert!(matches!(fault, AuditFault::Records { batch: 0, .. }), "{fault}");
     assert!(verify(&operator.prediction(id(2)).unwrap(), None).is_err());
 }

@@ -19,6 +19,8 @@ use edgeward_core::manifest::{BundlePath, FileEntry, MANIFEST_SCHEMA, Manifest, 
 use edgeward_core::rollout::{RolloutPolicy, WaveSize};
 use edgeward_core::trigger::TriggerPolicy;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, ProjectName, RunId, Timestamp};
+use edgeward_store::{StoreError, View};
+use edgeward_testkit_postgres::Database;
 use edgeward_trust::SigningKey;
 use edgeward_trust::fleet::{Draft, FleetError, Lives, Refreshed, Wishes, add_release, refresh};
 use edgeward_trust::tuf::{Answer, Place, Trusted, Want};
@@ -29,9 +31,12 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::audit::Opened;
 use crate::serve::{Bound, ServerConfig, ServerError, bind_with_clock};
 use crate::tls::TlsConfig;
 
+/// Set to 1, every plant stands on PostgreSQL in place of a file.
+const ON_POSTGRES: &str = "EDGEWARD_TEST_SERVER_ON_POSTGRES";
 /// When every test begins.
 pub(crate) const START: i64 = 1_700_000_000_000;
 /// So long that the timer never wakes a reconciler within a test.
@@ -50,6 +55,8 @@ pub(crate) struct Plant {
     running: Option<Running>,
     /// Held while nothing serves, so that the folder stays locked.
     _idle: Option<Bound>,
+    /// Where every plant is to stand on PostgreSQL.
+    database: Option<Database>,
 }
 
 pub(crate) fn config(dir: &Path) -> ServerConfig {
@@ -89,24 +96,61 @@ impl Plant {
     }
 
     pub(crate) fn open(dir: Arc<TempDir>, now: i64, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let is_asked = std::env::var(ON_POSTGRES).is_ok_and(|value| value == "1");
+        let database = is_asked.then(|| edgeward_testkit_postgres::database().unwrap());
+        Self::open_on(database, dir, now, change)
+    }
+
+    fn open_on(
+        database: Option<Database>,
+        dir: Arc<TempDir>,
+        now: i64,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let clock = Arc::new(AtomicI64::new(now));
         let read = Arc::clone(&clock);
         let mut config = config(dir.path());
+        config.database = database.as_ref().map(|database| database.url().parse().unwrap());
         change(&mut config);
         let clock_fn = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
         let bound = runtime.block_on(bind_with_clock(config, clock_fn)).unwrap();
         let (app, url) = (bound.app(), bound.url().to_owned());
-        Self { dir, runtime, app, url, clock, running: None, _idle: Some(bound) }
+        Self { dir, runtime, app, url, clock, running: None, _idle: Some(bound), database }
     }
 
     /// Everything in memory is gone, as after a crash; the folder stays.
     pub(crate) fn crash(self) -> Self {
+        self.crash_and(|_| {})
+    }
+
+    /// The same, and other settings afterwards.
+    pub(crate) fn crash_and(self, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let (dir, now) = (Arc::clone(&self.dir), self.clock.load(Ordering::SeqCst));
         self.runtime.shutdown_timeout(Duration::from_secs(5));
         drop((self.running, self._idle, self.app));
-        Self::open(dir, now, |_| {})
+        Self::open_on(self.database, dir, now, change)
+    }
+
+    /// Its ledger, as an audit opens it.
+    pub(crate) fn audited(&self) -> Opened {
+        match &self.database {
+            None => Opened::folder(self.dir.path()).unwrap(),
+            Some(database) => Opened::database(self.dir.path(), &database.url().parse().unwrap()).unwrap(),
+        }
+    }
+
+    /// How many days have a key for their inputs.
+    pub(crate) fn input_keys(&self) -> usize {
+        let kept = |view: &View<'_>| view.kept_paths("inputs/");
+        match &self.database {
+            None => std::fs::read_dir(self.dir.path().join("keys/inputs")).unwrap().count(),
+            Some(_) => {
+                let paths = self.app.store.read::<_, StoreError>(kept).unwrap();
+                paths.iter().filter(|path| path.ends_with(".key")).count()
+            }
+        }
     }
 
     pub(crate) fn stop(mut self) {
