@@ -174,7 +174,7 @@ impl ShadowBench {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(jobs) = jobs else { return };
         thread::spawn(move || {
-            give_way();
+            edgeward_sdk::step_back(NICENESS);
             jobs.into_iter().for_each(work);
         });
     }
@@ -264,14 +264,6 @@ fn work(job: Job) {
             }
             drop(place);
         }
-    }
-}
-
-/// Makes this thread the last that gets the processor. Elsewhere than on Linux the same call is about the whole process.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::warn!("shadows run with the priority of production: {error}");
     }
 }
 

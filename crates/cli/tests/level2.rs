@@ -5,14 +5,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
+#[path = "harness/repository.rs"]
+mod repository;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::{Running, edgeward, serve};
+use repository::git;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -67,21 +70,6 @@ fn rows() -> String {
     text
 }
 
-fn git(dir: &Path, words: &[&str]) -> String {
-    let mut command = Command::new("git");
-    command.current_dir(dir).args([
-        "-c",
-        "user.name=a",
-        "-c",
-        "user.email=a@b",
-        "-c",
-        "commit.gpgsign=false",
-    ]);
-    let output = command.args(words).output().unwrap();
-    assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 impl Plant {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -110,12 +98,7 @@ impl Plant {
     /// Commits these files on top of what is there.
     fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
         let repository = self.dir.path().join("repository");
-        for (name, text) in files {
-            fs::write(repository.join(name), text).unwrap();
-        }
-        git(&repository, &["add", "--all"]);
-        git(&repository, &["commit", "--quiet", "--message", message]);
-        git(&repository, &["rev-parse", "HEAD"])
+        repository::commit(&repository, message, files)
     }
 
     /// The run that put `commit` on trial, once it has ended.

@@ -7,6 +7,7 @@
 //! Deliberately missing: limits on the time and memory a model takes to run. Only signed models reach a device, and a
 //! service manager bounds the process.
 
+mod background;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub(crate) mod native;
@@ -26,6 +27,7 @@ use edgeward_core::Capabilities;
 use edgeward_core::target::EngineCapability;
 use edgeward_core::variant::Format;
 
+pub use background::work_in_background;
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxRuntimeEngine;
 pub use outline::is_contained;

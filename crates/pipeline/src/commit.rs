@@ -19,6 +19,7 @@ use edgeward_core::source::{Source, short};
 
 pub use checkout::{CheckoutError, commit_of};
 
+use crate::pattern::{self, PatternError};
 use crate::project::{GateTable, ProjectFile, ValidateTable};
 use crate::run::{RunContext, RunError, chain, run};
 use crate::runner::local::{self, Job, JobError};
@@ -261,8 +262,8 @@ impl ProjectFile {
     ///
     /// # Errors
     /// A pattern is none.
-    pub fn with_data_at(self, home: &Path) -> Result<Self, crate::source::SourceError> {
-        let found = crate::source::matching(&self.dir, &self.data.files)?;
+    pub fn with_data_at(self, home: &Path) -> Result<Self, PatternError> {
+        let found = pattern::files(&self.dir, &self.data.files)?;
         let data_dir = if found.is_empty() { home.to_owned() } else { self.dir.clone() };
         Ok(Self { data_dir, ..self })
     }

@@ -41,6 +41,7 @@ use crate::progress::{Progress, Report, RunSummary, StageSummary};
 use crate::project::ProjectFile;
 use crate::register::{RegisterError, Registry};
 use crate::runner::local::JobError;
+use crate::schema::SchemaError;
 use crate::snapshot::SnapshotError;
 use crate::source::SourceError;
 use crate::status::Looked;
@@ -128,6 +129,9 @@ pub enum RunError {
     /// Samples of devices.
     #[error(transparent)]
     Captured(#[from] CapturedError),
+    /// What the data must be like.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// The train stage.
     #[error("the train stage failed")]
     Train(#[from] TrainError),

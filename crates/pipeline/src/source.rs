@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use csv::StringRecord;
 use edgeward_core::Dataset;
 
+use crate::pattern::{self, PatternError};
 use crate::table::{Column, Selection, Table, TableError, is_parquet};
 
 /// Most files one project may name.
@@ -21,24 +22,9 @@ pub const FEATURES_MAX: usize = 16_000;
 /// Data that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// A pattern is no pattern.
-    #[error("[data] files: '{pattern}' is not a pattern")]
-    Pattern {
-        /// The pattern.
-        pattern: String,
-        /// Why.
-        #[source]
-        source: glob::PatternError,
-    },
-    /// A folder cannot be listed.
-    #[error("listing the files of '{pattern}'")]
-    List {
-        /// The pattern.
-        pattern: String,
-        /// Why.
-        #[source]
-        source: glob::GlobError,
-    },
+    /// A pattern is none, or its folder cannot be listed.
+    #[error("[data] files: the files cannot be listed")]
+    List(#[from] PatternError),
     /// Nothing matches.
     #[error("[data] files: no file matches {0}; paths are relative to the project's folder")]
     NoFiles(String),
@@ -97,31 +83,12 @@ pub enum SourceError {
 /// # Errors
 /// A pattern is refused, a folder cannot be listed, nothing matches, or too much does.
 pub fn list(dir: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, SourceError> {
-    let files = matching(dir, patterns)?;
+    let files = pattern::files(dir, patterns)?;
     match files.len() {
         0 => Err(SourceError::NoFiles(patterns.join(", "))),
         count if count > FILES_MAX => Err(SourceError::TooManyFiles),
         _ => Ok(files),
     }
-}
-
-/// As [`list`], but nothing may match.
-pub(crate) fn matching(dir: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, SourceError> {
-    let base = PathBuf::from(glob::Pattern::escape(&dir.to_string_lossy()));
-    let mut files = Vec::new();
-    for pattern in patterns {
-        let matches = glob::glob(&base.join(pattern).to_string_lossy())
-            .map_err(|source| SourceError::Pattern { pattern: pattern.clone(), source })?;
-        for path in matches {
-            let path = path.map_err(|source| SourceError::List { pattern: pattern.clone(), source })?;
-            if path.is_file() {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    files.dedup();
-    Ok(files)
 }
 
 /// Appends the rows of `file` to `dataset`, whose columns the first file decides.

@@ -4,7 +4,7 @@
 //! out), `EDGEWARD_MODEL_OUT` (where to write the ONNX file), `EDGEWARD_METRICS_OUT` (optional JSON object),
 //! `EDGEWARD_SEED` and `EDGEWARD_PARAMS` (`[train.params]` as JSON).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -13,9 +13,9 @@ use edgeward_core::{Dataset, Digest};
 use serde_json::Value;
 
 use crate::index::FileIndex;
+use crate::pattern::{self, PatternError};
 use crate::project::{DataTable, TrainTable};
 use crate::runner::local::{self, Job, JobError};
-use crate::source::{self, SourceError};
 use crate::workdir::WorkError;
 
 /// The model, an output of the stage.
@@ -86,7 +86,7 @@ pub enum TrainError {
     Metrics(String),
     /// A pattern of `[train] deps` is refused.
     #[error("finding the files of [train] deps")]
-    Deps(#[source] SourceError),
+    Deps(#[source] PatternError),
     /// More than [`DEPS_MAX`] files.
     #[error(
         "the project's folder holds more than {DEPS_MAX} files besides its data; name those the command reads in [train] deps"
@@ -217,23 +217,20 @@ pub fn deps(
     index: &FileIndex,
 ) -> Result<BTreeMap<String, Digest>, TrainError> {
     let files = match &train.deps {
-        Some(patterns) => source::matching(dir, patterns).map_err(TrainError::Deps)?,
+        Some(patterns) => pattern::files(dir, patterns).map_err(TrainError::Deps)?,
         None => {
-            let data = source::matching(dir, &data.files).map_err(TrainError::Deps)?;
+            let data: HashSet<PathBuf> =
+                pattern::files(dir, &data.files).map_err(TrainError::Deps)?.into_iter().collect();
             let mut files = Vec::new();
             walk(dir, &fs::canonicalize(work).unwrap_or_else(|_| work.to_owned()), 0, &mut files)?;
-            files.retain(|file| data.binary_search(file).is_err());
+            files.retain(|file| !data.contains(file));
             files
         }
     };
     if files.len() > DEPS_MAX {
         return Err(TrainError::TooManyDeps);
     }
-    let named = |file: PathBuf| {
-        let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
-        Ok((name, index.content(&file)?.digest))
-    };
-    files.into_iter().map(named).collect()
+    Ok(index.named(dir, &files)?.into_iter().map(|(name, content)| (name, content.digest)).collect())
 }
 
 fn walk(folder: &Path, work: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), TrainError> {

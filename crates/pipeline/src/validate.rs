@@ -1,6 +1,6 @@
 //! Is the data fit to learn from? One verdict per check, each with its reason.
 //!
-//! Deliberately missing: an inferred schema, drift against the reference, and quarantine of flagged samples.
+//! Deliberately missing: drift against the reference: what the pinned schema does not forbid is there to be learned.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,7 @@ use edgeward_api::operator::GateVerdict;
 use edgeward_core::{Dataset, Digest};
 
 use crate::project::{TaskKind, ValidateTable};
+use crate::schema::DataSchema;
 use crate::snapshot::Snapshot;
 use crate::split::Split;
 
@@ -24,6 +25,8 @@ pub struct Subject<'a> {
     pub split: &'a Split,
     /// What the label is.
     pub task: TaskKind,
+    /// What the rows must be like, where that is pinned.
+    pub schema: Option<&'a DataSchema>,
 }
 
 /// The verdict of every check, in a fixed order.
@@ -36,6 +39,7 @@ pub fn validate(rules: &ValidateTable, subject: &Subject<'_>) -> Vec<GateVerdict
         label_conflicts(rules, subject.snapshot),
         leak(subject),
     ];
+    verdicts.extend(subject.schema.map(|schema| schema.check(subject.dataset)));
     match subject.task {
         TaskKind::Classification => verdicts.extend([rows_per_class(rules, subject), one_class(subject)]),
         TaskKind::Regression => verdicts.extend([numeric_labels(subject.dataset), spread(subject.dataset)]),
@@ -80,7 +84,7 @@ fn rows_per_class(rules: &ValidateTable, subject: &Subject<'_>) -> GateVerdict {
     }
 }
 
-fn shortened(texts: &[String]) -> String {
+pub(crate) fn shortened(texts: &[String]) -> String {
     let shown = texts.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
     match texts.len().saturating_sub(NAMED_MAX) {
         0 => shown,
@@ -252,7 +256,13 @@ mod tests {
                 classes: class_counts(&dataset.labels, self.task),
                 digest: Digest::of(b""),
             };
-            let subject = Subject { snapshot: &snapshot, dataset: &dataset, split: &split, task: self.task };
+            let subject = Subject {
+                snapshot: &snapshot,
+                dataset: &dataset,
+                split: &split,
+                task: self.task,
+                schema: None,
+            };
             let refused = validate(&self.rules, &subject).into_iter().filter(|verdict| !verdict.passed);
             refused.map(|verdict| format!("{}: {}", verdict.gate, verdict.reason)).collect()
         }

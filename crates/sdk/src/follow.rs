@@ -17,6 +17,7 @@ use edgeward_core::ModelName;
 
 use crate::active::{Active, ActiveError, CURRENT_LINK, Hold, Serving};
 use crate::notice::Notice;
+use crate::priority::{LOADING, step_back};
 
 /// How often a follower looks without being told, by default.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -89,7 +90,7 @@ impl Follower {
         let thread = thread::Builder::new()
             .name("edgeward-follow".to_owned())
             .spawn(move || {
-                lower_priority();
+                step_back(LOADING);
                 while !ends.load(Ordering::Relaxed) {
                     hears.wait(look);
                     following.look();
@@ -166,16 +167,3 @@ impl Following {
         now.is_some_and(|now| now.sequence != active.sequence)
     }
 }
-
-/// Lets the calling thread's work step back: loading and testing a model must not slow down the requests that are being
-/// answered meanwhile.
-#[cfg(target_os = "linux")]
-pub fn lower_priority() {
-    let this = rustix::thread::gettid();
-    // Refused only where priorities are not for this user to lower; then it loads at the usual one.
-    let _ = rustix::process::setpriority_process(Some(this), 10);
-}
-
-/// Lets the calling thread's work step back, where the system can.
-#[cfg(not(target_os = "linux"))]
-pub fn lower_priority() {}

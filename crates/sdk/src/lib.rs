@@ -24,6 +24,7 @@ mod loaded;
 mod memory;
 mod notice;
 mod prediction;
+mod priority;
 mod reading;
 mod recorder;
 mod state;
@@ -35,7 +36,7 @@ pub use active::{
     ACTIVE_FILE, ACTIVE_SCHEMA, APP_FOLDER, Active, ActiveError, CURRENT_LINK, HOLD_MAX, Hold, Serving,
 };
 pub use cause::chain;
-pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, lower_priority, model_folder};
+pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, model_folder};
 pub use handle::{InferError, ModelHandle, Swap};
 pub use handover::{HandedSample, Handover};
 pub use keepsake::Keepsake;
@@ -44,5 +45,6 @@ pub use labelled::Labelled;
 pub use loaded::{LoadError, Loaded};
 pub use memory::{give_back as give_back_memory, use_one_heap};
 pub use prediction::{Prediction, Table};
+pub use priority::{LOADING, step_back};
 pub use recorder::{Recorder, Window};
 pub use watch::{OnSwap, Watch, WatchOptions, load_active};

@@ -48,7 +48,7 @@ pub(super) fn spawn_staging(
     let served = parts.registry.get_or_add(&model);
     let (sender, cancelled) = (sender.clone(), Arc::clone(cancelled));
     thread::spawn(move || {
-        edgeward_sdk::lower_priority();
+        edgeward_sdk::step_back(edgeward_sdk::LOADING);
         let paced = Paced { source: &sources, bandwidth: bandwidth.as_deref() };
         let staging = Staging {
             source: &paced,

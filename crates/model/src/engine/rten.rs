@@ -8,9 +8,10 @@
 //! steps ([`plan`]), and values go from one to the next. `BYTES` pass through those kernels only.
 //!
 //! Engines made by [`RtenEngine::new`] share nothing; models loaded by one engine with the same number of threads share
-//! one pool, so that a shadow beside a model adds no threads.
+//! their threads; what works in the background has others ([`work_in_background`](super::work_in_background)).
 
 mod plan;
+mod pools;
 mod prepared;
 mod segment;
 mod settle;
@@ -21,9 +22,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rten::ThreadPool;
-
 use self::plan::{Plan, Step, Work};
+use self::pools::Pools;
 use self::values::declared;
 use super::outline::{self, Limits, Outline};
 use super::{Engine, EngineError, EngineErrorKind, LoadOptions, Prepared, Runnable, THREADS_MAX, native};
@@ -42,7 +42,7 @@ const LIMITS: Limits = Limits { engine: NAME, depth_max: 4096, bytes: true, exte
 /// The `rten` engine.
 #[derive(Default)]
 pub struct RtenEngine {
-    pools: Mutex<BTreeMap<usize, Arc<ThreadPool>>>,
+    pools: Mutex<BTreeMap<usize, Arc<Pools>>>,
 }
 
 impl RtenEngine {
@@ -52,12 +52,10 @@ impl RtenEngine {
         Self::default()
     }
 
-    fn pool(&self, threads: Option<usize>) -> Option<Arc<ThreadPool>> {
+    fn pools(&self, threads: Option<usize>) -> Option<Arc<Pools>> {
         let threads = threads?.clamp(1, THREADS_MAX);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(
-            pools.entry(threads).or_insert_with(|| Arc::new(ThreadPool::with_num_threads(threads))),
-        ))
+        Some(Arc::clone(pools.entry(threads).or_insert_with(|| Arc::new(Pools::new(threads)))))
     }
 }
 
@@ -74,9 +72,9 @@ impl Engine for RtenEngine {
         let (mut model, outline) = Outline::read_model(bytes, LIMITS)?;
         let settled = settle::settle(&mut model)?.then(|| onnx::encode(&model));
         let bytes = settled.as_deref().unwrap_or(bytes);
-        let pool = self.pool(options.threads);
+        let pools = self.pools(options.threads);
         let specs = (&outline.inputs[..], &outline.outputs[..]);
-        let plan = Plan::new(&model, bytes, specs, &outline.operators, pool.as_ref())?;
+        let plan = Plan::new(&model, bytes, specs, &outline.operators, pools.as_ref())?;
         let Outline { inputs, outputs, .. } = outline;
         Ok(Arc::new(RtenRunnable { inputs, outputs, plan }))
     }
@@ -94,10 +92,10 @@ impl Engine for RtenEngine {
         let (graph, weights) = prepared::read(folder)?;
         let (model, outline) = Outline::read_model(&graph, Limits { external: true, ..LIMITS })?;
         prepared::check(&model, &weights)?;
-        let pool = self.pool(options.threads);
+        let pools = self.pools(options.threads);
         let data = Some((prepared::WEIGHTS, weights));
         let specs = (&outline.inputs[..], &outline.outputs[..]);
-        let plan = Plan::plain(graph, data, specs, &outline.operators, pool.as_ref())?;
+        let plan = Plan::plain(graph, data, specs, &outline.operators, pools.as_ref())?;
         let Outline { inputs, outputs, .. } = outline;
         Ok(Arc::new(RtenRunnable { inputs, outputs, plan }))
     }
@@ -209,8 +207,8 @@ mod tests {
     #[test]
     fn pools_are_shared_by_thread_count() {
         let engine = RtenEngine::new();
-        let (one, again) = (engine.pool(Some(1)).unwrap(), engine.pool(Some(1)).unwrap());
+        let (one, again) = (engine.pools(Some(1)).unwrap(), engine.pools(Some(1)).unwrap());
         assert!(Arc::ptr_eq(&one, &again));
-        assert!(engine.pool(None).is_none());
+        assert!(engine.pools(None).is_none());
     }
 }

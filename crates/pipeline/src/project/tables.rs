@@ -125,11 +125,20 @@ pub struct ValidateTable {
     pub range: Option<[f64; 2]>,
     /// Most inputs that carry several labels (all their rows are dropped).
     pub label_conflicts_max: Option<u64>,
+    /// The file that says what the data must be like; inferred where it is not there.
+    pub schema: Option<String>,
 }
 
 impl Default for ValidateTable {
     fn default() -> Self {
-        Self { rows_min: 1, rows_per_class_min: 2, missing_max: 0.0, range: None, label_conflicts_max: None }
+        Self {
+            rows_min: 1,
+            rows_per_class_min: 2,
+            missing_max: 0.0,
+            range: None,
+            label_conflicts_max: None,
+            schema: None,
+        }
     }
 }
 

@@ -13,11 +13,12 @@ use super::{Pipeline, RunError};
 use crate::cache::{Entry, StageCode, write_json, write_output};
 use crate::convert::{ComparisonPlan, Form};
 use crate::project::VariantTable;
+use crate::source::SourceError;
 use crate::tool::{Place, SAMPLES_MAX, ToolSpec};
 use crate::train::MODEL_FILE;
 use crate::validate::verdict;
 use crate::workdir::WorkError;
-use crate::{examine, source};
+use crate::{examine, pattern};
 
 const TOOL: StageCode = StageCode { name: "tool", version: 1 };
 const FORM_FILE: &str = "form";
@@ -183,11 +184,8 @@ impl Pipeline<'_> {
     /// The project's files that the converter reads, with their digests.
     fn declared(&self, spec: &ToolSpec) -> Result<BTreeMap<String, Digest>, RunError> {
         let dir = &self.project.dir;
-        let named = |file: std::path::PathBuf| {
-            let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
-            Ok((name, self.index.content(&file)?.digest))
-        };
-        source::matching(dir, &spec.inputs)?.into_iter().map(named).collect()
+        let files = pattern::files(dir, &spec.inputs).map_err(SourceError::List)?;
+        Ok(self.index.named(dir, &files)?.into_iter().map(|(name, content)| (name, content.digest)).collect())
     }
 
     fn copy_declared<'a>(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use edgeward_core::event::RunOutcome;
 use edgeward_core::{Digest, canonical};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Pipeline, RunError};
 use crate::cache::{CacheError, Inputs, StageCode};
@@ -50,7 +50,7 @@ impl Pipeline<'_> {
         self.notes.borrow_mut().stages.push(StageRecord {
             name: code.name.to_owned(),
             code: code.version,
-            params: without_files(params),
+            params,
             inputs: inputs.iter().map(|(name, digest)| ((*name).to_owned(), *digest)).collect(),
             key: *key,
             cached,
@@ -121,13 +121,4 @@ impl Pipeline<'_> {
         let state = State { params: self.params(), files: notes.files, deps: notes.deps, metrics: None };
         Looked { stages: notes.stages, ends_missing, state }
     }
-}
-
-/// A record lists files once; a stage's parameters name them by one digest.
-fn without_files(mut params: Value) -> Value {
-    if let Some(deps) = params.as_object_mut().and_then(|params| params.remove("deps")) {
-        let digest = Digest::of(deps.to_string().as_bytes());
-        params["deps_digest"] = json!(digest);
-    }
-    params
 }

@@ -22,6 +22,7 @@ use crate::leak::{self, OPENED_FILE, Opened};
 use crate::lineage::Lineage;
 use crate::opened::OpenedFiles;
 use crate::project::{TaskKind, VariantTable};
+use crate::schema::DataSchema;
 use crate::snapshot::{self, Snapshot, Sources};
 use crate::split::{Split, SplitRule, split};
 use crate::train::{self, CommandTraining, METRICS_FILE, MODEL_FILE, TrainError};
@@ -32,8 +33,8 @@ use crate::{card, examine, git, source};
 
 const SNAPSHOT: StageCode = StageCode { name: "snapshot", version: 1 };
 const SPLIT: StageCode = StageCode { name: "split", version: 1 };
-const VALIDATE: StageCode = StageCode { name: "validate", version: 1 };
-const TRAIN: StageCode = StageCode { name: "train", version: 2 };
+const VALIDATE: StageCode = StageCode { name: "validate", version: 2 };
+const TRAIN: StageCode = StageCode { name: "train", version: 3 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
 const BUNDLE: StageCode = StageCode { name: "bundle", version: 3 };
@@ -113,11 +114,7 @@ impl Pipeline<'_> {
 
     fn snapshot(&self) -> Result<Entry, RunError> {
         let (dir, data) = (&self.project.data_dir, &self.project.data);
-        let mut files = BTreeMap::new();
-        for file in source::list(dir, &data.files)? {
-            let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
-            files.insert(name, self.index.content(&file)?);
-        }
+        let files = self.index.named(dir, &source::list(dir, &data.files)?)?;
         self.note_files(&files);
         let captured = match self.context.server {
             Some(client) if data.captured && self.looking.is_none() => {
@@ -167,16 +164,36 @@ impl Pipeline<'_> {
 
     fn validate(&self, data: &Data) -> Result<Vec<GateVerdict>, RunError> {
         let rules = &self.project.validate;
-        let entry = self.stage(VALIDATE, rules, &self.data_inputs(data)?, |out| {
+        let schema = self.pinned(data)?;
+        let entry = self.stage(VALIDATE, &(rules, &schema), &self.data_inputs(data)?, |out| {
             let subject = validate::Subject {
                 snapshot: &data.manifest,
                 dataset: self.rows(&data.snapshot)?,
                 split: &data.sides,
                 task: self.project.task(),
+                schema: schema.as_ref(),
             };
             Ok(write_json(&out.join(VERDICTS_FILE), &validate(rules, &subject))?)
         })?;
         Ok(entry.json(VERDICTS_FILE)?)
+    }
+
+    /// What the rows must be like, by the project's file; inferred and pinned where the file is not there.
+    fn pinned(&self, data: &Data) -> Result<Option<DataSchema>, RunError> {
+        let Some(name) = &self.project.validate.schema else { return Ok(None) };
+        let path = self.project.dir.join(name);
+        if let Some(schema) = DataSchema::read(&path)? {
+            return Ok(Some(schema));
+        }
+        if self.context.rows_max.is_some() {
+            // Some of the rows do not show what all are like.
+            return Ok(None);
+        }
+        self.may_make(VALIDATE)?;
+        let schema = DataSchema::infer(self.rows(&data.snapshot)?, self.project.task());
+        schema.write(&path)?;
+        self.log(VALIDATE.name, format!("inferred what the data is like and pinned it in {name}"));
+        Ok(Some(schema))
     }
 
     /// Files that a training command depends on.
@@ -195,7 +212,7 @@ impl Pipeline<'_> {
         let tool = table.builtin.map(|_| self.context.tools.trainer.version());
         let params = json!({
             "run": table.run, "builtin": table.builtin, "params": train::params_json(table)?,
-            "seed": self.project.seed, "tool": tool, "deps": deps, "label": self.project.data.label,
+            "seed": self.project.seed, "tool": tool, "deps_digest": deps_digest(deps), "label": self.project.data.label,
             "newest_weight": self.project.newest_weight,
         });
         self.stage(TRAIN, &params, &self.data_inputs(data)?, |out| {
@@ -469,6 +486,10 @@ pub(super) fn forms_digest(forms: &[Form]) -> Digest {
 
 fn files_digest(files: &BTreeMap<String, Content>) -> Digest {
     edgeward_core::canonical::digest(files).expect("names and digests have a canonical form")
+}
+
+fn deps_digest(deps: &BTreeMap<String, Digest>) -> Digest {
+    Digest::of_parts(deps.iter().flat_map(|(name, digest)| [name.as_bytes(), digest.as_bytes()]))
 }
 
 /// Gates that failed of forms that the project can do without: all but the preferred one.

@@ -7,9 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rten::ThreadPool;
-
 use super::error;
+use super::pools::Pools;
 use super::segment::{Operators, Segment};
 use crate::engine::native::{self, DOMAIN, Kernel, KernelError};
 use crate::engine::{EngineError, EngineErrorKind, node_name};
@@ -85,13 +84,13 @@ impl Plan {
         onnx: &[u8],
         specs: (&[TensorSpec], &[TensorSpec]),
         operators: &Operators,
-        pool: Option<&Arc<ThreadPool>>,
+        pools: Option<&Arc<Pools>>,
     ) -> Result<Self, EngineError> {
         let graph = model.graph.as_ref().ok_or_else(|| invalid_graph(&"the model has no graph"))?;
         if !graph.node.iter().any(native::is_native) {
-            return Self::plain(onnx.to_vec(), None, specs, operators, pool);
+            return Self::plain(onnx.to_vec(), None, specs, operators, pools);
         }
-        let mut planner = Planner::new(model, graph, specs.0, operators, pool);
+        let mut planner = Planner::new(model, graph, specs.0, operators, pools);
         for (stage, nodes) in stages(graph)? {
             planner.add_stage(stage, &nodes)?;
         }
@@ -104,14 +103,14 @@ impl Plan {
         data: Option<(&str, Vec<u8>)>,
         (inputs, outputs): (&[TensorSpec], &[TensorSpec]),
         operators: &Operators,
-        pool: Option<&Arc<ThreadPool>>,
+        pools: Option<&Arc<Pools>>,
     ) -> Result<Self, EngineError> {
         if let Some(spec) = inputs.iter().chain(outputs).find(|spec| spec.datatype == DataType::Bytes) {
             return Err(text_refusal(&spec.name));
         }
         let ins: Vec<&str> = inputs.iter().map(|spec| spec.name.as_str()).collect();
         let outs: Vec<&str> = outputs.iter().map(|spec| spec.name.as_str()).collect();
-        let segment = Segment::load(onnx, data, &ins, &outs, Arc::clone(operators), pool.cloned())?;
+        let segment = Segment::load(onnx, data, &ins, &outs, Arc::clone(operators), pools.cloned())?;
         let places = ins.len() + outs.len();
         let outputs: Vec<usize> = (ins.len()..places).collect();
         let inputs = ins.into_iter().map(str::to_owned).zip(0..).collect();
@@ -155,7 +154,7 @@ struct Planner<'a> {
     model: &'a ModelProto,
     graph: &'a GraphProto,
     operators: &'a Operators,
-    pool: Option<&'a Arc<ThreadPool>>,
+    pools: Option<&'a Arc<Pools>>,
     initializers: HashMap<&'a str, &'a TensorProto>,
     places: HashMap<&'a str, usize>,
     datatypes: HashMap<&'a str, DataType>,
@@ -169,13 +168,13 @@ impl<'a> Planner<'a> {
         graph: &'a GraphProto,
         inputs: &'a [TensorSpec],
         operators: &'a Operators,
-        pool: Option<&'a Arc<ThreadPool>>,
+        pools: Option<&'a Arc<Pools>>,
     ) -> Self {
         Self {
             model,
             graph,
             operators,
-            pool,
+            pools,
             initializers: graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect(),
             places: inputs.iter().zip(0..).map(|(spec, place)| (spec.name.as_str(), place)).collect(),
             datatypes: inputs.iter().map(|spec| (spec.name.as_str(), spec.datatype)).collect(),
@@ -242,8 +241,8 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let onnx = onnx::encode(&self.part(nodes, &constants, &inputs, &outputs));
-        let (operators, pool) = (Arc::clone(self.operators), self.pool.cloned());
-        let segment = Segment::load(onnx, None, &inputs, &outputs, operators, pool)?;
+        let (operators, pools) = (Arc::clone(self.operators), self.pools.cloned());
+        let segment = Segment::load(onnx, None, &inputs, &outputs, operators, pools)?;
         let inputs = inputs.into_iter().map(|input| Ok((input.to_owned(), self.place(input)?)));
         let inputs = inputs.collect::<Result<Vec<_>, EngineError>>()?;
         let outputs = outputs.into_iter().map(|output| self.place(output)).collect::<Result<_, _>>()?;

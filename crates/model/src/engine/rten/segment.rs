@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rten::{
-    LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunError, RunErrorKind, RunOptions, ThreadPool,
-};
+use rten::{LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunError, RunErrorKind, RunOptions};
 
+use super::pools::Pools;
 use super::values::{from_value, to_value};
 use super::{contain, error};
 use crate::engine::{EngineError, EngineErrorKind};
@@ -19,7 +18,7 @@ pub(super) struct Segment {
     model: Model,
     input_ids: Vec<NodeId>,
     outputs: Vec<(String, NodeId)>,
-    options: RunOptions,
+    pools: Option<Arc<Pools>>,
     operators: Operators,
 }
 
@@ -31,7 +30,7 @@ impl Segment {
         inputs: &[&str],
         outputs: &[&str],
         operators: Operators,
-        pool: Option<Arc<ThreadPool>>,
+        pools: Option<Arc<Pools>>,
     ) -> Result<Self, EngineError> {
         let mut options = ModelOptions::with_all_ops();
         if let Some((name, bytes)) = data {
@@ -43,8 +42,7 @@ impl Segment {
         let input_ids = inputs.iter().map(|name| id(name)).collect::<Result<_, _>>()?;
         let output = |name: &&str| Ok(((*name).to_owned(), id(name)?));
         let outputs = outputs.iter().map(output).collect::<Result<_, EngineError>>()?;
-        let options = RunOptions::default().with_thread_pool(pool);
-        Ok(Self { model, input_ids, outputs, options, operators })
+        Ok(Self { model, input_ids, outputs, pools, operators })
     }
 
     /// Runs it on tensors in the order of the inputs; outputs have the types the engine computes in.
@@ -55,7 +53,9 @@ impl Segment {
         let values = values.collect::<Result<Vec<_>, _>>()?;
         let pairs = self.input_ids.iter().copied().zip(values).collect();
         let ids: Vec<NodeId> = self.outputs.iter().map(|output| output.1).collect();
-        let run = || self.model.run(pairs, &ids, Some(self.options.clone()));
+        let pool = self.pools.as_ref().map(|pools| pools.of_caller());
+        let options = RunOptions::default().with_thread_pool(pool);
+        let run = || self.model.run(pairs, &ids, Some(options));
         let values = contain("running", run)?.map_err(|cause| run_error(&self.operators, &cause))?;
         self.outputs.iter().zip(values).map(|((name, _), value)| from_value(name, value)).collect()
     }
