@@ -27,16 +27,19 @@ const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/frame
 const KNOWN: usize = 1200;
 const READ: usize = 300;
 
+const LEVEL_0: &str = r#"
+[rollout]
+waves = ["100%"]
+bake = "0s"
+probation = "1s"
+"#;
+
 const LEVEL_1: &str = r#"
 [[trigger]]
 on = "new_samples"
 count = 300
 [retrain]
 cooldown = "0s"
-[rollout]
-waves = ["100%"]
-bake = "0s"
-probation = "1s"
 "#;
 
 const LEVEL_2: &str = r#"
@@ -125,6 +128,12 @@ impl Plant {
         })
     }
 
+    /// The run that put a new commit on trial.
+    fn trial_of(&self, message: &str, files: &[(&str, &str)]) -> Value {
+        let made = commit(&self.dir.path().join("repository"), message, files);
+        self.run_that("the trial of a commit", |run| run["commit"] == made.as_str())
+    }
+
     fn post(&self, path: &str, body: &Value) -> Value {
         let address = fs::read_to_string(self.dir.path().join("robot/endpoint")).unwrap();
         let answer = ureq::post(format!("{}{path}", address.trim())).config().proxy(None).build();
@@ -189,14 +198,15 @@ fn scikit_learn_by_hand_by_labels_and_by_commit() {
     let plant = Plant::start(std::env::join_paths(paths).unwrap());
 
     // Level 0: everything is asked for.
-    let made = plant.at_level(0, "");
+    let made = plant.at_level(0, LEVEL_0);
     assert_eq!(made["version"], 1, "{made}");
     assert!(plant.said(&["model", "ls"])["models"][0]["aliases"]["champion"].is_null(), "nobody deployed it");
     plant.said(&["deploy", "digits-sklearn"]);
     plant.serves(1);
 
     // Level 1: labels from the device start the run, and what it makes goes out.
-    plant.at_level(1, LEVEL_1);
+    let by_labels = format!("{LEVEL_0}{LEVEL_1}");
+    plant.at_level(1, &by_labels);
     plant.read();
     let retrained = plant.run_that("a run for the new labels", |run| {
         run["cause"].as_str().is_some_and(|cause| cause.contains("300"))
@@ -204,14 +214,18 @@ fn scikit_learn_by_hand_by_labels_and_by_commit() {
     assert_eq!(retrained["outcome"]["result"], "passed", "{retrained}");
     plant.serves(2);
 
-    // Level 2: a commit brings another kind of model.
-    let both = format!("{LEVEL_1}{LEVEL_2}");
+    // Level 2: a commit with a worse kind of model is refused, one with more trees takes over.
+    let both = format!("{by_labels}{LEVEL_2}");
     plant.at_level(2, &both);
-    let other = project(2, &both).replace("model = \"gbt\"", "model = \"mlp\"");
-    let repository = plant.dir.path().join("repository");
-    let taken = commit(&repository, "a perceptron", &[("edgeward.toml", &other)]);
-    let trial = plant.run_that("the trial of the commit", |run| run["commit"] == taken.as_str());
-    assert_eq!(trial["outcome"]["result"], "passed", "{trial}");
-    assert_eq!(plant.said(&["source", "ls"])["sources"][0]["commit"], taken.as_str());
+    let perceptron = project(2, &both).replace("model = \"gbt\"", "model = \"mlp\"");
+    let refused = plant.trial_of("a perceptron", &[("edgeward.toml", &perceptron)]);
+    assert_eq!(refused["outcome"]["result"], "refused", "{refused}");
+    assert!(refused["outcome"]["reason"].as_str().unwrap().contains("gate."), "{refused}");
+    let script = fs::read_to_string(Path::new(EXAMPLE).join("train.py")).unwrap();
+    let more_trees = script.replace("n_estimators=40", "n_estimators=60");
+    let taken =
+        plant.trial_of("more trees", &[("edgeward.toml", &project(2, &both)), ("train.py", &more_trees)]);
+    assert_eq!(taken["outcome"]["result"], "passed", "{taken}");
+    assert_eq!(plant.said(&["source", "ls"])["sources"][0]["commit"], taken["commit"]);
     plant.serves(3);
 }

@@ -60,7 +60,7 @@ pub fn evaluate(
     for engine in engines {
         trained = match predict(subject.trained, "f32", *engine) {
             Ok(predictions) => Some(quality(&predictions)),
-            Err(ExamineError::Engine(error)) if error.kind() == EngineErrorKind::UnsupportedOperator => None,
+            Err(ExamineError::Engine(error)) if is_beyond_it(error.kind()) => None,
             Err(error) => return Err(error),
         };
         if trained.is_some() {
@@ -84,4 +84,9 @@ pub fn evaluate(
         }
     }
     Ok(evaluation)
+}
+
+/// Whether an engine that fails like this may run the forms all the same: what it cannot do, conversion takes out.
+const fn is_beyond_it(kind: EngineErrorKind) -> bool {
+    matches!(kind, EngineErrorKind::UnsupportedOperator | EngineErrorKind::UnsupportedType)
 }
