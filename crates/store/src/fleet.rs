@@ -246,7 +246,7 @@ impl View<'_> {
         self.row("reading a device", &format!("{DEVICE} WHERE id = ?1"), params![Text(id)], DeviceRow::read)
     }
 
-    /// What is known of every device with respect to `model`, by id.
+    /// What is known with respect to `model` of every device that may come back, by id: not of revoked ones.
     ///
     /// # Errors
     /// The database fails.
@@ -258,6 +258,7 @@ impl View<'_> {
             LEFT JOIN device_facts ON device_facts.device = devices.id
             LEFT JOIN reports INDEXED BY reports_seen ON reports.device = devices.id
             LEFT JOIN device_models ON model = ?1 AND device_models.device = devices.id
+            WHERE devices.revoked_at_ms IS NULL
             ORDER BY devices.id";
         self.rows("reading what the devices run", SQL, params![Text(model)], |row| {
             Ok(DeviceState {
