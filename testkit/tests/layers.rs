@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 7] = [
     &["edgeward-convert", "edgeward-train", "edgeward-sdk", "edgeward-pipeline"],
     &["edgeward-agent", "edgeward-server", "edgeward-cabi"],
     &["edgeward"],
-    &["edgeward-testkit", "edgeward-testkit-postgres", "edgeward-testkit-python"],
+    &["edgeward-testkit", "edgeward-testkit-postgres", "edgeward-testkit-python", "edgeward-testkit-s3"],
 ];
 
 /// `(these crates, never reach these packages)`, through normal dependencies however long the path.

@@ -308,6 +308,9 @@ pub(crate) struct ServerArgs {
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
+    /// The bucket that holds the models' bytes, spoken to as the `AWS_*` variables say; a folder in --data if not given
+    #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+    pub(crate) blobs: Option<String>,
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
     pub(crate) listen: SocketAddr,

@@ -52,6 +52,7 @@ fn ledger(folder: &Path, labels: usize) -> (PathBuf, PathBuf) {
         tls: edgeward_server::TlsConfig::default(),
         data_dir: data.clone(),
         database: None,
+        blobs: None,
         listen: ([127, 0, 0, 1], 0).into(),
         require_auth: false,
         runner_program: PathBuf::from("/bin/false"),

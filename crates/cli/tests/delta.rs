@@ -128,6 +128,7 @@ fn a_new_last_layer_ships_a_last_layer() {
         tls: edgeward_server::TlsConfig::default(),
         data_dir: folder.path().join("server"),
         database: None,
+        blobs: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         require_auth: false,
         runner_program: "/bin/false".into(),

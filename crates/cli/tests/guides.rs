@@ -94,6 +94,7 @@ fn no_guide_is_left_out() {
             "reload.md",
             "repository.md",
             "rollouts.md",
+            "runners.md",
             "security.md",
             "shadows.md",
             "vendor-toolchains.md"

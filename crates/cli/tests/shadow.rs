@@ -247,14 +247,11 @@ fn the_winner_among_three_windows_is_promoted_without_download() {
     }
 }
 
-/// Each training says that it began; the slow one waits for a word, or for the end of whoever started it.
+/// Each training says that it began; the slow one waits for a word, and outlives the run that is killed meanwhile.
 const TRAIN: &str = r#"
 name=$(echo "$EDGEWARD_PARAMS" | sed 's/.*"name":"\([^"]*\)".*/\1/')
 echo "$name" >> began
-while [ "$name" = slow ] && [ ! -e go ]; do
-  kill -0 $PPID 2> /dev/null || exit 1
-  sleep 0.05
-done
+while [ "$name" = slow ] && [ ! -e go ]; do sleep 0.05; done
 cp model.onnx "$EDGEWARD_MODEL_OUT"
 "#;
 
@@ -331,11 +328,11 @@ fn candidates_train_at_once_and_a_kill_loses_none_and_repeats_none() {
     let mut began: Vec<String> =
         fs::read_to_string(plant.dir.path().join("began")).unwrap().lines().map(str::to_owned).collect();
     began.sort();
-    assert_eq!(began, ["one", "slow", "slow", "two"], "only what was cut off is done again");
+    assert_eq!(began, ["one", "slow", "two"], "nothing is done twice");
 
     let repeated = plant.pipeline();
     assert_eq!(repeated["bundle"], again["bundle"]);
-    assert_eq!(fs::read_to_string(plant.dir.path().join("began")).unwrap().lines().count(), 4);
+    assert_eq!(fs::read_to_string(plant.dir.path().join("began")).unwrap().lines().count(), 3);
     let tests = plant.run(&["shadow", "ls"]);
     let outcomes: Vec<&Value> =
         tests["tests"].as_array().unwrap().iter().map(|test| &test["outcome"]["result"]).collect();

@@ -22,7 +22,8 @@ pub use checkout::{CheckoutError, commit_of};
 use crate::pattern::{self, PatternError};
 use crate::project::{GateTable, ProjectFile, ValidateTable};
 use crate::run::{RunContext, RunError, chain, run};
-use crate::runner::local::{self, Job, JobError};
+use crate::runner::JobError;
+use crate::runner::command::{self, Job};
 use crate::validate::verdict;
 use crate::workdir::{WorkDir, WorkError};
 
@@ -168,7 +169,7 @@ impl Trial<'_> {
         let (dir, cancel) = (&candidate.dir, self.cancel);
         let job = Job { command: &command, dir, env: &[], log: &log, timeout, cancel };
         let begun = Instant::now();
-        let result = local::run(&job, &mut |line| (self.said)(line));
+        let result = command::run(&job, &mut |line| (self.said)(line));
         let seconds = begun.elapsed().as_secs_f64();
         Ok(Some(match result {
             Ok(()) => verdict(GATE, true, format!("'{command}' passed in {seconds:.1} s")),
@@ -263,6 +264,9 @@ impl ProjectFile {
     /// # Errors
     /// A pattern is none.
     pub fn with_data_at(self, home: &Path) -> Result<Self, PatternError> {
+        if self.data.source.is_some() {
+            return Ok(self);
+        }
         let found = pattern::files(&self.dir, &self.data.files)?;
         let data_dir = if found.is_empty() { home.to_owned() } else { self.dir.clone() };
         Ok(Self { data_dir, ..self })

@@ -7,7 +7,7 @@
 //! one would do can be asked ([`status`]).
 //!
 //! Deliberately missing: the environment and the terminal (the command line's), rollouts (the control plane's),
-//! parallel stages, runners other than this machine, shadows.
+//! parallel stages of one model.
 
 pub mod assemble;
 pub mod bom;
@@ -27,6 +27,7 @@ pub mod index;
 pub mod leak;
 pub mod lineage;
 pub mod measure;
+pub mod mirror;
 pub mod model_signature;
 pub mod opened;
 pub mod patience;
@@ -51,6 +52,7 @@ pub mod workdir;
 mod yardstick;
 
 pub use convert::{Conversion, ConversionPlan, ConvertedVariant, Converter, Form};
+pub use mirror::{BucketObject, Buckets};
 pub use progress::{Progress, Report, RunSummary, ShadowSummary, StageSummary};
 pub use project::{PROJECT_FILE, ProjectError, ProjectFile};
 pub use run::{Announcement, RunContext, RunError, Tools, run};

@@ -9,6 +9,7 @@
 mod check;
 mod keys;
 mod policy;
+mod runner;
 mod shadow;
 mod span;
 mod tables;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use edgeward_core::{ModelName, ProjectName};
 use serde::{Deserialize, Serialize};
 
+pub use runner::{RunnerKind, RunnerTable};
 pub use shadow::{Lens, ShadowTable, ShadowsTable};
 pub use span::Span;
 pub use tables::{
@@ -57,6 +59,9 @@ pub struct ProjectFile {
     pub validate: ValidateTable,
     /// How to train.
     pub train: TrainTable,
+    /// Where the training command runs.
+    #[serde(skip_serializing_if = "RunnerTable::is_default")]
+    pub runner: RunnerTable,
     /// Which forms of the model to ship.
     pub convert: ConvertTable,
     /// What the model must be like.
@@ -98,6 +103,8 @@ pub(crate) struct Document {
     #[serde(default)]
     validate: ValidateTable,
     train: TrainTable,
+    #[serde(default)]
+    runner: RunnerTable,
     #[serde(default)]
     convert: ConvertTable,
     #[serde(default)]
@@ -221,6 +228,7 @@ impl ProjectFile {
             data: document.data,
             validate: document.validate,
             train: document.train,
+            runner: document.runner,
             convert: document.convert,
             gate: document.gate,
             monitor: document.monitor,

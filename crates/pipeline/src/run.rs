@@ -37,10 +37,11 @@ use crate::convert::Converter;
 use crate::examine::ExamineError;
 use crate::gates;
 use crate::index::FileIndex;
+use crate::mirror::{self, Buckets};
 use crate::progress::{Progress, Report, RunSummary, StageSummary};
 use crate::project::ProjectFile;
 use crate::register::{RegisterError, Registry};
-use crate::runner::local::JobError;
+use crate::runner::{self, JobError, Runner};
 use crate::schema::SchemaError;
 use crate::snapshot::SnapshotError;
 use crate::source::SourceError;
@@ -57,6 +58,8 @@ pub struct Tools<'a> {
     pub converter: &'a dyn Converter,
     /// Run the model for judging, each form on its own; the first also runs the model as it was trained.
     pub engines: &'a [&'a dyn Engine],
+    /// Give the objects of `[data] source`.
+    pub buckets: &'a dyn Buckets,
 }
 
 impl<'a> Tools<'a> {
@@ -135,6 +138,9 @@ pub enum RunError {
     /// The train stage.
     #[error("the train stage failed")]
     Train(#[from] TrainError),
+    /// Where commands run.
+    #[error(transparent)]
+    Runner(#[from] JobError),
     /// The convert stage.
     #[error("the convert stage failed")]
     Convert(#[source] ToolError),
@@ -181,7 +187,7 @@ impl RunError {
         match self {
             Self::Register(error) => error.is_transient(),
             Self::Captured(CapturedError::Fetch(error)) => error.is_transient(),
-            Self::Train(TrainError::Command(error)) => matches!(error, JobError::Cancelled { .. }),
+            Self::Train(TrainError::Command(error)) | Self::Runner(error) => error.may_pass(),
             Self::Tool(error) => error.is_cancelled(),
             _ => false,
         }
@@ -226,9 +232,12 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
     }
     let index = FileIndex::open(work.index());
     let turns = Turns::default();
-    let shared = Shared { context, work: &work, index: &index, turns: &turns };
-    let result = carry_out(project, &shared, registry.as_ref());
+    let result = prepared(project, context, &work).and_then(|(project, runner)| {
+        let shared = Shared { context, work: &work, index: &index, turns: &turns, runner: &*runner };
+        carry_out(&project, &shared, registry.as_ref())
+    });
     index.save()?;
+    runner::clear(&work.tasks())?;
     if let (Some(registry), Err(error)) = (&registry, &result) {
         report_failure(registry, context.announcement, error);
     }
@@ -237,6 +246,18 @@ pub fn run(project: &ProjectFile, context: &RunContext<'_>) -> Result<RunSummary
         let _ = std::fs::remove_file(work.announced());
     }
     result
+}
+
+/// The project with its data at hand, and who runs its commands.
+fn prepared(
+    project: &ProjectFile,
+    context: &RunContext<'_>,
+    work: &WorkDir,
+) -> Result<(ProjectFile, Box<dyn Runner>), RunError> {
+    let said = |line| (context.progress)(Progress::Log { stage: "snapshot".to_owned(), line });
+    let project = mirror::mirrored(project, context.tools.buckets, work, &said)?;
+    let runner = runner::of(&project.runner, work)?;
+    Ok((project, runner))
 }
 
 /// Makes the project's model, or its shadows where something serves beside which they run, and keeps what was done.
@@ -264,8 +285,10 @@ pub(crate) fn look(
 ) -> Result<Looked, RunError> {
     let index = FileIndex::open(work.index());
     let (looking, turns) = (Some(Looking { captured }), Turns::default());
-    let shared = Shared { context, work, index: &index, turns: &turns };
-    let pipeline = Pipeline { looking, ..Pipeline::new(project, &shared) };
+    // Objects are fetched by a look as well: what a stage would find cannot be told without them.
+    let (project, runner) = prepared(project, context, work)?;
+    let shared = Shared { context, work, index: &index, turns: &turns, runner: &*runner };
+    let pipeline = Pipeline { looking, ..Pipeline::new(&project, &shared) };
     let ends_missing = match pipeline.run() {
         Ok(_) => false,
         Err(RunError::Cache(CacheError::NotMade { .. })) => true,
@@ -314,6 +337,7 @@ struct Shared<'a> {
     work: &'a WorkDir,
     index: &'a FileIndex,
     turns: &'a Turns,
+    runner: &'a dyn Runner,
 }
 
 /// One model of a run under way.
@@ -322,6 +346,7 @@ struct Pipeline<'a> {
     context: &'a RunContext<'a>,
     work: &'a WorkDir,
     index: &'a FileIndex,
+    runner: &'a dyn Runner,
     cache: Cache<'a>,
     stages: RefCell<Vec<StageSummary>>,
     notes: RefCell<Notes>,
@@ -332,10 +357,10 @@ struct Pipeline<'a> {
 
 impl<'a> Pipeline<'a> {
     fn new(project: &'a ProjectFile, shared: &Shared<'a>) -> Self {
-        let Shared { context, work, index, turns } = *shared;
+        let Shared { context, work, index, turns, runner } = *shared;
         let cache = Cache::new(work, index, turns);
         let (stages, notes, dataset) = (RefCell::default(), RefCell::default(), std::cell::OnceCell::new());
-        Self { project, context, work, index, cache, stages, notes, dataset, looking: None }
+        Self { project, context, work, index, runner, cache, stages, notes, dataset, looking: None }
     }
 }
 

@@ -4,7 +4,8 @@
 //! is a missing value. Anything else that is no number is an error that names file, line and column. A file is Parquet if
 //! its content says so.
 //!
-//! Deliberately missing: text and category columns, folders of images or sounds, object storage.
+//! Deliberately missing: text and category columns, folders of images or sounds. Objects of a bucket are copied to files first
+//! ([`crate::mirror`]).
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +26,22 @@ pub enum SourceError {
     /// A pattern is none, or its folder cannot be listed.
     #[error("[data] files: the files cannot be listed")]
     List(#[from] PatternError),
+    /// A bucket does not give its objects.
+    #[error("[data] source: {url}")]
+    Bucket {
+        /// The bucket.
+        url: String,
+        /// Why.
+        #[source]
+        source: crate::train::ToolError,
+    },
+    /// The copy of a bucket's objects.
+    #[error(transparent)]
+    Copy(#[from] crate::workdir::WorkError),
     /// Nothing matches.
-    #[error("[data] files: no file matches {0}; paths are relative to the project's folder")]
+    #[error(
+        "[data] files: no file matches {0}; paths are relative to the project's folder, or to [data] source"
+    )]
     NoFiles(String),
     /// More than [`FILES_MAX`].
     #[error("[data] files: more than {FILES_MAX} files match")]

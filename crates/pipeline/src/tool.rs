@@ -26,7 +26,8 @@ use serde::Serialize;
 
 use self::profile::{PROFILES, Profile};
 use crate::project::VariantTable;
-use crate::runner::local::{self, Job, JobError};
+use crate::runner::JobError;
+use crate::runner::command::{self, Job};
 use crate::workdir::WorkError;
 
 /// How long a converter may take if the project does not say.
@@ -201,7 +202,7 @@ impl ToolSpec {
         said: &mut dyn FnMut(&str),
     ) -> Result<(), JobError> {
         let job = Job { command, dir: place.dir, env: &[], log: place.log, timeout, cancel: place.cancel };
-        local::run(&job, said)
+        command::run(&job, said)
     }
 
     fn filled(&self, text: &str, project: &Path) -> String {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -15,7 +16,7 @@ use serde_json::Value;
 use crate::index::FileIndex;
 use crate::pattern::{self, PatternError};
 use crate::project::{DataTable, TrainTable};
-use crate::runner::local::{self, Job, JobError};
+use crate::runner::{Input, JobError, Output, Runner, Task, to_its_end};
 use crate::workdir::WorkError;
 
 /// The model, an output of the stage.
@@ -92,9 +93,6 @@ pub enum TrainError {
         "the project's folder holds more than {DEPS_MAX} files besides its data; name those the command reads in [train] deps"
     )]
     TooManyDeps,
-    /// The training rows cannot be written.
-    #[error("writing the rows to learn from")]
-    Rows(#[source] csv::Error),
     /// A file cannot be written.
     #[error(transparent)]
     Work(#[from] WorkError),
@@ -113,6 +111,14 @@ pub fn params_json(train: &TrainTable) -> Result<Value, TrainError> {
 
 /// What a training command works on.
 pub struct CommandTraining<'a> {
+    /// Where it runs.
+    pub runner: &'a dyn Runner,
+    /// Names all it depends on.
+    pub id: &'a str,
+    /// The files it reads, by their names in the project's folder.
+    pub files: &'a [String],
+    /// Whether one that is under way already is ended and begun anew.
+    pub anew: bool,
     /// The command.
     pub command: &'a str,
     /// The project's folder.
@@ -135,25 +141,32 @@ impl CommandTraining<'_> {
     /// # Errors
     /// The command fails, or leaves no model.
     pub fn run(&self, rows: &Dataset, out: &Path, said: &mut dyn FnMut(&str)) -> Result<(), TrainError> {
-        let out = std::path::absolute(out).map_err(WorkError::at("finding", out))?;
-        let (data, model, metrics) = (out.join("train.csv"), out.join(MODEL_FILE), out.join(METRICS_FILE));
-        write_csv(&data, rows, self.label)?;
-        let shown = |path: &Path| path.display().to_string();
-        let env = [
-            ("EDGEWARD_TRAIN_DATA", shown(&data)),
-            ("EDGEWARD_MODEL_OUT", shown(&model)),
-            ("EDGEWARD_METRICS_OUT", shown(&metrics)),
-            ("EDGEWARD_SEED", self.seed.to_string()),
-            ("EDGEWARD_PARAMS", params_json(self.table)?.to_string()),
-        ];
-        let (timeout, dir) = (self.table.timeout.0, self.dir);
-        let job = Job { command: self.command, dir, env: &env, log: self.log, timeout, cancel: self.cancel };
-        local::run(&job, said)?;
-        fs::remove_file(&data).map_err(WorkError::at("removing", &data))?;
-        if !model.is_file() {
+        let write = |path: &Path| write_csv(path, rows, self.label);
+        let task = Task {
+            id: self.id,
+            command: self.command,
+            dir: self.dir,
+            files: self.files,
+            env: &[
+                ("EDGEWARD_SEED", self.seed.to_string()),
+                ("EDGEWARD_PARAMS", params_json(self.table)?.to_string()),
+            ],
+            inputs: &[Input { variable: "EDGEWARD_TRAIN_DATA", name: "train.csv", write: &write }],
+            outputs: &[
+                Output { variable: "EDGEWARD_MODEL_OUT", name: MODEL_FILE },
+                Output { variable: "EDGEWARD_METRICS_OUT", name: METRICS_FILE },
+            ],
+            out,
+            log: self.log,
+            timeout: self.table.timeout.0,
+            cancel: self.cancel,
+            anew: self.anew,
+        };
+        to_its_end(self.runner, &task, said)?;
+        if !out.join(MODEL_FILE).is_file() {
             return Err(TrainError::NoModel { command: self.command.to_owned() });
         }
-        check_metrics(&metrics)
+        check_metrics(&out.join(METRICS_FILE))
     }
 }
 
@@ -173,15 +186,15 @@ fn check_metrics(path: &Path) -> Result<(), TrainError> {
     }
 }
 
-fn write_csv(path: &Path, rows: &Dataset, label: &str) -> Result<(), TrainError> {
-    let mut writer = csv::Writer::from_path(path).map_err(TrainError::Rows)?;
+fn write_csv(path: &Path, rows: &Dataset, label: &str) -> io::Result<()> {
+    let mut writer = csv::Writer::from_path(path)?;
     let names = rows.feature_names.iter().map(String::as_str);
-    writer.write_record(names.chain([label])).map_err(TrainError::Rows)?;
+    writer.write_record(names.chain([label]))?;
     for (values, class) in rows.rows() {
         let cells = values.iter().map(|value| if value.is_nan() { String::new() } else { value.to_string() });
-        writer.write_record(cells.chain([class.to_owned()])).map_err(TrainError::Rows)?;
+        writer.write_record(cells.chain([class.to_owned()]))?;
     }
-    writer.flush().map_err(|error| TrainError::Rows(error.into()))
+    writer.flush()
 }
 
 /// Numbers of the trainer's metrics by name, those of inner objects joined by dots.
@@ -219,8 +232,11 @@ pub fn deps(
     let files = match &train.deps {
         Some(patterns) => pattern::files(dir, patterns).map_err(TrainError::Deps)?,
         None => {
-            let data: HashSet<PathBuf> =
-                pattern::files(dir, &data.files).map_err(TrainError::Deps)?.into_iter().collect();
+            let data = match data.source {
+                Some(_) => Vec::new(),
+                None => pattern::files(dir, &data.files).map_err(TrainError::Deps)?,
+            };
+            let data: HashSet<PathBuf> = data.into_iter().collect();
             let mut files = Vec::new();
             walk(dir, &fs::canonicalize(work).unwrap_or_else(|_| work.to_owned()), 0, &mut files)?;
             files.retain(|file| !data.contains(file));

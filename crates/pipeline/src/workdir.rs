@@ -8,6 +8,8 @@
 //! | `announced` | the run that works here, as the control plane was told, until it was told of the end |
 //! | `runs/<run>.json` | what a run was pinned to when it began |
 //! | `captured/<digest>.json` | samples from devices, as a run found them |
+//! | `objects/<bucket>/` | a copy of the objects of `[data] source`, and what it was made from |
+//! | `tasks/<stage key>/` | training commands under way, until the end of the run |
 //! | `logs/<run>-train.log` | what a training command wrote; `<run>-<name>-train.log` for the shadow of that name |
 //! | `logs/<run>-<label>.log` | what an external converter wrote |
 //! | `bundles/<digest>/` | bundles made here |
@@ -52,7 +54,9 @@ impl WorkDir {
     /// # Errors
     /// The folder cannot be made, written or locked.
     pub fn open(root: &Path, waiting: impl FnOnce()) -> Result<Self, WorkError> {
-        for name in ["cache", "runs", "captured", "logs", "bundles", "incumbents", "history"] {
+        for name in
+            ["cache", "runs", "captured", "objects", "tasks", "logs", "bundles", "incumbents", "history"]
+        {
             let dir = root.join(name);
             fs::create_dir_all(&dir).map_err(WorkError::at("making the folder", &dir))?;
         }
@@ -96,6 +100,18 @@ impl WorkDir {
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Copies of buckets' objects.
+    #[must_use]
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// Training commands under way.
+    #[must_use]
+    pub fn tasks(&self) -> PathBuf {
+        self.root.join("tasks")
     }
 
     /// Bundles made here.

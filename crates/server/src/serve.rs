@@ -13,7 +13,7 @@ use edgeward_api::connections::{Gate, Patience};
 use edgeward_api::door;
 use edgeward_api::limits::UPLOADS_WAITING_MAX;
 use edgeward_core::Timestamp;
-use edgeward_store::{Address, BlobError, Blobs, Store, StoreError};
+use edgeward_store::{Address, BlobError, Blobs, Bucket, BucketConfig, BucketError, Store, StoreError};
 use edgeward_trust::note::NoteError;
 use edgeward_trust::tree::TreeHead;
 use tokio::net::TcpListener;
@@ -53,6 +53,8 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// A PostgreSQL database in place of a file in the data folder: any number of servers may share it.
     pub database: Option<Address>,
+    /// The bucket of the blobs; a folder in the data folder if absent.
+    pub blobs: Option<BucketConfig>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Ask local callers for the operator token too.
@@ -79,6 +81,9 @@ pub enum ServerError {
     /// The blob folder cannot be used.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// The bucket of the blobs cannot be used.
+    #[error("the blobs of the control plane (--blobs)")]
+    Bucket(#[from] BucketError),
     /// The first checkpoint of the ledger cannot be signed.
     #[error("signing the first checkpoint of the ledger")]
     Checkpoint(#[from] NoteError),
@@ -113,7 +118,7 @@ impl ServerError {
             Self::Setup(error) => error.problem(),
             Self::Store(StoreError::NewerSchema { .. }) => Problem::new("newer_database", chain(self)),
             Self::Store(_) => Problem::new("database", chain(self)),
-            Self::Blobs(_) => Problem::new("blobs", chain(self)),
+            Self::Blobs(_) | Self::Bucket(_) => Problem::new("blobs", chain(self)),
             Self::Tls(error) => tls_problem(error),
             Self::Broker(_) => Problem::new("broker", chain(self)),
             Self::Listen { address, source } => {
@@ -157,8 +162,12 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     let listen = config.listen;
     let (data_dir, database) = (config.data_dir.clone(), config.database.clone());
     let now = clock();
+    let bucket = config.blobs.as_ref().map(Bucket::open).transpose()?;
+    if let Some(bucket) = &bucket {
+        bucket.check().await?;
+    }
     let Opened { setup, store, blobs, witness, vault, origin, len } =
-        blocking(move || open(&data_dir, database.as_ref(), now)).await?;
+        blocking(move || open(&data_dir, database.as_ref(), bucket, now)).await?;
     let is_tls = config.tls.always || config.tls.public.is_some() || !listen.ip().is_loopback();
     let certificates = Certificates::open(&setup.home, &with_address(config.tls, listen), now)?;
     let listening = async {
@@ -225,6 +234,7 @@ struct Opened {
 fn open(
     data_dir: &std::path::Path,
     database: Option<&Address>,
+    bucket: Option<Bucket>,
     now: Timestamp,
 ) -> Result<Opened, ServerError> {
     let (home, lock) = setup::enter(data_dir)?;
@@ -248,7 +258,10 @@ fn open(
     };
     store.seal_with(seals::sealer(&setup.ledger));
     let witness = seals::witness(&setup, &store)?;
-    let blobs = Blobs::in_folder(&setup.home.blobs())?;
+    let blobs = match bucket {
+        Some(bucket) => Blobs::in_bucket(bucket),
+        None => Blobs::in_folder(&setup.home.blobs())?,
+    };
     let vault = match is_alone {
         true => Vault::new(setup.home.vault()),
         false => Vault::in_database(&setup.home.inputs_key(), &store)?,

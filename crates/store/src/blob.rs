@@ -17,6 +17,8 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
 
+use crate::bucket::Bucket;
+
 /// Largest blob, in bytes.
 pub const BLOB_BYTES_MAX: u64 = 2 << 30;
 /// A blob is written in parts of this size, in bytes; object stores ask for at least 5 MiB.
@@ -119,6 +121,12 @@ impl Blobs {
         Ok(Self::new(Arc::new(store.with_fsync(true))))
     }
 
+    /// Blobs in a bucket, under its prefix.
+    #[must_use]
+    pub fn in_bucket(bucket: Bucket) -> Self {
+        Self::new(bucket.into_store())
+    }
+
     /// Keeps `bytes`, which must be what `expected` says.
     ///
     /// # Errors
@@ -141,9 +149,15 @@ impl Blobs {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
+        let stream = std::pin::pin!(stream);
+        let mut arriving = Arriving::new(expected, stream, self.bytes_max);
+        if arriving.part_is_all().await? {
+            // One request, in place of three.
+            return self.put(expected, arriving.part.freeze()).await;
+        }
         let upload = self.store.put_multipart(&path(expected)).await;
         let mut upload = upload.map_err(|error| failed("beginning to write", expected, error))?;
-        match receive(expected, stream, upload.as_mut(), self.bytes_max).await {
+        match arriving.write_to(upload.as_mut()).await {
             Ok(()) => {
                 let done = upload.complete().await;
                 done.map(|_| expected).map_err(|error| failed("completing", expected, error))
@@ -221,35 +235,58 @@ impl Blobs {
     }
 }
 
-/// Writes the stream part by part and checks its digest.
-async fn receive<S, E>(
+/// A blob on its way.
+struct Arriving<S> {
     expected: Digest,
     stream: S,
-    upload: &mut dyn MultipartUpload,
     bytes_max: u64,
-) -> Result<(), BlobError>
+    hasher: Hasher,
+    received: u64,
+    /// What is not written yet.
+    part: BytesMut,
+}
+
+impl<S, E> Arriving<S>
 where
-    S: Stream<Item = Result<Bytes, E>> + Send,
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (mut hasher, mut received, mut part) = (Hasher::new(), 0, BytesMut::new());
-    let mut stream = std::pin::pin!(stream);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| BlobError::Receive { digest: expected, source: error.into() })?;
-        received += chunk.len() as u64;
-        if received > bytes_max {
-            return Err(BlobError::TooLarge(bytes_max));
-        }
-        hasher.update(&chunk);
-        part.extend_from_slice(&chunk);
-        while part.len() >= PART_BYTES {
-            write_part(expected, upload, part.split_to(PART_BYTES).freeze()).await?;
-        }
+    fn new(expected: Digest, stream: S, bytes_max: u64) -> Self {
+        Self { expected, stream, bytes_max, hasher: Hasher::new(), received: 0, part: BytesMut::new() }
     }
-    if !part.is_empty() || received == 0 {
-        write_part(expected, upload, part.freeze()).await?;
+
+    /// Receives until there is a whole part; whether the blob ended before.
+    async fn part_is_all(&mut self) -> Result<bool, BlobError> {
+        while self.part.len() < PART_BYTES {
+            let Some(chunk) = self.stream.next().await else { return Ok(true) };
+            let failed = |error: E| BlobError::Receive { digest: self.expected, source: error.into() };
+            let chunk = chunk.map_err(failed)?;
+            self.received += chunk.len() as u64;
+            if self.received > self.bytes_max {
+                return Err(BlobError::TooLarge(self.bytes_max));
+            }
+            self.hasher.update(&chunk);
+            self.part.extend_from_slice(&chunk);
+        }
+        Ok(false)
     }
-    check(expected, hasher.finish())
+
+    /// Writes it part by part and checks its digest.
+    async fn write_to(mut self, upload: &mut dyn MultipartUpload) -> Result<(), BlobError> {
+        loop {
+            let is_all = self.part_is_all().await?;
+            while self.part.len() >= PART_BYTES {
+                write_part(self.expected, upload, self.part.split_to(PART_BYTES).freeze()).await?;
+            }
+            if is_all {
+                break;
+            }
+        }
+        if !self.part.is_empty() {
+            write_part(self.expected, upload, self.part.freeze()).await?;
+        }
+        check(self.expected, self.hasher.finish())
+    }
 }
 
 async fn write_part(digest: Digest, upload: &mut dyn MultipartUpload, part: Bytes) -> Result<(), BlobError> {

@@ -14,6 +14,7 @@
 //! profile means, and the checking of signatures. Both databases pass `tests/conformance.rs`.
 
 mod blob;
+mod bucket;
 mod certificate;
 mod column;
 mod credential;
@@ -40,6 +41,7 @@ mod shadow;
 mod sqlite;
 
 pub use blob::{BLOB_BYTES_MAX, BlobError, Blobs};
+pub use bucket::{Bucket, BucketConfig, BucketError, OBJECTS_MAX, Object};
 pub use certificate::CertificateRow;
 pub use credential::JoinOutcome;
 pub use database::{SealError, Sealer, Store, View, Writer};

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use edgeward_core::Digest;
-use edgeward_store::{BlobError, Blobs};
+use edgeward_store::{BlobError, Blobs, Bucket, BucketConfig};
+use edgeward_testkit_s3::S3Server;
 use futures_util::{TryStreamExt as _, stream};
 use object_store::memory::InMemory;
+use tokio::runtime::Runtime;
 
 type Chunk = Result<Bytes, std::io::Error>;
 
@@ -69,6 +71,21 @@ async fn blobs_in_memory_conform() {
     let blobs = Blobs::new(Arc::new(InMemory::new()));
     conforms(&blobs).await;
     refuses(&blobs).await;
+}
+
+#[test]
+fn blobs_in_a_bucket_conform() {
+    let server = S3Server::start(&["models"]);
+    let settings = server.settings().map(|(name, value)| (name.to_owned(), value)).into();
+    let config = BucketConfig { url: "s3://models/edgeward".to_owned(), settings };
+    Runtime::new().unwrap().block_on(async {
+        let blobs = Blobs::in_bucket(Bucket::open(&config).unwrap());
+        conforms(&blobs).await;
+        refuses(&blobs).await;
+    });
+    let hex = Digest::of(b"hello").hex();
+    let small = server.folder("models").join("edgeward/sha256").join(&hex[..2]).join(&hex);
+    assert_eq!(std::fs::read(small).unwrap(), b"hello", "it lies under its prefix");
 }
 
 #[tokio::test]

@@ -19,12 +19,14 @@
 
 mod install;
 mod onnxruntime;
+mod ray;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use onnxruntime::{ONNXRUNTIME, onnxruntime_library};
+pub use ray::{RayHead, ray_head};
 
 /// Set where a test that cannot find what it needs must fail.
 const NO_SKIP: &str = "EDGEWARD_TEST_NO_SKIP";

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::remote::{ago, now};
 use super::run::{at_hand, failed, tell, work_dir};
-use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
+use crate::adapters::{EmbeddedConverter, EmbeddedTrainer, S3Buckets};
 use crate::args::{DiffArgs, EngineArgs, LogArgs, ProjectArgs, StatusArgs};
 use crate::output::{Explain, Failure, Outcome, Output, table};
 
@@ -89,7 +89,8 @@ fn looking<T>(
     let at_hand = at_hand(project, engines);
     let at_hand: Vec<&dyn Engine> = at_hand.iter().map(|engine| &**engine).collect();
     let converter = EmbeddedConverter { engines: &at_hand };
-    let tools = Tools { trainer: &EmbeddedTrainer, converter: &converter, engines: &at_hand };
+    let tools =
+        Tools { trainer: &EmbeddedTrainer, converter: &converter, engines: &at_hand, buckets: &S3Buckets };
     let run = RunId::new("look").explain("system", "naming a look")?;
     let context = RunContext {
         work_dir: work_dir(project, work),

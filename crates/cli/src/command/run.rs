@@ -14,7 +14,7 @@ use edgeward_pipeline::{Announcement, Progress, ProjectFile, RunContext, RunErro
 
 use super::remote::{self, credential, now, refused};
 use super::{sign_model, trial};
-use crate::adapters::{EmbeddedConverter, EmbeddedTrainer};
+use crate::adapters::{EmbeddedConverter, EmbeddedTrainer, S3Buckets};
 use crate::args::{EngineArgs, RunArgs};
 use crate::engines::{engines, engines_for, warn_of_refusals};
 use crate::output::{Explain, Failure, Outcome, Output, note};
@@ -42,7 +42,8 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
     let at_hand = at_hand(&project, &args.engines);
     let at_hand: Vec<&dyn Engine> = at_hand.iter().map(|engine| &**engine).collect();
     let converter = EmbeddedConverter { engines: &at_hand };
-    let tools = Tools { trainer: &EmbeddedTrainer, converter: &converter, engines: &at_hand };
+    let tools =
+        Tools { trainer: &EmbeddedTrainer, converter: &converter, engines: &at_hand, buckets: &S3Buckets };
     let context = RunContext {
         work_dir: work_dir(&project, args.work.as_deref()),
         run,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use edgeward_server::{ServerConfig, ServerError, TlsConfig, bind};
 use serde::Serialize;
 
+use crate::adapters::bucket_config;
 use crate::args::ServerArgs;
 use crate::broker::broker;
 use crate::database;
@@ -28,6 +29,7 @@ pub(crate) fn run(args: ServerArgs, out: Output) -> Outcome {
     let config = ServerConfig {
         data_dir: args.data,
         database: database::address(&args.database)?,
+        blobs: args.blobs.as_deref().map(bucket_config),
         listen: args.listen,
         require_auth: args.require_auth,
         tls: TlsConfig {

@@ -11,7 +11,7 @@ use edgeward_core::shadow::SHADOWS_MAX;
 use edgeward_core::source::is_safe_name;
 use edgeward_monitor::MAX_LABEL_WINDOW;
 
-use super::{ProjectError, ProjectFile, TaskKind, TriggerOn, TriggerTable};
+use super::{ProjectError, ProjectFile, RunnerKind, TaskKind, TriggerOn, TriggerTable};
 use crate::tool::ToolSpec;
 
 /// Most variants of one model.
@@ -28,6 +28,10 @@ const SMOKE_ROWS: RangeInclusive<usize> = 10..=1_000_000;
 const ALPHA: RangeInclusive<f64> = 1e-9..=0.5;
 /// Most shadows that one project declares.
 pub(crate) const SHADOWS_DECLARED_MAX: usize = 16;
+/// Processors of one command, and commands at once.
+const PROCESSORS: RangeInclusive<usize> = 1..=1024;
+/// Memory of one command: 16 MB to 64 TB.
+const MEMORY_MB: RangeInclusive<u64> = 16..=(64 << 20);
 /// Rows that a shadow may learn from.
 const WINDOW: RangeInclusive<usize> = 1..=1_000_000_000;
 /// Times that the newer half of them may be learned from.
@@ -46,6 +50,7 @@ pub(super) fn check(project: &ProjectFile, file: &str) -> Checked {
     checker.source(project)?;
     checker.data(project)?;
     checker.train(project)?;
+    checker.runner(project)?;
     checker.convert(project)?;
     checker.gate(project)?;
     checker.monitor(project)?;
@@ -149,6 +154,24 @@ impl Checker<'_> {
         if data.files.is_empty() {
             return self.refuse("[data]", "files", "no data; name files such as [\"data/*.csv\"]");
         }
+        if let Some(source) = &data.source {
+            let bucket = source.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+            if bucket.is_none_or(str::is_empty) {
+                return self.refuse(
+                    "[data]",
+                    "source",
+                    format!("'{source}' is no bucket; write \"s3://BUCKET/PREFIX\""),
+                );
+            }
+            let leaves = |file: &String| file.starts_with('/') || file.split('/').any(|part| part == "..");
+            if data.files.iter().any(leaves) {
+                return self.refuse(
+                    "[data]",
+                    "files",
+                    "leave the bucket; patterns are relative to [data] source",
+                );
+            }
+        }
         if data.label.is_empty() {
             return self.refuse("[data]", "label", "is empty; name the label's column");
         }
@@ -184,6 +207,50 @@ impl Checker<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn runner(&self, project: &ProjectFile) -> Checked {
+        let (table, runner) = ("[runner]", &project.runner);
+        let of_commands = [
+            ("kind", runner.kind != RunnerKind::Local),
+            ("cpus", runner.cpus.is_some()),
+            ("memory_mb", runner.memory_mb.is_some()),
+        ];
+        if let Some((key, _)) = of_commands.into_iter().find(|(_, set)| *set && project.train.run.is_none()) {
+            return self.refuse(
+                table,
+                key,
+                "is for a command, [train] run; an embedded trainer is part of the run",
+            );
+        }
+        let of_ray = [
+            ("address", runner.address.is_some()),
+            ("shared", runner.shared.is_some()),
+            ("public", runner.public),
+        ];
+        match runner.kind {
+            RunnerKind::Local => {
+                if let Some((key, _)) = of_ray.into_iter().find(|(_, set)| *set) {
+                    return self.refuse(table, key, "belongs to kind = \"ray\"");
+                }
+            }
+            RunnerKind::Ray if runner.address.is_none() => {
+                let needed =
+                    "kind = \"ray\" needs the address of its dashboard, such as \"http://127.0.0.1:8265\"";
+                return self.refuse(table, "address", needed);
+            }
+            RunnerKind::Ray => {}
+        }
+        if runner.shared.as_ref().is_some_and(|shared| !shared.is_absolute()) {
+            return self.refuse(
+                table,
+                "shared",
+                "is not absolute; name it as every machine of the cluster does",
+            );
+        }
+        self.within(table, "cpus", runner.cpus.unwrap_or(1), PROCESSORS)?;
+        self.within(table, "parallel", runner.parallel.unwrap_or(1), PROCESSORS)?;
+        self.within(table, "memory_mb", runner.memory_mb.unwrap_or(*MEMORY_MB.start()), MEMORY_MB)
     }
 
     fn convert(&self, project: &ProjectFile) -> Checked {

@@ -13,7 +13,7 @@ use super::tables::{
     RecordsTable, RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerTable, ValidateTable,
     VariantTable,
 };
-use super::{Document, ProjectError, ShadowTable, ShadowsTable};
+use super::{Document, ProjectError, RunnerTable, ShadowTable, ShadowsTable};
 
 /// How like a known key (0 to 1, Jaro-Winkler) an unknown one must be for it to be offered.
 const LIKENESS_MIN: f64 = 0.7;
@@ -21,13 +21,14 @@ const LIKENESS_MIN: f64 = 0.7;
 type Fields = &'static [&'static str];
 
 /// Every table of the file by its header, with its keys.
-pub(super) fn tables() -> [(&'static str, Fields); 19] {
+pub(super) fn tables() -> [(&'static str, Fields); 20] {
     [
         ("[project]", fields::<ProjectTable>()),
         ("[source]", fields::<SourceTable>()),
         ("[data]", fields::<DataTable>()),
         ("[validate]", fields::<ValidateTable>()),
         ("[train]", fields::<TrainTable>()),
+        ("[runner]", fields::<RunnerTable>()),
         ("[convert]", fields::<ConvertTable>()),
         ("[convert.parity]", fields::<ParityTable>()),
         ("[[convert.variant]]", fields::<VariantTable>()),

@@ -88,7 +88,10 @@ pub enum TaskKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataTable {
-    /// Patterns of CSV files, relative to the project's folder.
+    /// The bucket in which the data lies; the project's folder if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Patterns of CSV files, relative to the project's folder or to the bucket.
     pub files: Vec<String>,
     /// Name of the label column.
     #[serde(default = "default_label")]

@@ -1,11 +1,10 @@
 //! The candidates of `[[shadow]]`, trained side by side in one run: beside a champion they take the place of the project's
 //! own model, and those that pass their gates run on devices as its shadows.
 //!
-//! Each goes through the same stages as any model, on a thread of its own, at most as many at once as there are processors.
+//! Each goes through the same stages as any model, on a thread of its own, at most as many at once as the runner takes.
 //! They share the cache: what two of them need is made once, and a run that was killed goes on with what is there.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -24,9 +23,6 @@ use crate::progress::{Progress, RunSummary, ShadowSummary, StageSummary};
 use crate::project::{ProjectFile, TaskKind};
 use crate::register::{RegisterError, Registry};
 use crate::validate::verdict;
-
-/// Candidates that are trained at once where the number of processors is not known.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::MIN;
 
 /// What came of one candidate.
 struct Tried {
@@ -106,7 +102,7 @@ fn refusal(verdicts: &[GateVerdict]) -> String {
 
 fn try_all(candidates: &[(String, ProjectFile)], shared: &Shared<'_>) -> Vec<Tried> {
     let (next, tried) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let at_once = thread::available_parallelism().unwrap_or(AT_ONCE).get().min(candidates.len());
+    let at_once = shared.runner.at_once().min(candidates.len());
     thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {

@@ -49,6 +49,8 @@ const BUNDLE_FILE: &str = "bundle.json";
 
 /// Rows that a converter gets for calibration and parity.
 const SAMPLE_ROWS_MAX: usize = 512;
+/// Digits of a stage's key in the id of its task.
+const TASK_DIGITS: usize = 32;
 /// Rows of one call among them.
 const SAMPLE_BATCH_ROWS: usize = 64;
 
@@ -215,10 +217,12 @@ impl Pipeline<'_> {
             "seed": self.project.seed, "tool": tool, "deps_digest": deps_digest(deps), "label": self.project.data.label,
             "newest_weight": self.project.newest_weight,
         });
-        self.stage(TRAIN, &params, &self.data_inputs(data)?, |out| {
+        let read = self.data_inputs(data)?;
+        let key = crate::cache::key(TRAIN, &params, &read)?;
+        self.stage(TRAIN, &params, &read, |out| {
             let rows = self.side(data, &weighted(&data.sides.train, self.project.newest_weight))?;
             match &table.run {
-                Some(command) => self.train_by_command(command, &rows, (&data.manifest, out)),
+                Some(command) => self.train_by_command((command, &key), &rows, deps, (&data.manifest, out)),
                 None => self.train_builtin(&rows, out),
             }
         })
@@ -226,13 +230,20 @@ impl Pipeline<'_> {
 
     fn train_by_command(
         &self,
-        command: &str,
+        (command, key): (&str, &Digest),
         rows: &Dataset,
+        deps: &BTreeMap<String, Digest>,
         (snapshot, out): (&Snapshot, &std::path::Path),
     ) -> Result<(), RunError> {
         let data_dir = &self.project.data_dir;
         let watch = OpenedFiles::watch(snapshot.files.keys().map(|name| data_dir.join(name)));
+        let files: Vec<String> = deps.keys().cloned().collect();
         let training = CommandTraining {
+            runner: self.runner,
+            id: &format!("{}-{}", self.project.name, &key.hex()[..TASK_DIGITS]),
+            files: &files,
+            // One whose beginning was not watched could not be judged for leaks.
+            anew: self.context.adopts.is_some(),
             command,
             dir: &self.project.dir,
             table: &self.project.train,

@@ -63,6 +63,7 @@ pub(crate) fn config(dir: &Path) -> ServerConfig {
     ServerConfig {
         data_dir: dir.to_owned(),
         database: None,
+        blobs: None,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         require_auth: true,
         tls: TlsConfig::default(),

@@ -12,8 +12,8 @@ use edgeward_core::{Dataset, RunId, Timestamp};
 use edgeward_model::{Engine, EngineError, LoadOptions, RtenEngine, Runnable, Signature, Tensor};
 use edgeward_pipeline::convert::ComparisonPlan;
 use edgeward_pipeline::{
-    Announcement, Conversion, ConversionPlan, ConvertedVariant, Converter, Progress, ProjectFile, RunContext,
-    RunError, RunSummary, ToolError, Tools, TrainedModel, Trainer, run,
+    Announcement, BucketObject, Buckets, Conversion, ConversionPlan, ConvertedVariant, Converter, Progress,
+    ProjectFile, RunContext, RunError, RunSummary, ToolError, Tools, TrainedModel, Trainer, run,
 };
 use edgeward_trust::SigningKey;
 use tempfile::TempDir;
@@ -136,6 +136,19 @@ impl Engine for CountingEngine {
     }
 }
 
+/// These projects' data lies in folders.
+struct NoBuckets;
+
+impl Buckets for NoBuckets {
+    fn list(&self, url: &str) -> Result<Vec<BucketObject>, ToolError> {
+        Err(format!("nobody asks for {url}").into())
+    }
+
+    fn fetch(&self, url: &str, _: &[String], _: &Path) -> Result<(), ToolError> {
+        Err(format!("nobody asks for {url}").into())
+    }
+}
+
 /// A project in a fresh folder, with its tools.
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
@@ -212,7 +225,12 @@ impl Bench {
     ) -> T {
         self.events.lock().unwrap().clear();
         let project = ProjectFile::load(self.dir.path()).unwrap();
-        let tools = Tools { trainer: &self.trainer, converter: &self.converter, engines: &[&self.engine] };
+        let tools = Tools {
+            trainer: &self.trainer,
+            converter: &self.converter,
+            engines: &[&self.engine],
+            buckets: &NoBuckets,
+        };
         let signer = SigningKey::from_seed(&[7; 32]);
         work(
             &project,
