@@ -53,9 +53,8 @@ fn join(dir: &Path, from: &str, to: &str) {
     std::os::unix::fs::symlink(from.join("blobs"), to.join("blobs")).unwrap();
 }
 
-fn leads(dir: &Path, data: &str) -> bool {
-    let log = fs::read_to_string(dir.join(format!("{data}.log"))).unwrap();
-    log.contains("this server leads now")
+fn leads(url: &str) -> bool {
+    yard::get(&format!("{url}/health")).is_some_and(|health| health["leads"] == true)
 }
 
 fn verify(dir: &Path, data: &str, database: &Database) -> Value {
@@ -82,7 +81,7 @@ fn the_second_carries_on_when_the_first_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let (first, url_a) = start(dir, "srv", &database);
-    wait("the first to lead", || leads(dir, "srv").then_some(()));
+    wait("the first to lead", || leads(&url_a).then_some(()));
     join(dir, "srv", "b");
     let (_second, url_b) = start(dir, "b", &database);
 
@@ -105,7 +104,7 @@ fn the_second_carries_on_when_the_first_is_killed() {
         (active(&device).as_ref() == Some(&one)).then_some(())
     });
     wait("the end of its rollout", || (rollouts(&database).last()?.contains("finished")).then_some(()));
-    assert!(!leads(dir, "b"));
+    assert!(!leads(&url_b));
 
     // Half-way through.
     operate(dir, &url_a, &["rollout", "start", "pumps", "2", "--waves", "50%,100%", "--bake", "4s"]);
@@ -117,7 +116,7 @@ fn the_second_carries_on_when_the_first_is_killed() {
         let told = rollouts(&database);
         (told.iter().filter(|entry| entry.contains("finished")).count() == 2).then_some(())
     });
-    assert!(leads(dir, "b"));
+    assert!(leads(&url_b));
     let told = rollouts(&database);
     let once: std::collections::BTreeSet<&String> = told.iter().collect();
     assert_eq!(once.len(), told.len(), "something ran twice: {told:?}");

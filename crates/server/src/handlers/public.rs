@@ -31,13 +31,15 @@ pub(crate) struct Health {
     status: &'static str,
     /// Its version.
     version: &'static str,
+    /// Whether it is the one that leads among those that share a database; one that is alone always does.
+    leads: bool,
 }
 
 /// Whether the control plane is up.
 #[utoipa::path(get, path = routes::HEALTH, responses((status = 200, body = Health)))]
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Result<Json<Health>, Failure> {
     app.read(|view| view.head().map_err(Failure::from)).await?;
-    Ok(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }))
+    Ok(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), leads: app.leads() }))
 }
 
 /// This document.
