@@ -4,13 +4,14 @@
 
 ORIGIN is the log's name, `edgeward-ledger/` and 12 hex digits, as you know it from elsewhere: from a device, or from an
 earlier export. Without it, the export is only shown to agree with the keys that it brings itself. The exit code is 0 if every
-entry, seal, checkpoint and record of a prediction holds, and 1 with the first bad entry or batch named if not. The formats are in docs/formats/ledger.md.
+entry, seal, checkpoint and record of a prediction holds, and 1 with the first bad entry or batch named if not. A record that
+was forgotten is there as the digest of its leaf. The formats are in docs/formats/ledger.md.
 """
-import base64
 import hashlib
 import json
-import os
+import pathlib
 import sys
+from base64 import b64decode
 
 # Ed25519 (RFC 8032, section 5.1): points are (X, Y, Z, T) with x = X/Z, y = Y/Z, x*y = T/Z.
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
@@ -27,15 +28,13 @@ def add(p, q):
 def times(n, point):
     result = (0, 1, 1, 0)
     while n:
-        if n & 1:
-            result = add(result, point)
+        result = add(result, point) if n & 1 else result
         point, n = add(point, point), n >> 1
     return result
 
 
 def point_of(data):
-    y = int.from_bytes(data, "little")
-    sign, y = y >> 255, y & (2**255 - 1)
+    y, sign = int.from_bytes(data, "little") & (2**255 - 1), data[31] >> 7
     square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
     x = pow(square, (P + 3) // 8, P)
     if (x * x - square) % P:
@@ -50,27 +49,27 @@ BASE = point_of((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
 
 
 def signed(key, message, signature):
+    r, s = signature[:32], int.from_bytes(signature[32:], "little")
+    if len(key) != 32 or len(signature) != 64 or s >= L:
+        return False
+    k = int.from_bytes(hashlib.sha512(r + key + message).digest(), "little") % L
     try:
-        a, r, s = point_of(key), point_of(signature[:32]), int.from_bytes(signature[32:], "little")
+        left, right = times(s, BASE), add(point_of(r), times(k, point_of(key)))
     except ValueError:
         return False
-    k = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
-    left, right = times(s, BASE), add(r, times(k, a))
-    same = all((left[i] * right[2] - right[i] * left[2]) % P == 0 for i in (0, 1))
-    return len(signature) == 64 and s < L and same
+    return all((left[i] * right[2] - right[i] * left[2]) % P == 0 for i in (0, 1))
 
 
 def sha256(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
 
+def read(name):
+    return pathlib.Path(sys.argv[1], name).read_bytes()
+
+
 def fail(why):
     sys.exit("not verified: " + why)
-
-
-def read(name):
-    with open(os.path.join(sys.argv[1], name), "rb") as file:
-        return file.read()
 
 
 def checkpoint(note, origin, keys):
@@ -78,13 +77,13 @@ def checkpoint(note, origin, keys):
     text, _, signatures = note.partition("\n\n")
     lines = [line.split(" ") for line in signatures.splitlines()]
     hashes = {sha256(origin.encode(), b"\n\x01", key)[:4]: key for key in keys}
-    blobs = [base64.b64decode(line[2]) for line in lines if line[:2] == ["\u2014", origin]]
+    blobs = [b64decode(line[2]) for line in lines if line[:2] == ["\u2014", origin]]
     if not any(b[:4] in hashes and signed(hashes[b[:4]], (text + "\n").encode(), b[4:]) for b in blobs):
         fail("a checkpoint is not signed by the ledger's key")
     name, size, root = text.split("\n")[:3]
     if name != origin:
         fail("a checkpoint is of another log: " + name)
-    return int(size), base64.b64decode(root)
+    return int(size), b64decode(root)
 
 
 def push(peaks, node, size):
@@ -92,7 +91,7 @@ def push(peaks, node, size):
     while size % 2 == 0:
         node, size = sha256(b"\1", peaks.pop(), node), size // 2
     peaks.append(node)
-    top = peaks[-1]
+    top = node
     for peak in reversed(peaks[:-1]):
         top = sha256(b"\1", peak, top)
     return top
@@ -103,14 +102,15 @@ def check_records(entries):
     records, done = read("records.jsonl").split(b"\n")[:-1], 0
     for event in (json.loads(entry)["event"] for entry in entries):
         if event["type"] == "records_kept":
-            peaks, top = [], sha256()
-            for size, record in enumerate(records[done:done + event["records"]], 1):
-                top = push(peaks, sha256(b"\0", record), size)
-            done += event["records"]
-            if done > len(records) or event["root"] != "sha256:" + top.hex():
-                fail("the records of batch %d are not those that were kept" % event["batch"])
+            peaks, top, batch = [], sha256(), records[done:done + event["records"]]
+            for size, record in enumerate(batch, 1):
+                forgotten = record.startswith(b'"sha256:')
+                top = push(peaks, bytes.fromhex(record[8:-1].decode()) if forgotten else sha256(b"\0", record), size)
+            if len(batch) != event["records"] or event["root"] != "sha256:" + top.hex():
+                fail(f"the records of batch {event['batch']} are not those that were kept")
+            done += len(batch)
     if done != len(records):
-        fail("%d records are in no batch" % (len(records) - done))
+        fail(f"{len(records) - done} records are in no batch")
     return done
 
 
@@ -118,32 +118,34 @@ def main():
     origin = "edgeward-ledger/" + sha256(read("ledger-keys.json")).hex()[:12]
     if len(sys.argv) > 2 and sys.argv[2] != origin:
         fail("this is the log " + origin)
-    keys = [base64.b64decode(key["public"]) for key in json.loads(read("ledger-keys.json"))["keys"]]
+    keys = [b64decode(key["public"]) for key in json.loads(read("ledger-keys.json"))["keys"]]
     seen = [checkpoint(one["note"], origin, keys) + (one["by"],) for one in json.loads(read("checkpoints.json"))]
     entries, seals = read("entries.jsonl").splitlines(), read("seals.txt").split()
     covered = max([size for size, _, _ in seen], default=0)
 
     def sealed(seq):
-        message = "edgeward.seal/1\n%s\n%d\nsha256:%s\n" % (origin, seq, sha256(entries[seq]).hex())
-        return seq < len(seals) and any(signed(key, message.encode(), base64.b64decode(seals[seq])) for key in keys)
+        message = f"edgeward.seal/1\n{origin}\n{seq}\nsha256:{sha256(entries[seq]).hex()}\n".encode()
+        return seq < len(seals) and any(signed(key, message, b64decode(seals[seq])) for key in keys)
+
+    def first_bad(last):
+        return next((seq for seq in range(last) if not sealed(seq)), last)
 
     previous, peaks = bytes(32), []
     for seq, entry in enumerate(entries):
         try:
             value = json.loads(entry)
         except ValueError:
-            fail("entry %d is damaged" % seq)
+            fail(f"entry {seq} is damaged")
         # Checkpoints vouch for what they cover: a seal is looked at where none does, or to name the first bad entry.
         if (value["seq"], value["prev"]) != (seq, "sha256:" + previous.hex()) or seq >= covered and not sealed(seq):
-            fail("entry %d is not what was written" % next((n for n in range(seq) if not sealed(n)), seq))
+            fail(f"entry {first_bad(seq)} is not what was written")
         previous, top = sha256(entry), push(peaks, sha256(b"\0", entry), seq + 1)
         for by in [by for size, expected, by in seen if size == seq + 1 and expected != top]:
-            bad = next((n for n in range(seq + 1) if not sealed(n)), seq)
-            fail("entry %d is not what was written: %s saw another history" % (bad, by))
+            fail(f"entry {first_bad(seq)} is not what was written: {by} saw another history")
     if covered > len(entries):
-        fail("entry %d is missing: a checkpoint covers %d" % (len(entries), covered))
-    said = (len(entries), origin, len(seen), check_records(entries))
-    print("verified: %d entries of %s, %d checkpoints agree, %d records of predictions" % said)
+        fail(f"entry {len(entries)} is missing: a checkpoint covers {covered}")
+    print(f"verified: {len(entries)} entries of {origin}, {len(seen)} checkpoints agree, "
+          f"{check_records(entries)} records of predictions")
 
 
 main()

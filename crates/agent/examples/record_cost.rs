@@ -78,6 +78,8 @@ fn policy() -> RecordPolicy {
         sampled: 1.0,
         redact: Vec::new(),
         retention_days: 90,
+        records_days: None,
+        subject: None,
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use edgeward_api::Client;
 use edgeward_api::client::Files;
+use edgeward_core::record::ShadowsRecord;
 use edgeward_core::{DeviceId, ModelName};
 use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
 use edgeward_sdk::{LoadError, Loaded, Watch, WatchOptions};
@@ -119,6 +120,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     tell_address(&config.data_dir, &url)?;
     let registry = Arc::new(Registry::default());
     let records = Arc::new(Records::open(&config.data_dir, identity.device.clone())?);
+    keep_shadow_answers(&registry, &records);
     let about = Arc::new(About::new(identity.device.clone(), Some(config.server.clone())));
     let (client, stop) = keep_identity(&config, identity);
     let (files, mirror) = match &config.repository {
@@ -400,6 +402,15 @@ fn restore(
     let snapshot = read_snapshot(&bytes)?;
     let brain = Brain::restore(snapshot, &identity.device, config.slots.clone())?;
     Ok((store, brain))
+}
+
+/// What shadows say to a prediction that leaves a record leaves one, too.
+fn keep_shadow_answers(registry: &Registry, records: &Arc<Records>) {
+    let records = Arc::clone(records);
+    registry.shadows.keep_answers(move |run, prediction, candidates| {
+        let (run, at_ms) = (run.clone(), system_clock());
+        records.shadows_answered(ShadowsRecord { prediction, run, at_ms, candidates });
+    });
 }
 
 /// A state of another build is told from a damaged one.

@@ -311,6 +311,7 @@ impl Control {
         if self.poll.is_reached() || self.window_is_old() {
             self.take_windows();
         }
+        self.take_handed_records();
         if self.poll.is_reached() {
             self.upload();
         }

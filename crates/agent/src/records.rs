@@ -11,12 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use edgeward_api::device::Sample;
 use edgeward_api::limits::SAMPLE_VALUES_MAX;
-use edgeward_core::alert::AlertKind;
 use edgeward_core::envelope::Base64;
+use edgeward_core::record::ShadowsRecord;
 use edgeward_core::{Alert, DeviceId, Digest, ModelName, PredictionId, Timestamp};
 use edgeward_model::Interpretation;
-use edgeward_monitor::{Alarm, AlarmKind};
-use edgeward_sdk::{Handover, Labelled, Prediction, Table};
+use edgeward_monitor::Alarm;
+use edgeward_sdk::{HandedRecords, Handover, Labelled, Prediction, Table, alert_kind, predicted_text};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -145,6 +145,23 @@ impl Records {
         if handed.samples.is_empty() { Ok(()) } else { self.spool.commit(Lane::Samples) }
     }
 
+    /// Takes the records of predictions that an app handed over; what is no record of `model` is counted as lost.
+    pub fn handed_records(&self, model: &ModelName, handed: HandedRecords) {
+        let mut lost = handed.dropped;
+        for record in handed.records {
+            match kept::handed(model, record) {
+                Some(line) => drop(self.spool.offer(Lane::Records, &line)),
+                None => lost += 1,
+            }
+        }
+        self.spool.lost(Lane::Records, lost);
+    }
+
+    /// Keeps what shadows said to a request whose prediction is kept.
+    pub fn shadows_answered(&self, said: ShadowsRecord) {
+        self.spool.offer(Lane::Records, &kept::shadows(said));
+    }
+
     fn alert(&self, model: &ModelName, bundle: Digest, alarm: &Alarm, now: Timestamp) -> Alert {
         let alarm = alarm.clone().with_finite_evidence();
         Alert {
@@ -238,7 +255,8 @@ impl Records {
         let Some(served) = registry.get(row.model.as_str()) else { return Ok(()) };
         let Some(predicted) = &row.predicted else { return Ok(()) };
         let Row { values, scores, .. } = row;
-        let labelled = Labelled { predicted, truth: &label.label, scores, values, tags: &label.tags };
+        let of = Some((label.id, label.row));
+        let labelled = Labelled { predicted, truth: &label.label, scores, values, tags: &label.tags, of };
         let alarm = served.handle.label(row.bundle, &labelled);
         self.raise(&row.model, row.bundle, alarm.as_slice(), now)
     }
@@ -257,15 +275,6 @@ impl Records {
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What an alarm is called once it is sent.
-const fn alert_kind(kind: AlarmKind) -> AlertKind {
-    match kind {
-        AlarmKind::Drift => AlertKind::Drift,
-        AlarmKind::Outlier => AlertKind::Outlier,
-        AlarmKind::Decay => AlertKind::Decay,
     }
 }
 
@@ -306,12 +315,6 @@ fn scores(said: &[Interpretation], rows: usize) -> (usize, Vec<f32>) {
         return (0, Vec::new());
     }
     (1, (0..rows).map(|row| confidence(row).unwrap_or(f32::NAN)).collect())
-}
-
-/// The class as its name, or its index where it has none, or the value.
-pub(crate) fn predicted_text(row: &Interpretation) -> Option<String> {
-    let class = || row.predicted.map(|class| class.to_string());
-    row.label.clone().or_else(class).or_else(|| row.value.map(|value| value.to_string()))
 }
 
 /// What the model that serves now finds impossible about a labelled row.

@@ -5,6 +5,8 @@
 //! and waits for labels ([`tally`]). What it counts is added up since the agent started, has a fixed size, and goes up with
 //! the reports. Getting the candidates onto the device is [`stage`]'s business.
 //!
+//! Where the champion's predictions leave records, what each candidate said leaves one, too.
+//!
 //! Nothing is counted before all candidates of a comparison are there: they are compared on the same requests.
 //!
 //! Deliberately missing: predictions that wait for a label are forgotten when the agent ends; monitors of shadows; apps that
@@ -17,17 +19,19 @@ mod tally;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
+use std::time::Instant;
 
 use edgeward_api::device::ShadowReport;
+use edgeward_core::record::{Answer, RECORD_ANSWERS_MAX, ShadowSaid};
 use edgeward_core::shadow::Shadows;
-use edgeward_core::{Digest, ModelName, PredictionId};
+use edgeward_core::{Digest, ModelName, PredictionId, RunId};
 use edgeward_model::{Interpretation, NamedTensor};
 use edgeward_monitor::ErrorBaseline;
-use edgeward_sdk::{Loaded, Prediction};
+use edgeward_sdk::{Loaded, Prediction, predicted_text};
 
-use crate::records::{Label, predicted_text};
+use crate::records::Label;
 
 use self::room::{Place, Room};
 use self::tally::{Said, Tally};
@@ -47,7 +51,12 @@ pub struct ShadowBench {
     sender: Sender<Job>,
     /// What the thread will listen to, until it is started.
     jobs: Mutex<Option<Receiver<Job>>>,
+    /// Where answers go that leave a record.
+    keep: Arc<OnceLock<Keep>>,
 }
+
+/// What is done with the answers of a run's candidates to a prediction that leaves a record.
+type Keep = Box<dyn Fn(&RunId, PredictionId, Vec<ShadowSaid>) + Send + Sync>;
 
 /// What stands beside the champion of a model.
 #[derive(Clone)]
@@ -78,6 +87,8 @@ pub struct Request {
     prediction: PredictionId,
     said: Vec<Interpretation>,
     inputs: Vec<NamedTensor>,
+    /// Whether what is said to it leaves a record.
+    is_kept: bool,
     _place: Place,
 }
 
@@ -91,11 +102,17 @@ impl Default for ShadowBench {
     fn default() -> Self {
         let (sender, jobs) = channel();
         let room = Arc::new(Room::new(WAITING_MAX, WAITING_BYTES_MAX));
-        Self { sets: RwLock::default(), room, sender, jobs: Mutex::new(Some(jobs)) }
+        Self { sets: RwLock::default(), room, sender, jobs: Mutex::new(Some(jobs)), keep: Arc::default() }
     }
 }
 
 impl ShadowBench {
+    /// Hands the answers to predictions that leave a record to `keep`, on the shadows' thread. Only the first caller is heard.
+    pub fn keep_answers(&self, keep: impl Fn(&RunId, PredictionId, Vec<ShadowSaid>) + Send + Sync + 'static) {
+        // A second one would be another agent in this process, which has a bench of its own.
+        let _ = self.keep.set(Box::new(keep));
+    }
+
     /// The right to copy a request of so many bytes that `champion` is about to answer; none if it has no shadows here, or
     /// as many wait as may. Never waits.
     #[must_use]
@@ -173,9 +190,10 @@ impl ShadowBench {
     fn start(&self) {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(jobs) = jobs else { return };
+        let keep = Arc::clone(&self.keep);
         thread::spawn(move || {
             edgeward_sdk::step_back(NICENESS);
-            jobs.into_iter().for_each(work);
+            jobs.into_iter().for_each(|job| work(job, keep.get()));
         });
     }
 
@@ -193,7 +211,8 @@ impl Ticket {
     #[must_use]
     pub fn of(self, inputs: Vec<NamedTensor>, answer: &Prediction) -> Request {
         let Self { set, place } = self;
-        Request { set, prediction: answer.id, said: answer.rows.clone(), inputs, _place: place }
+        let (said, is_kept) = (answer.rows.clone(), answer.keepsake.is_some());
+        Request { set, prediction: answer.id, said, inputs, is_kept, _place: place }
     }
 }
 
@@ -233,16 +252,19 @@ impl ShadowSet {
         }
     }
 
-    fn answer(&self, request: &Request) {
+    fn answer(&self, request: &Request, keep: Option<&Keep>) {
         let rows = request.said.len();
-        let said: Vec<Option<Vec<Interpretation>>> = self
-            .loaded
-            .iter()
-            .map(|shadow| {
-                let outputs = shadow.session().infer(request.inputs.clone()).ok()?;
-                (outputs.rows.len() == rows).then_some(outputs.rows)
-            })
-            .collect();
+        let mut latencies_us = Vec::with_capacity(self.loaded.len());
+        let mut ask = |shadow: &Arc<Loaded>| {
+            let began = Instant::now();
+            let outputs = shadow.session().infer(request.inputs.clone()).ok();
+            latencies_us.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+            outputs.map(|outputs| outputs.rows).filter(|said| said.len() == rows)
+        };
+        let said: Vec<Option<Vec<Interpretation>>> = self.loaded.iter().map(&mut ask).collect();
+        if let Some(keep) = keep.filter(|_| request.is_kept) {
+            keep(&self.shadows.run, request.prediction, self.told(&said, &latencies_us));
+        }
         let rows = (0..rows).map(|row| Said {
             champion: predicted_text(&request.said[row]),
             shadows: said.iter().map(|said| said.as_ref().map(|rows| rows[row].clone())).collect(),
@@ -250,14 +272,27 @@ impl ShadowSet {
         self.tally().answered(request.prediction, rows.collect());
     }
 
+    /// What a record says of each candidate.
+    fn told(&self, said: &[Option<Vec<Interpretation>>], latencies_us: &[u64]) -> Vec<ShadowSaid> {
+        let answer =
+            |row: &Interpretation| Answer { predicted: predicted_text(row), confidence: row.confidence };
+        let of = self.shadows.bundles.iter().zip(said).zip(latencies_us);
+        of.map(|((bundle, said), latency_us)| ShadowSaid {
+            bundle: *bundle,
+            latency_us: *latency_us,
+            answers: said.as_ref().map(|rows| rows.iter().take(RECORD_ANSWERS_MAX).map(answer).collect()),
+        })
+        .collect()
+    }
+
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn work(job: Job) {
+fn work(job: Job, keep: Option<&Keep>) {
     match job {
-        Job::Request(request) => request.set.answer(&request),
+        Job::Request(request) => request.set.answer(&request, keep),
         Job::Labels(labels, sets, place) => {
             for set in &sets {
                 labels.iter().for_each(|label| set.tally().labelled(label.id, label.row, &label.label));

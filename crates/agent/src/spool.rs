@@ -130,6 +130,11 @@ impl Spool {
         taken.is_ok()
     }
 
+    /// Counts records of `lane` that were lost before they came here.
+    pub fn lost(&self, lane: Lane, records: u64) {
+        self.lanes()[lane as usize].dropped += records;
+    }
+
     /// Makes every record appended to `lane` before this call durable.
     ///
     /// # Errors

@@ -373,6 +373,9 @@ pub struct RecordUpload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub input: Option<Base64>,
+    /// Whom the input is about, if the policy names a field that says so. Kept as keyed digests only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<String>,
 }
 
 /// Alerts of one device.

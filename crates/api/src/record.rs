@@ -3,12 +3,18 @@
 //! Nothing here is to be believed as it stands: a record is in its batch by `batch.path`, the batch's root is in a ledger
 //! entry, and every entry is in the tree of one signed checkpoint.
 
+use std::collections::BTreeMap;
+
 use edgeward_core::envelope::Base64;
 use edgeward_core::{DeviceId, Digest, ModelName, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::operator::DriftWindow;
+
 /// Schema of [`PredictionAnswer`].
 pub const PREDICTION_SCHEMA: &str = "edgeward.prediction/1";
+/// Schema of [`History`].
+pub const HISTORY_SCHEMA: &str = "edgeward.model-history/1";
 /// Schema of [`Lineage`].
 pub const LINEAGE_SCHEMA: &str = "edgeward.lineage/1";
 
@@ -26,11 +32,59 @@ pub struct PredictionAnswer {
     pub record: ProvedRecord,
     /// Labels that came for it.
     pub labels: Vec<ProvedRecord>,
+    /// What shadows said to the same request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<ProvedRecord>,
     /// What of its input can still be read.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub input: InputKept,
     /// Where its model comes from; its checkpoint is also that of the records.
     pub lineage: Lineage,
+}
+
+/// What became of a version on devices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct History {
+    /// Always [`HISTORY_SCHEMA`].
+    pub schema: String,
+    /// The model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub model: ModelName,
+    /// Its number.
+    pub version: u64,
+    /// Its bundle.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub bundle: Digest,
+    /// What devices counted with it, oldest first, as far back as profiles are kept.
+    pub windows: Vec<DriftWindow>,
+    /// Alerts about it, by kind.
+    pub alerts: BTreeMap<String, u64>,
+}
+
+/// A subject that is to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SubjectRequest {
+    /// Its name: a value of the field that `[records] subject` names.
+    pub subject: String,
+}
+
+/// What was forgotten of a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SubjectErased {
+    /// The keyed digest by which the ledger names it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub subject: Digest,
+    /// Inputs that nobody can read any more.
+    pub inputs: u64,
+    /// Records that were dropped but for their digests.
+    pub records: u64,
+    /// Labelled samples that were dropped.
+    pub samples: u64,
 }
 
 /// A record, and where it stands.

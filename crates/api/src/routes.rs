@@ -90,11 +90,15 @@ pub const MODEL_VERSIONS: &str = "/v1/models/{model}/versions";
 pub const MODEL_ROLLOUTS: &str = "/v1/models/{model}/rollouts";
 /// Drift of a model's streams against its reference, from the fleet's merged profiles. Operator.
 pub const MODEL_DRIFT: &str = "/v1/models/{model}/drift";
+/// What became of a version of a model on devices, `?version=N`. Viewer.
+pub const MODEL_HISTORY: &str = "/v1/models/{model}/history";
 /// Where a version of a model comes from, as the ledger has it, `?version=N`. Viewer.
 pub const MODEL_LINEAGE: &str = "/v1/models/{model}/lineage";
 /// The record of one prediction, with proof that it is in the ledger, and where its model comes from. Reading it is an
 /// event. Operator.
 pub const PREDICTION: &str = "/v1/predictions/{prediction}";
+/// Forgets a subject: the keys of its inputs are destroyed, its records dropped but for their digests. Admin.
+pub const SUBJECT_ERASE: &str = "/v1/records/erase";
 /// Labelled samples that devices captured. Operator.
 pub const MODEL_SAMPLES: &str = "/v1/models/{model}/samples";
 /// Samples that are held back until a person decides: list and decide. Operator.

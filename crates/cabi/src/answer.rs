@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use edgeward_core::Digest;
+use edgeward_core::{Digest, PredictionId};
 use edgeward_model::Interpretation;
 use edgeward_sdk::Prediction;
 
@@ -14,6 +14,7 @@ use crate::tensor::{EdgewardTensor, Shown};
 /// One answer.
 pub struct EdgewardAnswer {
     pub(crate) bundle: Digest,
+    pub(crate) prediction: PredictionId,
     id: CString,
     outputs: Vec<Shown>,
     pub(crate) rows: Vec<Row>,
@@ -51,6 +52,7 @@ impl EdgewardAnswer {
         };
         Self {
             bundle,
+            prediction: id,
             id: c_text(&id.to_string()),
             outputs: outputs.into_iter().map(Shown::new).collect(),
             rows: rows.into_iter().enumerate().map(row).collect(),

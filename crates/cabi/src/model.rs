@@ -8,7 +8,7 @@ use std::time::Duration;
 use edgeward_core::ModelName;
 use edgeward_model::{Bundle, Engines, LoadOptions, OnnxRuntimeConfig};
 use edgeward_sdk::taken::load_first;
-use edgeward_sdk::{Labelled, Loaded, ModelHandle, Pause, Watch, WatchOptions, model_folder};
+use edgeward_sdk::{Labelled, Loaded, ModelHandle, Pause, Watch, WatchOptions, model_folder, predicted_text};
 
 use crate::answer::{EdgewardAnswer, Row};
 use crate::pointer::{free, given, hand_over, optional_text, put, text};
@@ -295,7 +295,7 @@ pub unsafe extern "C" fn edgeward_model_label(
         let answer = unsafe { given(answer, "the answer") }?;
         // SAFETY: the caller's promise is this function's own.
         let truth = unsafe { text(truth, "the label") }?;
-        let alarm = label(model, answer.bundle, answer.row(row)?, truth);
+        let alarm = label(model, answer, row, truth)?;
         if !alarmed.is_null() {
             // SAFETY: the caller's promise is this function's own.
             unsafe { put(alarmed, alarm, "the place for the alarm") }?;
@@ -304,15 +304,14 @@ pub unsafe extern "C" fn edgeward_model_label(
     })
 }
 
-fn label(model: &EdgewardModel, bundle: edgeward_core::Digest, row: &Row, truth: &str) -> bool {
-    let said = &row.said;
-    let index = || said.predicted.map(|index| index.to_string());
-    let value = || said.value.map(|value| value.to_string());
-    let predicted = said.label.clone().or_else(index).or_else(value).unwrap_or_default();
+fn label(model: &EdgewardModel, answer: &EdgewardAnswer, row: usize, truth: &str) -> Result<bool, Failure> {
+    let Row { said, values, .. } = answer.row(row)?;
+    let predicted = predicted_text(said).unwrap_or_default();
     let top = said.confidence.as_slice();
     let scores = if said.scores.is_empty() { top } else { &said.scores };
-    let label = Labelled { predicted: &predicted, truth, scores, values: &row.values, tags: &[] };
-    model.handle().label(bundle, &label).is_some()
+    let of = u32::try_from(row).ok().map(|row| (answer.prediction, row));
+    let label = Labelled { predicted: &predicted, truth, scores, values, tags: &[], of };
+    Ok(model.handle().label(answer.bundle, &label).is_some())
 }
 
 /// Asks the agent to activate nothing until `edgeward_model_resume`, or until `timeout_ms` milliseconds have passed, an

@@ -25,6 +25,8 @@ mod models;
 #[cfg(feature = "control")]
 mod pipeline;
 #[cfg(feature = "control")]
+mod record;
+#[cfg(feature = "control")]
 mod reload;
 #[cfg(feature = "control")]
 mod repo;
@@ -76,6 +78,8 @@ pub(crate) use history::{BacktestArgs, DriftArgs, ProfileArgs};
 pub(crate) use models::{BenchArgs, CalibrationName, ConvertArgs, InspectArgs, Quantize};
 #[cfg(feature = "control")]
 pub(crate) use pipeline::{DiffArgs, LogArgs, ProjectArgs, RunArgs, SourceCommand};
+#[cfg(feature = "control")]
+pub(crate) use record::{EraseArgs, RecordCommand};
 #[cfg(feature = "control")]
 pub(crate) use reload::ReloadBenchArgs;
 #[cfg(feature = "control")]
@@ -224,6 +228,10 @@ pub(crate) enum Command {
     /// Show why a prediction was what it was: what was seen, what moved the answer, where the model comes from, and proof
     #[cfg(feature = "control")]
     Why(Box<WhyArgs>),
+    /// Records of predictions: forgetting whom they are about
+    #[cfg(feature = "control")]
+    #[command(subcommand)]
+    Record(RecordCommand),
     /// Repositories that devices follow, as plain folders for any web server or bucket
     #[cfg(feature = "control")]
     #[command(subcommand)]

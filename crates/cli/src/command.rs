@@ -36,6 +36,8 @@ mod profile;
 #[cfg(feature = "control")]
 mod project;
 #[cfg(feature = "control")]
+mod record;
+#[cfg(feature = "control")]
 pub(crate) mod remote;
 #[cfg(feature = "control")]
 pub(crate) use remote::now;
@@ -123,6 +125,7 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Events(args) => events::run(&args, out),
         Command::Audit(command) => audit::run(&command, out),
         Command::Why(args) => why::run(&args, out),
+        Command::Record(command) => record::run(&command, out),
         Command::Repo(command) => repo::run(&command, out),
         Command::SignModel(args) => sign_model::run(&args, out),
         Command::TufClient(args) => tuf_client::run(&args, out),

@@ -70,11 +70,30 @@ pub(crate) fn event(event: &Event) -> String {
                 verdict.as_str()
             )
         }
+        Event::RecordsKept { .. }
+        | Event::RecordsRead { .. }
+        | Event::InputsErased { .. }
+        | Event::RecordsExpired { .. }
+        | Event::SubjectErased { .. } => records(event),
+    }
+}
+
+/// What became of records of predictions.
+fn records(event: &Event) -> String {
+    match event {
         Event::RecordsKept { batch, records, .. } => {
             format!("{records} records of predictions are batch {batch}")
         }
         Event::RecordsRead { what, by } => format!("{by} read {what}"),
         Event::InputsErased { inputs, .. } => format!("{inputs} inputs were erased: their time is over"),
+        Event::RecordsExpired { records, .. } => {
+            format!("{records} records of predictions were dropped: their time is over")
+        }
+        Event::SubjectErased { subject, inputs, records, samples, by } => format!(
+            "{by} had subject {} erased: {inputs} inputs, {records} records, {samples} samples",
+            subject.short()
+        ),
+        other => other.kind().replace('_', " "),
     }
 }
 

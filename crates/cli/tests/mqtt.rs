@@ -92,7 +92,7 @@ fn news_reaches_a_device_by_way_of_a_broker_and_also_after_it_was_away() {
     let (_server, said) = serve(dir, &flags);
     let url = said["address"].as_str().unwrap();
     for version in 1..=3 {
-        train(dir, url, 400 + 40 * version);
+        train(dir, url, 400 + 40 * version, "");
     }
     let token = join_token(dir, url);
     let mut agent = edgeward(dir);

@@ -86,8 +86,8 @@ fn the_second_carries_on_when_the_first_is_killed() {
     let (_second, url_b) = start(dir, "b", &database);
 
     // Each does what it is asked, whoever leads.
-    train(dir, &url_a, 440);
-    train(dir, &url_b, 480);
+    train(dir, &url_a, 440, "");
+    train(dir, &url_b, 480, "");
     let token = join_token(dir, &url_a);
     let mut agent = edgeward(dir);
     agent.args(["agent", "--server", &url_b, "--data", "dev", "--listen", "127.0.0.1:0"]);

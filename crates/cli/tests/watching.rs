@@ -1,5 +1,5 @@
-//! An app beside the agent serves the model: what its monitor counts, the alarms it raises and the labels it hears reach
-//! the control plane as if the agent had answered.
+//! An app beside the agent serves the model: what its monitor counts, the alarms it raises, the labels it hears and the
+//! records of its predictions reach the control plane as if the agent had answered.
 
 #![cfg(feature = "control")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -47,8 +47,8 @@ fn post(url: &str, body: &Value) -> Value {
     answer.unwrap().body_mut().read_json().unwrap()
 }
 
-/// Asks the app about a good pump, and says afterwards that it was worn.
-fn ask_and_contradict(app: &str, request: u64) {
+/// Asks the app about a good pump, and says afterwards that it was worn; the prediction's id.
+fn ask_and_contradict(app: &str, request: u64) -> String {
     let spread = request * 7919 % 1000;
     let row = [55.0 + (spread % 7) as f64, 40.0 + (spread % 13) as f64];
     let input = json!({"name": "input", "datatype": "FP32", "shape": [1, 2], "data": row});
@@ -56,6 +56,27 @@ fn ask_and_contradict(app: &str, request: u64) {
     let id = answer["parameters"]["prediction_id"].as_str().or(answer["id"].as_str()).unwrap();
     let taken = post(&format!("{app}/v1/feedback"), &json!({"id": id, "label": "worn"}));
     assert_eq!(taken["accepted"], 1, "{taken}");
+    id.to_owned()
+}
+
+/// Why the app said so, once the record of it and of its truth have arrived.
+fn is_explained(dir: &Path, url: &str, id: &str, bundle: &str) {
+    let why = wait("the record of an app's prediction", || {
+        let asked = edgeward(dir).env("EDGEWARD_SERVER", url).args(["why", id, "--json"]).output().unwrap();
+        let why: Value = serde_json::from_slice(&asked.stdout).ok()?;
+        why["labels"][0].is_object().then_some(why)
+    });
+    assert_eq!(
+        (&why["record"]["bundle"], &why["record"]["answers"][0]["predicted"], &why["labels"][0]["label"]),
+        (&json!(bundle), &json!("good"), &json!("worn")),
+        "{why}"
+    );
+    let explanation = &why["explanation"];
+    assert_eq!(
+        (&why["input"]["state"], &explanation["state"], &explanation["reproduced"]["same"]),
+        (&json!("here"), &json!("given"), &json!(true)),
+        "{explanation}"
+    );
 }
 
 #[test]
@@ -64,7 +85,7 @@ fn what_an_app_sees_is_heard_of() {
     let dir = dir.path();
     let (_server, said) = serve(dir, &[]);
     let url = said["address"].as_str().unwrap();
-    train(dir, url, 400);
+    train(dir, url, 400, "[records]\ninputs = \"all\"\n");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let app = format!("http://127.0.0.1:{port}");
     let program = env!("CARGO_BIN_EXE_edgeward");
@@ -81,7 +102,7 @@ fn what_an_app_sees_is_heard_of() {
     let bundle = bundle(dir, url, 1);
     wait("the model", || (active(&device).as_ref() == Some(&bundle)).then_some(()));
     wait("the app", || get(&format!("{app}/v2/models/pumps")));
-    (0..REQUESTS).for_each(|request| ask_and_contradict(&app, request));
+    let ids: Vec<String> = (0..REQUESTS).map(|request| ask_and_contradict(&app, request)).collect();
 
     let alerts = || operate(dir, url, &["alert", "ls"])["alerts"].as_array().cloned();
     let decayed = wait("the alarm that the app raised", || {
@@ -103,4 +124,5 @@ fn what_an_app_sees_is_heard_of() {
         (sum("labelled") == REQUESTS).then(|| ["samples", "correct"].map(sum))
     });
     assert_eq!(counted, [REQUESTS, 0]);
+    [&ids[0], &ids[ids.len() - 1]].into_iter().for_each(|id| is_explained(dir, url, id, &bundle));
 }

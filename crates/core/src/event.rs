@@ -249,7 +249,59 @@ pub enum Event {
         /// How many.
         inputs: u64,
     },
+    /// Records whose time is over were dropped; their digests stay, and every proof with them.
+    RecordsExpired {
+        /// Those that were to be gone on this day at the latest, in days since 1970.
+        day: i64,
+        /// How many.
+        records: u64,
+    },
+    /// The keys of every input about one subject were destroyed, and what was recorded about it dropped.
+    SubjectErased {
+        /// Which: a keyed digest of its name, which only this control plane can make.
+        subject: Digest,
+        /// How many inputs nobody can read any more.
+        inputs: u64,
+        /// How many records were dropped but for their digests.
+        records: u64,
+        /// Labelled samples that were dropped.
+        samples: u64,
+        /// Who asked for it.
+        by: String,
+    },
 }
+
+/// What the types of events are called.
+pub const KINDS: [&str; 28] = [
+    "project_registered",
+    "device_enrolled",
+    "device_labelled",
+    "device_pinned",
+    "device_unpinned",
+    "group_defined",
+    "group_removed",
+    "run_requested",
+    "run_finished",
+    "gate_judged",
+    "model_registered",
+    "alias_moved",
+    "rollout_started",
+    "rollout_paused",
+    "rollout_resumed",
+    "rollout_approved",
+    "rollout_advanced",
+    "rollout_finished",
+    "shadows_started",
+    "shadows_judged",
+    "alert_raised",
+    "access_changed",
+    "samples_judged",
+    "records_kept",
+    "records_read",
+    "inputs_erased",
+    "records_expired",
+    "subject_erased",
+];
 
 /// One captured sample.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -399,6 +451,8 @@ impl Event {
             Self::RecordsKept { .. } => "records_kept",
             Self::RecordsRead { .. } => "records_read",
             Self::InputsErased { .. } => "inputs_erased",
+            Self::RecordsExpired { .. } => "records_expired",
+            Self::SubjectErased { .. } => "subject_erased",
         }
     }
 }

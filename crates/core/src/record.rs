@@ -5,12 +5,14 @@
 //! salt under which its digest stands, travel beside it and are kept under a key that is dropped when their time is over.
 //! Without the salt the digest says nothing about the input; the record and its proof hold all the same.
 //!
-//! Deliberately missing: the outputs of shadow models, which will be records of a kind of their own.
+//! Shadow models answer later than production, if they find the time: what they said is a record of its own kind.
+//!
+//! Deliberately missing: whom a prediction is about. It travels beside the record, and is kept as a keyed digest only.
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Hasher;
-use crate::{Digest, ModelName, PredictionId, Timestamp};
+use crate::{Digest, ModelName, PredictionId, RunId, Timestamp};
 
 /// Schema of [`RecordPolicy`].
 pub const RECORD_POLICY_SCHEMA: &str = "edgeward.records/1";
@@ -20,8 +22,12 @@ pub const RECORD_ANSWERS_MAX: usize = 64;
 pub const RECORD_INPUT_BYTES_MAX: usize = 256 << 10;
 /// Most fields that are redacted.
 pub const RECORD_REDACT_MAX: usize = 256;
-/// Longest time that inputs are kept, in days.
+/// Longest time that inputs and records are kept, in days.
 pub const RECORD_DAYS_MAX: u32 = 3650;
+/// Most subjects of one request; of one with more, no input is kept.
+pub const RECORD_SUBJECTS_MAX: usize = 64;
+/// Longest name of a subject, in bytes; of a request with a longer one, no input is kept.
+pub const SUBJECT_BYTES_MAX: usize = 256;
 /// Length of a salt, in bytes.
 pub const SALT_LEN: usize = 16;
 
@@ -42,6 +48,12 @@ pub struct RecordPolicy {
     pub redact: Vec<String>,
     /// Days after which inputs cannot be read any more.
     pub retention_days: u32,
+    /// Days after which the records themselves are dropped but for their digests; none keeps them for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records_days: Option<u32>,
+    /// Feature or input that says whom a row is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 /// Whose inputs are kept.
@@ -84,6 +96,8 @@ pub enum Record {
     Prediction(PredictionRecord),
     /// The truth about one row of it, which may come much later.
     Label(LabelRecord),
+    /// What the candidates beside the champion said to it.
+    Shadows(ShadowsRecord),
 }
 
 impl Record {
@@ -93,6 +107,7 @@ impl Record {
         match self {
             Self::Prediction(record) => record.prediction,
             Self::Label(label) => label.prediction,
+            Self::Shadows(shadows) => shadows.prediction,
         }
     }
 
@@ -102,6 +117,7 @@ impl Record {
         match self {
             Self::Prediction(_) => "prediction",
             Self::Label(_) => "label",
+            Self::Shadows(_) => "shadows",
         }
     }
 
@@ -109,7 +125,7 @@ impl Record {
     #[must_use]
     pub const fn row(&self) -> u32 {
         match self {
-            Self::Prediction(_) => 0,
+            Self::Prediction(_) | Self::Shadows(_) => 0,
             Self::Label(label) => label.row,
         }
     }
@@ -137,6 +153,9 @@ pub struct PredictionRecord {
     pub kept: Kept,
     /// Days for which it is kept.
     pub keep_days: u32,
+    /// Days for which this record and what came for it is kept; none is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_days: Option<u32>,
     /// Salted digest of every output.
     pub output: Digest,
     /// Rows of the request.
@@ -156,6 +175,9 @@ pub struct PredictionRecord {
 pub enum Kept {
     /// Nothing: the policy says so.
     Nothing,
+    /// Nothing: it is about more subjects than [`RECORD_SUBJECTS_MAX`], or one whose name is longer than
+    /// [`SUBJECT_BYTES_MAX`].
+    TooManySubjects,
     /// Nothing: it is larger than [`RECORD_INPUT_BYTES_MAX`].
     TooLarge {
         /// How large it is.
@@ -210,6 +232,32 @@ pub struct LabelRecord {
     pub at_ms: Timestamp,
 }
 
+/// What the candidates beside the champion said to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowsRecord {
+    /// The champion's prediction.
+    pub prediction: PredictionId,
+    /// The run whose candidates they are.
+    pub run: RunId,
+    /// When they had answered, by the device's clock.
+    pub at_ms: Timestamp,
+    /// Each candidate.
+    pub candidates: Vec<ShadowSaid>,
+}
+
+/// What one candidate said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowSaid {
+    /// Its bundle.
+    pub bundle: Digest,
+    /// How long it took.
+    pub latency_us: u64,
+    /// Row by row, at most [`RECORD_ANSWERS_MAX`]; none if it failed.
+    pub answers: Option<Vec<Answer>>,
+}
+
 /// The digest of `bytes` under a salt: SHA-256 of the salt and the bytes.
 #[must_use]
 pub fn salted(salt: &[u8; SALT_LEN], bytes: &[u8]) -> Digest {
@@ -231,8 +279,15 @@ mod tests {
     use super::*;
 
     fn policy(inputs: InputsKept) -> RecordPolicy {
-        let schema = RECORD_POLICY_SCHEMA.to_owned();
-        RecordPolicy { schema, inputs, sampled: 0.25, redact: Vec::new(), retention_days: 90 }
+        RecordPolicy {
+            schema: RECORD_POLICY_SCHEMA.to_owned(),
+            inputs,
+            sampled: 0.25,
+            redact: Vec::new(),
+            retention_days: 90,
+            records_days: None,
+            subject: None,
+        }
     }
 
     #[test]

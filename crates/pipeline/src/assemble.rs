@@ -34,9 +34,16 @@ pub enum AssembleError {
     /// No reference follows from the rows.
     #[error(transparent)]
     Yardstick(#[from] YardstickError),
-    /// A field to redact that the model does not have.
-    #[error("[records] redact names '{0}', which is no feature and no input of the model; correct the name")]
-    Redact(String),
+    /// A field to redact, or that says whom a row is about, that the model does not have.
+    #[error(
+        "[records] {key} names '{field}', which is no feature and no input of the model; correct the name"
+    )]
+    Records {
+        /// The key in the table.
+        key: &'static str,
+        /// What it names.
+        field: String,
+    },
     /// A document has no canonical form.
     #[error(transparent)]
     Write(#[from] CanonicalError),
@@ -88,7 +95,8 @@ pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<B
         .add(path::BOM, canonical::to_bytes(&parts.bom)?)?
         .add(path::LINEAGE, canonical::to_bytes(&parts.lineage)?)?;
     if let Some(policy) = parts.project.record_policy() {
-        check_redacted(&policy.redact, parts.signature)?;
+        check_named("redact", &policy.redact, parts.signature)?;
+        check_named("subject", policy.subject.as_slice(), parts.signature)?;
         writer.add(path::RECORDS, canonical::to_bytes(&policy)?)?;
     }
     if let Some(labels) = labels {
@@ -101,12 +109,12 @@ pub fn assemble(parts: &Parts<'_>, tools: &Tools<'_>, parent: &Path) -> Result<B
 }
 
 /// A name that is misspelt would leave what it means in every record.
-fn check_redacted(fields: &[String], signature: &Signature) -> Result<(), AssembleError> {
+fn check_named(key: &'static str, fields: &[String], signature: &Signature) -> Result<(), AssembleError> {
     let known = |field: &String| {
         signature.feature_names.contains(field) || signature.inputs.iter().any(|input| input.name == *field)
     };
     match fields.iter().find(|field| !known(field)) {
-        Some(field) => Err(AssembleError::Redact(field.clone())),
+        Some(field) => Err(AssembleError::Records { key, field: field.clone() }),
         None => Ok(()),
     }
 }

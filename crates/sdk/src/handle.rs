@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use edgeward_core::alert::AlertKind;
+use edgeward_core::record::Mark;
 use edgeward_core::{Digest, PredictionId};
 use edgeward_model::{NamedTensor, SessionError};
-use edgeward_monitor::Alarm;
+use edgeward_monitor::{Alarm, AlarmKind};
 use uuid::Uuid;
 
-use crate::keepsake::Packed;
+use crate::keepsake::{Packed, mark};
 use crate::labelled::Labelled;
 use crate::loaded::Loaded;
 use crate::prediction::{Prediction, Table};
@@ -89,10 +91,13 @@ impl ModelHandle {
     }
 
     /// Takes a label of a prediction that `bundle` gave. A label of a bundle that serves no more is not counted: it says
-    /// nothing about the one that does.
+    /// nothing about the one that does. Its record is kept all the same, if the label names its prediction.
     pub fn label(&self, bundle: Digest, label: &Labelled<'_>) -> Option<Alarm> {
-        let current = self.current().filter(|current| current.bundle() == bundle)?;
-        current.recorder()?.label(label)
+        let current = self.current()?;
+        if let (Some(row), Some(outbox)) = (label.of, current.outbox()) {
+            outbox.labelled(row, label.truth);
+        }
+        (current.bundle() == bundle).then(|| current.recorder()?.label(label))?
     }
 }
 
@@ -134,9 +139,10 @@ impl Loaded {
         let keepsake = packed.zip(self.records()).map(|(packed, policy)| {
             let session = self.session();
             let named = (id, session.variant().label());
-            packed.keep(policy, session.signature(), named, &outputs.tensors, !alarms.is_empty())
+            let seen = table.as_ref().or(flat.as_ref()).or(reading.as_ref().map(|reading| &reading.table));
+            packed.keep(policy, session.signature(), named, &outputs.tensors, self.marks(&alarms, seen))
         });
-        Ok(Prediction {
+        let mut prediction = Prediction {
             id,
             bundle: self.bundle(),
             outputs: outputs.tensors,
@@ -145,7 +151,27 @@ impl Loaded {
             alarms,
             latency,
             keepsake: keepsake.map(Box::new),
-        })
+        };
+        if let Some(outbox) = self.outbox() {
+            outbox.answered(&mut prediction);
+        }
+        Ok(prediction)
+    }
+
+    /// What a record says about an answer: the alarms it raised, and impossible values whose alarm holds its peace.
+    fn marks(&self, alarms: &[Alarm], seen: Option<&Table>) -> Vec<Mark> {
+        let mut marks: Vec<Mark> = alarms.iter().map(mark).collect();
+        if let (Some(recorder), Some(table)) = (self.recorder(), seen)
+            && !alarms.iter().any(|alarm| alarm.kind == AlarmKind::Outlier)
+        {
+            let impossible = (0..table.rows).find_map(|row| recorder.impossible(table.row(row)));
+            marks.extend(impossible.map(|(stream, message)| Mark {
+                kind: AlertKind::Outlier.as_str().to_owned(),
+                stream: Some(stream),
+                message,
+            }));
+        }
+        marks
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an app's monitor counted, handed to the agent on the same device: windows, alarms and labelled inputs go up as if
-//! the agent had answered itself, so drift and decay of a model that an app serves are seen, and it is trained anew.
+//! the agent had answered itself, so drift and decay of a model that an app serves are seen, and it is trained anew. Records
+//! of predictions, where the bundle has them kept, go the same way by an [`Outbox`](crate::outbox) of their own.
 //!
 //! The app writes a document per window into [`HANDOVER_FOLDER`] of its own folder; it appears under its name only as a
 //! whole, and the agent removes it when it has taken it. While [`WAITING_MAX`] documents wait, windows stay open and only
@@ -15,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use edgeward_core::envelope::Base64;
-use edgeward_core::{Digest, PredictionId, Timestamp};
+use edgeward_core::{Digest, ModelName, PredictionId, Timestamp};
 use edgeward_monitor::{Alarm, ErrorSizes};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::active::{APP_FOLDER, now, write_whole};
 use crate::kept::LabelledInput;
 use crate::loaded::Loaded;
+use crate::outbox::{Carrying, Outbox};
 use crate::recorder::{Recorder, Window};
 
 /// Schema of [`Handover`].
@@ -112,13 +114,7 @@ impl Handover {
     /// The documents that wait in a model's folder, oldest first.
     #[must_use]
     pub fn waiting(model_folder: &Path) -> Vec<PathBuf> {
-        let folder = model_folder.join(APP_FOLDER).join(HANDOVER_FOLDER);
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut whole: Vec<PathBuf> =
-            entries.filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect();
-        // Names begin with the time.
-        whole.sort();
-        whole
+        whole_in(&model_folder.join(APP_FOLDER).join(HANDOVER_FOLDER))
     }
 
     /// A document as it waits.
@@ -146,7 +142,17 @@ impl HandedSample {
     }
 }
 
-fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+/// The documents in a folder that are there as a whole, oldest first.
+pub(crate) fn whole_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut whole: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect();
+    // Names begin with the time.
+    whole.sort();
+    whole
+}
+
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path)?;
     io::Read::read_to_end(&mut io::Read::take(file, bytes_max + 1), &mut bytes)?;
@@ -167,6 +173,10 @@ struct Shared {
     folder: PathBuf,
     state: Mutex<State>,
     wake: Condvar,
+    /// Where predictions leave their records; none if the folder is of no model's name.
+    outbox: Option<Arc<Outbox>>,
+    /// What empties it, once a bundle has records kept.
+    carrying: Mutex<Option<Carrying>>,
 }
 
 #[derive(Default)]
@@ -188,9 +198,14 @@ impl HandingOver {
     /// # Errors
     /// There is no thread for it.
     pub(crate) fn start(model_folder: &Path) -> io::Result<Self> {
-        let shared =
-            Shared { folder: model_folder.join(APP_FOLDER), state: Mutex::default(), wake: Condvar::new() };
-        let shared = Arc::new(shared);
+        let name = model_folder.file_name().and_then(|name| ModelName::new(name.to_str()?).ok());
+        let shared = Arc::new(Shared {
+            folder: model_folder.join(APP_FOLDER),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            outbox: name.map(|name| Arc::new(Outbox::new(name))),
+            carrying: Mutex::default(),
+        });
         let works = Arc::clone(&shared);
         let thread = thread::Builder::new().name("edgeward-windows".to_owned()).spawn(move || works.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -211,6 +226,8 @@ impl Drop for HandingOver {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
+        let carrying = self.shared.carrying.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(carrying);
     }
 }
 
@@ -220,6 +237,7 @@ impl Shared {
     }
 
     fn take_over(&self, loaded: &Loaded) {
+        self.take_records(loaded);
         let mut state = self.state();
         state.counting.iter_mut().for_each(|counting| counting.serves = false);
         let Some(recorder) = loaded.recorder() else { return };
@@ -231,6 +249,18 @@ impl Shared {
         recorder.keep();
         let (bundle, recorder) = (loaded.bundle(), Arc::clone(recorder));
         state.counting.push(Counting { bundle, recorder, since: now(), serves: true });
+    }
+
+    /// Lets `loaded` leave the records of its predictions, if its bundle has them kept.
+    fn take_records(&self, loaded: &Loaded) {
+        let Some(outbox) = self.outbox.as_ref().filter(|_| loaded.records().is_some()) else { return };
+        let mut carrying = self.carrying.lock().unwrap_or_else(PoisonError::into_inner);
+        if carrying.is_none() {
+            // Without a thread the records stay with the predictions, and serving goes on.
+            let Ok(started) = Carrying::start(outbox, &self.folder) else { return };
+            *carrying = Some(started);
+        }
+        loaded.leave_records_in(outbox);
     }
 
     fn run(&self) {
@@ -276,7 +306,7 @@ impl Shared {
 }
 
 /// How many documents wait, and their bytes.
-fn waiting_in(folder: &Path) -> (usize, u64) {
+pub(crate) fn waiting_in(folder: &Path) -> (usize, u64) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| Some(entry.metadata().ok()?.len()));
     sizes.fold((0, 0), |(documents, sum), bytes| (documents + 1, sum + bytes))

@@ -4,11 +4,18 @@
 //! The input is packed before the model runs, because the model takes it; whether it is kept is decided afterwards, when the
 //! detectors have spoken.
 
-use edgeward_core::record::{Kept, RECORD_INPUT_BYTES_MAX, SALT_LEN, salted, seed};
-use edgeward_core::{Digest, PredictionId, RecordPolicy};
+use edgeward_core::alert::AlertKind;
+use edgeward_core::record::{
+    Answer, Kept, Mark, PredictionRecord, RECORD_ANSWERS_MAX, RECORD_INPUT_BYTES_MAX, RECORD_SUBJECTS_MAX,
+    SALT_LEN, SUBJECT_BYTES_MAX, salted, seed,
+};
+use edgeward_core::{Digest, ModelName, PredictionId, RecordPolicy, Timestamp};
 use edgeward_model::tensor::{pack, unpack};
 use edgeward_model::{NamedTensor, Signature, Tensor, TensorData};
+use edgeward_monitor::{Alarm, AlarmKind};
 use uuid::Uuid;
+
+use crate::prediction::{Prediction, predicted_text};
 
 /// What is kept of one prediction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +32,55 @@ pub struct Keepsake {
     pub bytes: Vec<u8>,
     /// Days for which it is kept.
     pub keep_days: u32,
+    /// Days for which its record is kept; none is for ever.
+    pub record_days: Option<u32>,
     /// The form that ran.
     pub form: String,
+    /// What the detectors said about it.
+    pub marks: Vec<Mark>,
+    /// Whom it is about, each once; none if the policy names no field, or they are too many.
+    pub subjects: Vec<String>,
+}
+
+/// The record of an answer of `model`; none if the bundle has none kept, or if it is on its way already.
+#[must_use]
+pub fn record_of(model: &ModelName, prediction: &Prediction, now: Timestamp) -> Option<PredictionRecord> {
+    let keepsake = prediction.keepsake.as_deref()?;
+    let answers = prediction.rows.iter().take(RECORD_ANSWERS_MAX);
+    let answers = answers.map(|row| Answer { predicted: predicted_text(row), confidence: row.confidence });
+    Some(PredictionRecord {
+        prediction: prediction.id,
+        model: model.clone(),
+        bundle: prediction.bundle,
+        form: keepsake.form.clone(),
+        at_ms: now,
+        latency_us: u64::try_from(prediction.latency.as_micros()).unwrap_or(u64::MAX),
+        input: keepsake.input,
+        kept: keepsake.kept.clone(),
+        keep_days: keepsake.keep_days,
+        record_days: keepsake.record_days,
+        output: keepsake.output,
+        rows: prediction.table.as_ref().map_or(prediction.rows.len(), |table| table.rows),
+        answers: answers.collect(),
+        marks: keepsake.marks.clone(),
+        seed: seed(prediction.id),
+    })
+}
+
+/// What an alarm is called once it is told.
+#[must_use]
+pub const fn alert_kind(kind: AlarmKind) -> AlertKind {
+    match kind {
+        AlarmKind::Drift => AlertKind::Drift,
+        AlarmKind::Outlier => AlertKind::Outlier,
+        AlarmKind::Decay => AlertKind::Decay,
+    }
+}
+
+/// What a record says about an alarm.
+pub(crate) fn mark(alarm: &Alarm) -> Mark {
+    let kind = alert_kind(alarm.kind).as_str().to_owned();
+    Mark { kind, stream: alarm.stream.clone(), message: alarm.message.clone() }
 }
 
 /// An input, packed before the model took it.
@@ -47,20 +101,59 @@ impl Packed {
         signature: &Signature,
         (id, form): (PredictionId, String),
         outputs: &[NamedTensor],
-        flagged: bool,
+        marks: Vec<Mark>,
     ) -> Keepsake {
         let Self { salt, bytes } = self;
         let (input, output) = (salted(&salt, &bytes), salted(&salt, &pack(outputs)));
-        let (kept, bytes) = match policy.keeps_input(seed(id), flagged) {
+        let is_kept = policy.keeps_input(seed(id), !marks.is_empty());
+        let subjects = policy.subject.as_deref().map(|field| subjects(&bytes, field, signature));
+        let (kept, bytes) = match is_kept {
             false => (Kept::Nothing, Vec::new()),
+            true if subjects == Some(None) => (Kept::TooManySubjects, Vec::new()),
             true if bytes.len() > RECORD_INPUT_BYTES_MAX => {
                 (Kept::TooLarge { bytes: bytes.len() }, Vec::new())
             }
             true if policy.redact.is_empty() => (Kept::Whole, bytes),
             true => redacted(&salt, &bytes, &policy.redact, signature),
         };
-        Keepsake { salt, input, output, kept, bytes, keep_days: policy.retention_days, form }
+        let subjects = subjects.flatten().unwrap_or_default();
+        let (keep_days, record_days) = (policy.retention_days, policy.records_days);
+        Keepsake { salt, input, output, kept, bytes, keep_days, record_days, form, marks, subjects }
     }
+}
+
+/// Whom the rows are about, by the values of `field`: each once, in order; none if they are too many, or a name too long.
+fn subjects(bytes: &[u8], field: &str, signature: &Signature) -> Option<Vec<String>> {
+    let tensors = unpack(bytes).ok()?;
+    let named = |(at, one): &(usize, &NamedTensor)| {
+        let name = signature.inputs.get(*at).map_or("", |spec| spec.name.as_str());
+        one.name == field || one.name.is_empty() && name == field
+    };
+    let column = signature.feature_names.iter().position(|name| name == field);
+    let (tensor, column) = match tensors.iter().enumerate().find(named) {
+        Some((_, whole)) => (&whole.tensor, 0),
+        None => (&tensors.first()?.tensor, column?),
+    };
+    let width = tensor.row_len().max(1);
+    let mut subjects = std::collections::BTreeSet::new();
+    for row in 0..tensor.rows() {
+        let name = subject(tensor, row * width + column)?;
+        subjects.insert(name);
+        if subjects.len() > RECORD_SUBJECTS_MAX {
+            return None;
+        }
+    }
+    Some(subjects.into_iter().collect())
+}
+
+/// The name in one element: a text as it is, a number as people write it.
+fn subject(tensor: &Tensor, at: usize) -> Option<String> {
+    let name = match tensor.data() {
+        TensorData::Bytes(texts) => String::from_utf8_lossy(texts.get(at)?).into_owned(),
+        TensorData::F32(values) => values.get(at)?.to_string(),
+        _ => tensor.number(at)?.to_string(),
+    };
+    (name.len() <= SUBJECT_BYTES_MAX).then_some(name)
 }
 
 /// The input without some fields. What cannot be read back is not kept.
@@ -141,9 +234,42 @@ mod tests {
             sampled: 0.0,
             redact: redact.iter().map(|&field| field.to_owned()).collect(),
             retention_days: 30,
+            records_days: None,
+            subject: Some("name".to_owned()),
         };
+        keep_by(&policy, &inputs(), flagged)
+    }
+
+    fn keep_by(policy: &RecordPolicy, inputs: &[NamedTensor], flagged: bool) -> Keepsake {
         let id = PredictionId(Uuid::from_u128(1));
-        Packed::of(&inputs()).keep(&policy, &signature(), (id, "rten-f32".into()), &inputs(), flagged)
+        let marks = flagged.then(|| Mark { kind: "outlier".into(), stream: None, message: String::new() });
+        let marks = marks.into_iter().collect();
+        Packed::of(inputs).keep(policy, &signature(), (id, "rten-f32".into()), inputs, marks)
+    }
+
+    #[test]
+    fn whom_an_input_is_about_is_said_beside_what_is_kept_of_it() {
+        assert_eq!(keep(InputsKept::All, &["name"], false).subjects, ["Ada", "Bob"]);
+        assert_eq!(
+            keep(InputsKept::Never, &[], false).subjects,
+            ["Ada", "Bob"],
+            "its record is about them, too"
+        );
+        let policy = |field: &str| RecordPolicy {
+            schema: RECORD_POLICY_SCHEMA.to_owned(),
+            inputs: InputsKept::All,
+            sampled: 0.0,
+            redact: Vec::new(),
+            retention_days: 30,
+            records_days: Some(365),
+            subject: Some(field.to_owned()),
+        };
+        let kept = keep_by(&policy("weight"), &inputs(), false);
+        assert_eq!((kept.subjects, kept.record_days), (vec!["3".to_owned(), "6".to_owned()], Some(365)));
+        let many = (0..=RECORD_SUBJECTS_MAX).map(|n| n as f32).flat_map(|n| [n, 0.0, 0.0]).collect();
+        let rows = [Tensor::from_rows(RECORD_SUBJECTS_MAX + 1, 3, many).unwrap().named("x")];
+        let kept = keep_by(&policy("age"), &rows, false);
+        assert_eq!((kept.kept, kept.bytes.len()), (Kept::TooManySubjects, 0));
     }
 
     #[test]

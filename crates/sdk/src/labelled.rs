@@ -1,5 +1,6 @@
 //! A prediction and its truth, as texts that came over a wire, and what they mean to a monitor.
 
+use edgeward_core::PredictionId;
 use edgeward_monitor::{
     Outcome, PREDICTION, Performance, PerformanceReport, Reference, Scores, Segment, Segmenter, StreamKind,
 };
@@ -22,6 +23,8 @@ pub struct Labelled<'a> {
     pub values: &'a [f32],
     /// What the caller tells predictions apart by, as name and value.
     pub tags: &'a [(String, String)],
+    /// The prediction and its row, so that the truth stands in its record; none where no record is to say it.
+    pub of: Option<(PredictionId, u32)>,
 }
 
 impl Labelled<'_> {
@@ -107,7 +110,7 @@ mod tests {
     }
 
     fn check(classes: &[&str], predicted: &str, truth: &str, scores: &[f32], expected: Option<Outcome<'_>>) {
-        let label = Labelled { predicted, truth, scores, values: &[], tags: &[] };
+        let label = Labelled { predicted, truth, scores, values: &[], tags: &[], of: None };
         assert_eq!(reader(classes).outcome(&label), expected);
     }
 

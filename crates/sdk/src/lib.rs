@@ -7,6 +7,8 @@
 //!   apps with a runtime of their own: a path and a callback. Either may ask for a [`Pause`].
 //! - [`use_one_heap`], called first in `main`, and [`give_back_memory`], called when a model was dropped, keep memory at what
 //!   the model takes; [`Watch`] does the second by itself.
+//! - Where the bundle has records of predictions kept, those of an app that follows an agent reach it by themselves
+//!   ([`HandedRecords`]).
 //! - [`Prediction`] is an answer with its id, the bundle that gave it, and the alarms it raised.
 //!
 //! Everything is synchronous and may be called from any thread. Deliberately missing: fetching models and deciding which
@@ -23,6 +25,7 @@ mod labelled;
 mod loaded;
 mod memory;
 mod notice;
+mod outbox;
 mod prediction;
 mod priority;
 mod reading;
@@ -39,12 +42,13 @@ pub use cause::chain;
 pub use follow::{Activation, Follower, LOOK, OnActivation, Pause, model_folder};
 pub use handle::{InferError, ModelHandle, Swap};
 pub use handover::{HandedSample, Handover};
-pub use keepsake::Keepsake;
+pub use keepsake::{Keepsake, alert_kind, record_of};
 pub use kept::{Kept, LabelledInput};
 pub use labelled::Labelled;
 pub use loaded::{LoadError, Loaded};
 pub use memory::{give_back as give_back_memory, use_one_heap};
-pub use prediction::{Prediction, Table};
+pub use outbox::{HandedRecord, HandedRecords};
+pub use prediction::{Prediction, Table, predicted_text};
 pub use priority::{LOADING, step_back};
 pub use recorder::{Recorder, Window};
 pub use watch::{OnSwap, Watch, WatchOptions, load_active};

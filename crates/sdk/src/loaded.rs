@@ -1,6 +1,6 @@
 //! A model in memory with all it needs to answer and to be watched.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use edgeward_core::manifest::Variant;
 use edgeward_core::record::RECORD_POLICY_SCHEMA;
@@ -11,6 +11,7 @@ use edgeward_model::{
 };
 use edgeward_monitor::{DecodeError, MonitorConfig, MonitorError, Neighbours, Reference};
 
+use crate::outbox::Outbox;
 use crate::recorder::Recorder;
 
 /// A model that does not load.
@@ -57,6 +58,7 @@ pub struct Loaded {
     recorder: Option<Arc<Recorder>>,
     choice: Vec<ChoiceRow>,
     records: Option<RecordPolicy>,
+    outbox: OnceLock<Arc<Outbox>>,
 }
 
 impl Loaded {
@@ -100,7 +102,7 @@ impl Loaded {
     /// A model of parts that are loaded already.
     #[must_use]
     pub const fn new(session: Session, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { session, recorder, choice: Vec::new(), records: None }
+        Self { session, recorder, choice: Vec::new(), records: None, outbox: OnceLock::new() }
     }
 
     /// The same model with the table it was chosen by.
@@ -123,6 +125,17 @@ impl Loaded {
     #[must_use]
     pub const fn records(&self) -> Option<&RecordPolicy> {
         self.records.as_ref()
+    }
+
+    /// Lets its predictions leave their records there.
+    pub(crate) fn leave_records_in(&self, outbox: &Arc<Outbox>) {
+        // One that was given before is the same: an app follows one model by one watch.
+        let _ = self.outbox.set(Arc::clone(outbox));
+    }
+
+    /// Where its predictions leave their records; none outside of an app that follows an agent.
+    pub(crate) fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.get().map(|outbox| &**outbox)
     }
 
     /// What became of each form of the bundle when this one was chosen; empty if there was no choice.

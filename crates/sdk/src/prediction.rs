@@ -25,7 +25,7 @@ pub struct Prediction {
     pub alarms: Vec<Alarm>,
     /// Time from the pinned model to the answer.
     pub latency: Duration,
-    /// What is to be kept of it; none if the bundle has nothing kept.
+    /// What is to be kept of it; none if the bundle has nothing kept, or if an app has left it for the agent already.
     pub keepsake: Option<Box<Keepsake>>,
 }
 
@@ -62,6 +62,13 @@ impl Table {
     pub fn row(&self, index: usize) -> &[f32] {
         self.values.get(index * self.width..(index + 1) * self.width).unwrap_or_default()
     }
+}
+
+/// The class as its name, or its index where it has none, or the value.
+#[must_use]
+pub fn predicted_text(row: &Interpretation) -> Option<String> {
+    let class = || row.predicted.map(|class| class.to_string());
+    row.label.clone().or_else(class).or_else(|| row.value.map(|value| value.to_string()))
 }
 
 fn to_f32(tensor: &Tensor) -> Option<Vec<f32>> {

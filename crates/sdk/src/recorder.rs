@@ -126,6 +126,11 @@ impl Recorder {
         self.possible.suspicion(&self.reference, &self.view.input(values), label)
     }
 
+    /// The first feature of an input whose value is impossible, and why, whether it was alarmed before or not.
+    pub(crate) fn impossible(&self, values: &[f32]) -> Option<(String, String)> {
+        self.possible.impossible(&self.reference, &self.view.input(values))
+    }
+
     /// Counts and judges every row of one answer: its input, its embedding and what was said.
     pub fn record(
         &self,
@@ -377,7 +382,7 @@ mod tests {
     }
 
     fn label<'a>(truth: &'a str, scores: &'a [f32]) -> Labelled<'a> {
-        Labelled { predicted: "a", truth, scores, values: &[0.5], tags: &[] }
+        Labelled { predicted: "a", truth, scores, values: &[0.5], tags: &[], of: None }
     }
 
     fn table(value: f32) -> Table {
@@ -440,7 +445,14 @@ mod tests {
 
     fn off_by(recorder: &Recorder, error: f64) -> Option<Alarm> {
         let predicted = (100.0 + error).to_string();
-        let label = Labelled { predicted: &predicted, truth: "100", scores: &[], values: &[0.5], tags: &[] };
+        let label = Labelled {
+            predicted: &predicted,
+            truth: "100",
+            scores: &[],
+            values: &[0.5],
+            tags: &[],
+            of: None,
+        };
         recorder.label(&label)
     }
 
@@ -479,7 +491,8 @@ mod tests {
     #[test]
     fn predictions_that_are_no_number_are_decay() {
         let recorder = regression(noise);
-        let label = Labelled { predicted: "NaN", truth: "100", scores: &[], values: &[0.5], tags: &[] };
+        let label =
+            Labelled { predicted: "NaN", truth: "100", scores: &[], values: &[0.5], tags: &[], of: None };
         let alarm = (0..200).find_map(|_| recorder.label(&label)).unwrap();
         assert_eq!((alarm.kind, alarm.value), (AlarmKind::Decay, None));
     }
@@ -520,6 +533,7 @@ mod tests {
                 scores: &scores,
                 values: &[value],
                 tags: &tags,
+                of: None,
             });
         }
         let segments = recorder.performance_by_segment();

@@ -24,14 +24,22 @@ impl Possible {
     /// What is impossible about an input of `reference`'s model or about its label; none if nothing is.
     pub(crate) fn suspicion(&self, reference: &Reference, values: &[f32], label: &str) -> Option<String> {
         let label: Option<f32> = label.trim().parse().ok();
-        let suspects = |reference: &Reference, stream, value| {
-            let arl_samples = self.arl_samples.min(reference.supported_arl());
-            check(reference, stream, value, self.margin, arl_samples).map(|_| words(reference, stream, value))
-        };
-        let features = values.iter().take(reference.features()).enumerate();
-        let mut input = features.filter_map(|(stream, value)| suspects(reference, stream, *value));
-        let of_label = || suspects(self.labels.as_ref()?, 0, label?);
-        input.next().or_else(of_label)
+        let of_label = || self.of_value(self.labels.as_ref()?, 0, label?);
+        self.impossible(reference, values).map(|(_, why)| why).or_else(of_label)
+    }
+
+    /// The first feature of an input whose value is impossible, and why.
+    pub(crate) fn impossible(&self, reference: &Reference, values: &[f32]) -> Option<(String, String)> {
+        let mut features = values.iter().take(reference.features()).enumerate();
+        features.find_map(|(stream, value)| {
+            let why = self.of_value(reference, stream, *value)?;
+            Some((reference.streams().get(stream)?.name().to_owned(), why))
+        })
+    }
+
+    fn of_value(&self, reference: &Reference, stream: usize, value: f32) -> Option<String> {
+        let arl_samples = self.arl_samples.min(reference.supported_arl());
+        check(reference, stream, value, self.margin, arl_samples).map(|_| words(reference, stream, value))
     }
 }
 

@@ -15,7 +15,7 @@ use edgeward_monitor::{
     Estimate, Judged, MonitorConfig, Profile, Reference, SegmentedPerformance, Stream, StreamDrift,
     StreamKind,
 };
-use edgeward_store::{PROFILES_PAGE_MAX, ProfileRow, View};
+use edgeward_store::{PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow, StoreError, View};
 
 use crate::app::{App, blocking, lock};
 use crate::failure::Failure;
@@ -95,6 +95,38 @@ pub(crate) async fn of_model(app: &App, model: &ModelName) -> Result<Option<Arc<
     Ok(Some(drift))
 }
 
+/// What devices counted with `bundle`, oldest first, as far back as profiles are kept and fit into one page.
+pub(crate) async fn history(
+    app: &App,
+    model: &ModelName,
+    bundle: Digest,
+) -> Result<Vec<DriftWindow>, Failure> {
+    let (now, of) = (app.now(), model.clone());
+    let profiles = app
+        .read(move |view| Ok::<_, Failure>(lately(view, &of, Some(bundle), (now, PROFILE_RETENTION))?))
+        .await?;
+    let references = references(app, &profiles).await;
+    blocking(move || Ok::<_, Failure>(windows(&profiles, &references))).await
+}
+
+/// The profiles of `span` up to `now`, or of less if they are more than a page.
+fn lately(
+    view: &View<'_>,
+    model: &ModelName,
+    bundle: Option<Digest>,
+    (now, mut span): (Timestamp, Duration),
+) -> Result<Vec<ProfileRow>, StoreError> {
+    let mut profiles = view.profiles(model, bundle, (now - span, now + SPAN), PROFILES_PAGE_MAX)?;
+    for _ in 0..SHORTENINGS_MAX {
+        if profiles.len() < PROFILES_PAGE_MAX {
+            break;
+        }
+        span /= 4;
+        profiles = view.profiles(model, bundle, (now - span, now + SPAN), PROFILES_PAGE_MAX)?;
+    }
+    Ok(profiles)
+}
+
 /// The champion's bundle, or the newest, and what the fleet saw lately.
 fn observed(
     view: &View<'_>,
@@ -106,15 +138,7 @@ fn observed(
         None => view.versions(model, 1)?.pop(),
     };
     let Some(version) = version else { return Ok(None) };
-    let mut span = SPAN;
-    let mut profiles = view.profiles(model, None, (now - span, now + SPAN), PROFILES_PAGE_MAX)?;
-    for _ in 0..SHORTENINGS_MAX {
-        if profiles.len() < PROFILES_PAGE_MAX {
-            break;
-        }
-        span /= 4;
-        profiles = view.profiles(model, None, (now - span, now + SPAN), PROFILES_PAGE_MAX)?;
-    }
+    let profiles = lately(view, model, None, (now, SPAN))?;
     Ok(Some((version.bundle, profiles)))
 }
 

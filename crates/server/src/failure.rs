@@ -37,6 +37,11 @@ impl Failure {
         self.status
     }
 
+    /// What is told where nobody speaks HTTP.
+    pub(crate) fn into_problem(self) -> Problem {
+        self.problem
+    }
+
     /// The same, for another caller who waited for the same thing.
     pub(crate) fn again(&self) -> Self {
         Self {

@@ -100,6 +100,7 @@ fn viewer_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(models::versions))
         .routes(routes!(models::drift))
         .routes(routes!(records::lineage))
+        .routes(routes!(records::history))
         .routes(routes!(rollouts::rollouts))
         .routes(routes!(rollouts::status))
         .routes(routes!(audit::events))
@@ -141,6 +142,7 @@ fn admin_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(access::tokens, access::make_token))
         .routes(routes!(access::revoke_token))
+        .routes(routes!(records::erase))
         .routes(routes!(certificates::rotate))
         .routes(routes!(certificates::switch))
 }

@@ -166,10 +166,9 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     if let Some(bucket) = &bucket {
         bucket.check().await?;
     }
-    let Opened { setup, store, blobs, witness, vault, origin, len } =
-        blocking(move || open(&data_dir, database.as_ref(), bucket, now)).await?;
+    let opened = blocking(move || open(&data_dir, database.as_ref(), bucket, now)).await?;
     let is_tls = config.tls.always || config.tls.public.is_some() || !listen.ip().is_loopback();
-    let certificates = Certificates::open(&setup.home, &with_address(config.tls, listen), now)?;
+    let certificates = Certificates::open(&opened.setup.home, &with_address(config.tls, listen), now)?;
     let listening = async {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -177,11 +176,49 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     };
     let (listener, address) =
         listening.await.map_err(|source| ServerError::Listen { address: listen, source })?;
-    let Setup { home, ledger, repository, operator_token, lock } = setup;
-    let local = local_address(address, is_tls);
-    setup::write_address(&home, &local)?;
-    let access = Access::new(&operator_token, address, config.require_auth);
-    say_how_it_listens(&home, address, &access, is_tls.then_some(&certificates));
+    let address_told = local_address(address, is_tls);
+    setup::write_address(&opened.setup.home, &address_told)?;
+    let access = Access::new(&opened.setup.operator_token, address, config.require_auth);
+    say_how_it_listens(&opened.setup.home, address, &access, is_tls.then_some(&certificates));
+    let door = Reached { address: address_told, access, certificates, is_tls };
+    let Assembled { app, uploads, lock } = assemble(opened, door, config.runner_program, clock);
+    if let Some(broker) = &config.broker {
+        broker::announce(&app, broker)?;
+    }
+    Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
+}
+
+/// The data folder opened by itself, for as long as the lock is held: nobody is listened to, and nothing is reconciled.
+pub(crate) async fn offline(data_dir: &std::path::Path) -> Result<(Arc<App>, std::fs::File), ServerError> {
+    let (data_dir, now) = (data_dir.to_owned(), system_clock());
+    let opened = blocking(move || open(&data_dir, None, None, now)).await?;
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let certificates = Certificates::open(&opened.setup.home, &TlsConfig::default(), now)?;
+    let access = Access::new(&opened.setup.operator_token, nowhere, true);
+    let door = Reached { address: local_address(nowhere, false), access, certificates, is_tls: false };
+    let Assembled { app, lock, .. } = assemble(opened, door, PathBuf::new(), Arc::new(system_clock));
+    Ok((app, lock))
+}
+
+/// How callers reach a control plane.
+struct Reached {
+    address: String,
+    access: Access,
+    certificates: Certificates,
+    is_tls: bool,
+}
+
+/// A control plane that nothing moves yet.
+struct Assembled {
+    app: Arc<App>,
+    uploads: Uploads,
+    lock: std::fs::File,
+}
+
+fn assemble(opened: Opened, reached: Reached, runner_program: PathBuf, clock: Clock) -> Assembled {
+    let Opened { setup, store, blobs, witness, vault, origin, len } = opened;
+    let Setup { home, ledger, repository, lock, .. } = setup;
+    let Reached { address, access, certificates, is_tls } = reached;
     let (intake, uploads) = intake::queue(UPLOADS_WAITING_MAX);
     let is_alone = store.seat().is_none();
     let app = Arc::new(App {
@@ -193,8 +230,8 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         access,
         certificates: Arc::new(certificates),
         is_tls,
-        address: local,
-        runner_program: config.runner_program,
+        address,
+        runner_program,
         clock,
         wake: Notify::new(),
         hurry: Notify::new(),
@@ -213,10 +250,7 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
         vault: Arc::new(vault),
         deltas: Deltas::default(),
     });
-    if let Some(broker) = &config.broker {
-        broker::announce(&app, broker)?;
-    }
-    Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
+    Assembled { app, uploads, lock }
 }
 
 struct Opened {

@@ -1,19 +1,32 @@
 //! Why a prediction was what it was: what is told, from what the control plane answers and from the model's bundle.
 //!
 //! [`verify`] believes nothing that the ledger does not prove; [`story`] reads the proved entries; [`explain`] asks the very
-//! model again; [`page`] shows it all. Everything here is pure: whoever asks brings the answers and the files.
+//! model again; [`tell`] does all of it for whoever brings the answer and a [`Shelf`] of blobs; [`page`] shows it. [`Offline`]
+//! is a control plane's folder that answers by itself.
 
+mod bundle;
+mod draw;
 mod explain;
+mod map;
+mod own;
 mod page;
 mod proof;
 mod story;
+mod tell;
 
-pub use explain::{Attribution, Explanation, Reproduced, explain};
+pub use bundle::Shelf;
+pub use explain::{Attribution, Explanation, Question, Reproduced, explain};
+pub use map::{Kind, Picture};
+pub use own::{Offline, PATIENCE};
 pub use page::page;
 pub use proof::{Held, ProofFault, Proved, verify, verify_lineage};
 pub use story::{Approval, FormTold, Gate, MadeFrom, RolloutTold, RunTold, Story, story};
+pub use tell::{Asked, tell, tell_lineage};
 
-use edgeward_core::record::{Kept, LabelRecord, PredictionRecord};
+pub(crate) use own::{read, why};
+pub(crate) use page::body;
+
+use edgeward_core::record::{Kept, LabelRecord, PredictionRecord, ShadowsRecord};
 use edgeward_core::{DeviceId, Digest, ModelName, Timestamp};
 use serde::Serialize;
 
@@ -33,6 +46,8 @@ pub struct Why {
     pub record: PredictionRecord,
     /// The truth, where it became known.
     pub labels: Vec<LabelRecord>,
+    /// What shadows said to the same request.
+    pub shadows: Vec<ShadowsRecord>,
     /// What it saw.
     pub input: InputTold,
     /// What moved the answer.
@@ -57,7 +72,7 @@ pub enum InputTold {
         /// Which of the two.
         kept: Kept,
     },
-    /// The time for which it was kept is over.
+    /// The time for which it was kept is over, or its subject was erased.
     Erased,
 }
 

@@ -166,6 +166,30 @@ impl Store {
 }
 
 impl View<'_> {
+    /// Entries before `before`, or the last ones, of one type or of all, the newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn entries_before(
+        &self,
+        before: Option<u64>,
+        kind: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RawEntry>, StoreError> {
+        const SQL: &str = "SELECT seq, bytes FROM ledger WHERE (?1 IS NULL OR seq < ?1)
+             AND (?2 IS NULL OR instr(bytes, ?2) > 0) ORDER BY seq DESC LIMIT ?3";
+        // Quotes inside a text are escaped: only the type itself reads so.
+        let words = kind.map(|kind| format!("\"type\":\"{kind}\"").into_bytes());
+        self.rows(
+            "reading the ledger backwards",
+            SQL,
+            params![before, words, limit.min(ENTRIES_PAGE_MAX)],
+            RawEntry::read,
+        )
+    }
+}
+
+impl View<'_> {
     /// Where the ledger stands.
     ///
     /// # Errors

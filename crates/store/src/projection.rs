@@ -116,7 +116,10 @@ impl Writer<'_> {
                 params![batch, seq, records, Text(root)],
             ),
             // What was read or erased changes nothing that follows from the ledger.
-            Event::RecordsRead { .. } | Event::InputsErased { .. } => Ok(None),
+            Event::RecordsRead { .. }
+            | Event::InputsErased { .. }
+            | Event::RecordsExpired { .. }
+            | Event::SubjectErased { .. } => Ok(None),
         }
     }
 

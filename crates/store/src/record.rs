@@ -1,7 +1,7 @@
 //! Records of predictions, as they came, and the batches that they were made.
 //!
 //! A record is kept once: by device, prediction, kind and row. What is sealed beside it belongs to the caller; here it is
-//! bytes that are dropped on a day.
+//! bytes that are dropped on a day. What becomes of records themselves is [`crate::forget`]'s business.
 
 use crate::engine::{Row, SqlError};
 use edgeward_core::{DeviceId, Digest, PredictionId, RolloutId, Timestamp};
@@ -30,6 +30,10 @@ pub struct NewRecord {
     pub sealed: Option<Vec<u8>>,
     /// In days since 1970.
     pub erase_day: i64,
+    /// On which day the record itself goes, in days since 1970; none keeps it.
+    pub expire_day: Option<i64>,
+    /// Whom it is about.
+    pub subjects: Vec<Digest>,
 }
 
 /// A record as it is kept.
@@ -43,14 +47,23 @@ pub struct RecordRow {
     pub received_at_ms: Timestamp,
     /// Its kind.
     pub kind: String,
-    /// Its bytes.
-    pub record: String,
+    /// Its bytes; none once it was forgotten.
+    pub record: Option<String>,
     /// What is dropped on `erase_day`.
     pub sealed: Option<Vec<u8>>,
     /// In days since 1970.
     pub erase_day: i64,
     /// The batch it is in; none yet.
     pub batch: Option<u64>,
+}
+
+/// A leaf of a batch's tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leaf {
+    /// A record, byte for byte.
+    Record(String),
+    /// The digest of the leaf whose record was forgotten.
+    Forgotten(Digest),
 }
 
 /// A batch, as the ledger has it.
@@ -70,16 +83,18 @@ pub struct BatchRow {
 const KEPT: &[u8] = b"\"type\":\"records_kept\"";
 const ALERT: &[u8] = b"\"type\":\"alert_raised\"";
 
-const COLUMNS: &str = "seq, device, received_at_ms, kind, record, sealed, erase_day, batch";
+const COLUMNS: &str = "seq, device, received_at_ms, kind, record, sealed, erase_day, batch, leaf";
 
 impl RecordRow {
     fn read(row: &Row<'_>) -> Result<Self, SqlError> {
+        let leaf: Option<String> = row.get(8)?;
+        let record: String = row.get(4)?;
         Ok(Self {
             seq: row.get(0)?,
             device: row.get::<Text<_>>(1)?.0,
             received_at_ms: Timestamp(row.get(2)?),
             kind: row.get(3)?,
-            record: row.get(4)?,
+            record: leaf.is_none().then_some(record),
             sealed: row.get(5)?,
             erase_day: row.get(6)?,
             batch: row.get(7)?,
@@ -109,8 +124,7 @@ impl View<'_> {
     /// # Errors
     /// The database fails.
     pub fn newest_recorded(&self, limit: usize) -> Result<Vec<PredictionId>, StoreError> {
-        const SQL: &str =
-            "SELECT prediction FROM records WHERE kind = 'prediction' ORDER BY seq DESC LIMIT ?1";
+        const SQL: &str = "SELECT prediction FROM records WHERE kind = 'prediction' AND leaf IS NULL ORDER BY seq DESC LIMIT ?1";
         self.rows("reading the newest records", SQL, params![limit], |row| {
             Ok(PredictionId(row.get::<Text<Uuid>>(0)?.0))
         })
@@ -136,13 +150,20 @@ impl View<'_> {
         self.row("looking for waiting records", SQL, &[], |row| Ok(Timestamp(row.get(0)?)))
     }
 
-    /// The records of a batch, in order.
+    /// The leaves of a batch, in order.
     ///
     /// # Errors
     /// The database fails.
-    pub fn records_of_batch(&self, batch: u64) -> Result<Vec<(u64, String)>, StoreError> {
-        const SQL: &str = "SELECT seq, record FROM records WHERE batch = ?1 ORDER BY seq";
-        self.rows("reading a batch's records", SQL, params![batch], |row| Ok((row.get(0)?, row.get(1)?)))
+    pub fn leaves_of_batch(&self, batch: u64) -> Result<Vec<(u64, Leaf)>, StoreError> {
+        const SQL: &str = "SELECT seq, record, leaf FROM records WHERE batch = ?1 ORDER BY seq";
+        self.rows("reading a batch's records", SQL, params![batch], |row| {
+            let forgotten: Option<Text<Digest>> = row.get(2)?;
+            let leaf = match forgotten {
+                Some(Text(digest)) => Leaf::Forgotten(digest),
+                None => Leaf::Record(row.get(1)?),
+            };
+            Ok((row.get(0)?, leaf))
+        })
     }
 
     /// A batch.
@@ -226,16 +247,29 @@ impl Writer<'_> {
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         let mut new = 0;
-        for NewRecord { prediction, kind, row, record, sealed, erase_day } in records {
-            new += self.execute(
-                "keeping a record",
-                "INSERT INTO records
-                 (device, prediction, kind, row, received_at_ms, record, sealed, erase_day)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
-                params![Text(device), Text(prediction), kind, row, now.0, record, sealed, erase_day],
-            )?;
+        for record in records {
+            // What comes for a prediction that was forgotten is forgotten with it.
+            if record.kind != "prediction" && self.is_forgotten(device, record.prediction)? {
+                continue;
+            }
+            let is_new = self.put_record(device, record, now)? > 0;
+            for subject in record.subjects.iter().filter(|_| is_new) {
+                self.put_subject(device, record.prediction, *subject)?;
+            }
+            new += usize::from(is_new);
         }
         Ok(new)
+    }
+
+    fn put_record(&self, device: &DeviceId, record: &NewRecord, now: Timestamp) -> Result<usize, StoreError> {
+        let NewRecord { prediction, kind, row, record, sealed, erase_day, expire_day, .. } = record;
+        self.execute(
+            "keeping a record",
+            "INSERT INTO records
+             (device, prediction, kind, row, received_at_ms, record, sealed, erase_day, expire_day)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+            params![Text(device), Text(prediction), kind, row, now.0, record, sealed, erase_day, expire_day],
+        )
     }
 
     /// Puts every waiting record up to `seq` into `batch`.

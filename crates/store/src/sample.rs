@@ -179,6 +179,9 @@ impl Writer<'_> {
     ) -> Result<usize, StoreError> {
         let mut changed = 0;
         for sample in samples {
+            if self.is_forgotten(device, sample.prediction)? {
+                continue;
+            }
             let known = self.known_label(device, sample)?;
             let news = known.as_ref().is_none_or(|known| known.learns_from(sample));
             if news {

@@ -4,7 +4,7 @@
 pub const SCHEMA_VERSION: u32 = SQLITE.len() as u32;
 
 /// Step `n` leads from version `n` to version `n + 1`. A published step never changes.
-pub(crate) const SQLITE: [&str; 13] = [
+pub(crate) const SQLITE: [&str; 14] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_quarantine.sql"),
     include_str!("../migrations/0003_performance.sql"),
@@ -18,6 +18,7 @@ pub(crate) const SQLITE: [&str; 13] = [
     include_str!("../migrations/0011_records.sql"),
     include_str!("../migrations/0012_shadows.sql"),
     include_str!("../migrations/0013_kept_files.sql"),
+    include_str!("../migrations/0014_forgetting.sql"),
 ];
 
 /// The version that an empty PostgreSQL database gets with its first step: none is older.
@@ -25,5 +26,7 @@ pub(crate) const POSTGRES_FIRST: usize = 13;
 
 /// The first step leads to version [`POSTGRES_FIRST`], each other from one version to the next: whoever adds a step for
 /// SQLite adds one here.
-pub(crate) const POSTGRES: [&str; SQLITE.len() - POSTGRES_FIRST + 1] =
-    [include_str!("../migrations/postgres/0013_first.sql")];
+pub(crate) const POSTGRES: [&str; SQLITE.len() - POSTGRES_FIRST + 1] = [
+    include_str!("../migrations/postgres/0013_first.sql"),
+    include_str!("../migrations/postgres/0014_forgetting.sql"),
+];

@@ -31,7 +31,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 
 type Check = (&'static str, fn(&Store));
 
-const CHECKS: [Check; 30] = [
+const CHECKS: [Check; 31] = [
     ("appends form one chain", appends_form_one_chain),
     ("append_if compares", append_if_compares),
     ("a failed closure leaves nothing", a_failed_closure_leaves_nothing),
@@ -57,6 +57,7 @@ const CHECKS: [Check; 30] = [
     ("the last checkpoint is kept", the_last_checkpoint_is_kept),
     ("held samples wait for a person", beside::held_samples_wait_for_a_person),
     ("records become batches and are forgotten", beside::records_become_batches_and_are_forgotten),
+    ("what is forgotten leaves its leaf", beside::what_is_forgotten_leaves_its_leaf),
     ("groups run what completed in them", beside::groups_run_what_completed_in_them),
     ("shadows are compared", beside::shadows_are_compared),
     ("certificates count until revoked", beside::certificates_count_until_revoked),

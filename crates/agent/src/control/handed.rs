@@ -1,7 +1,8 @@
 //! What an app beside the agent counted: its windows go up as the agent's own do.
 //!
 //! Alarms and labelled inputs have names of their own, so they are made durable before the document goes; a window has
-//! none, so its document goes first. A crash in between counts no window twice and loses at most one.
+//! none, so its document goes first. A crash in between counts no window twice and loses at most one. Records of predictions
+//! are known by their prediction: a crash sends some of them twice, and they are kept once.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 use edgeward_api::device::{PROFILE_SCHEMA, ProfileUpload, Service};
 use edgeward_api::limits::{PERFORMANCE_BYTES_MAX, PROFILE_BYTES_MAX};
 use edgeward_core::{Digest, ModelName, Timestamp};
-use edgeward_sdk::{Handover, chain};
+use edgeward_sdk::{HandedRecords, Handover, chain};
 
 use super::Control;
 use crate::activation::Method;
@@ -31,6 +32,23 @@ impl Control {
             let waiting = Handover::waiting(&self.parts.slots.model_folder(model));
             for path in waiting.iter().take(PER_TURN_MAX) {
                 self.take_document(model, bundles, path, now);
+            }
+        }
+    }
+
+    /// Takes the records of predictions that apps left, also while the control plane is away: the spool has its own limit.
+    pub(super) fn take_handed_records(&self) {
+        if self.parts.activation.method == Method::Serve {
+            return;
+        }
+        for (model, _) in self.parts.brain.models() {
+            let waiting = HandedRecords::waiting(&self.parts.slots.model_folder(model));
+            for path in waiting.iter().take(PER_TURN_MAX) {
+                match HandedRecords::read(path) {
+                    Ok(handed) => self.parts.records.handed_records(model, handed),
+                    Err(reason) => tracing::warn!(%model, "records of the app are dropped: {reason}"),
+                }
+                forget(path);
             }
         }
     }

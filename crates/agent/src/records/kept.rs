@@ -1,52 +1,62 @@
 //! Records of predictions as the control plane gets them: see `edgeward_core::record`.
 
 use edgeward_api::device::RecordUpload;
+use edgeward_api::limits::RECORD_BYTES_MAX;
 use edgeward_core::envelope::Base64;
-use edgeward_core::record::{Answer, LabelRecord, Mark, PredictionRecord, RECORD_ANSWERS_MAX, Record, seed};
+use edgeward_core::record::{
+    LabelRecord, RECORD_DAYS_MAX, RECORD_INPUT_BYTES_MAX, RECORD_SUBJECTS_MAX, Record, SALT_LEN,
+    SUBJECT_BYTES_MAX, ShadowsRecord,
+};
 use edgeward_core::{ModelName, Timestamp};
-use edgeward_monitor::Alarm;
-use edgeward_sdk::Prediction;
+use edgeward_sdk::{HandedRecord, Prediction, record_of};
 
-use super::{Label, alert_kind, predicted_text, to_json};
+use super::{Label, to_json};
 
 /// The record of an answer; none if the bundle has none kept.
 pub(super) fn prediction(model: &ModelName, prediction: &Prediction, now: Timestamp) -> Option<Vec<u8>> {
     let keepsake = prediction.keepsake.as_deref()?;
-    let answers = prediction.rows.iter().take(RECORD_ANSWERS_MAX);
-    let answers = answers.map(|row| Answer { predicted: predicted_text(row), confidence: row.confidence });
-    let record = PredictionRecord {
-        prediction: prediction.id,
-        model: model.clone(),
-        bundle: prediction.bundle,
-        form: keepsake.form.clone(),
-        at_ms: now,
-        latency_us: u64::try_from(prediction.latency.as_micros()).unwrap_or(u64::MAX),
-        input: keepsake.input,
-        kept: keepsake.kept.clone(),
-        keep_days: keepsake.keep_days,
-        output: keepsake.output,
-        rows: prediction.table.as_ref().map_or(prediction.rows.len(), |table| table.rows),
-        answers: answers.collect(),
-        marks: prediction.alarms.iter().map(mark).collect(),
-        seed: seed(prediction.id),
-    };
-    let kept = (!keepsake.bytes.is_empty()).then(|| Base64(keepsake.bytes.clone()));
-    Some(line(&Record::Prediction(record), Some(Base64(keepsake.salt.to_vec())), kept))
+    let record = Record::Prediction(record_of(model, prediction, now)?);
+    let input = (!keepsake.bytes.is_empty()).then(|| Base64(keepsake.bytes.clone()));
+    let salt = Some(Base64(keepsake.salt.to_vec()));
+    Some(to_json(&RecordUpload { record: text(&record), salt, input, subjects: keepsake.subjects.clone() }))
 }
 
 /// The record of a label.
 pub(super) fn label(label: &Label, now: Timestamp) -> Vec<u8> {
     let Label { id, row, label, .. } = label;
-    let record = LabelRecord { prediction: *id, row: *row, label: label.clone(), at_ms: now };
-    line(&Record::Label(record), None, None)
+    bare(&Record::Label(LabelRecord { prediction: *id, row: *row, label: label.clone(), at_ms: now }))
 }
 
-fn line(record: &Record, salt: Option<Base64>, input: Option<Base64>) -> Vec<u8> {
-    let text = String::from_utf8(to_json(record)).unwrap_or_default();
-    to_json(&RecordUpload { record: text, salt, input })
+/// The record of what shadows said.
+pub(super) fn shadows(said: ShadowsRecord) -> Vec<u8> {
+    bare(&Record::Shadows(said))
 }
 
-fn mark(alarm: &Alarm) -> Mark {
-    let kind = alert_kind(alarm.kind).as_str();
-    Mark { kind: kind.to_owned(), stream: alarm.stream.clone(), message: alarm.message.clone() }
+/// What an app beside the agent made; none if it is no record of `model`, or one that the control plane would turn away.
+pub(super) fn handed(model: &ModelName, handed: HandedRecord) -> Option<Vec<u8>> {
+    let HandedRecord { record, salt, input, subjects } = handed;
+    let said: Record = serde_json::from_str(&record).ok()?;
+    let fits = match &said {
+        Record::Prediction(said) => {
+            let days = said.keep_days.max(said.record_days.unwrap_or(0));
+            said.model == *model && days <= RECORD_DAYS_MAX
+        }
+        // It is the agent that asks shadows.
+        Record::Shadows(_) => false,
+        Record::Label(_) => salt.is_none() && input.is_none(),
+    };
+    let sizes = record.len() <= RECORD_BYTES_MAX
+        && salt.as_ref().is_none_or(|salt| salt.0.len() == SALT_LEN)
+        && input.as_ref().is_none_or(|input| input.0.len() <= RECORD_INPUT_BYTES_MAX)
+        && subjects.len() <= RECORD_SUBJECTS_MAX
+        && subjects.iter().all(|subject| subject.len() <= SUBJECT_BYTES_MAX);
+    (fits && sizes).then(|| to_json(&RecordUpload { record, salt, input, subjects }))
+}
+
+fn bare(record: &Record) -> Vec<u8> {
+    to_json(&RecordUpload { record: text(record), salt: None, input: None, subjects: Vec::new() })
+}
+
+fn text(record: &Record) -> String {
+    String::from_utf8(to_json(record)).unwrap_or_default()
 }

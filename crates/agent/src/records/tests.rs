@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use edgeward_api::device::RecordUpload;
 use edgeward_core::RecordPolicy;
-use edgeward_core::record::{InputsKept, Kept, RECORD_POLICY_SCHEMA, Record, SALT_LEN, salted};
+use edgeward_core::envelope::Base64;
+use edgeward_core::record::{
+    InputsKept, Kept, RECORD_POLICY_SCHEMA, Record, SALT_LEN, ShadowsRecord, salted,
+};
 use edgeward_model::RtenEngine;
 use edgeward_model::tensor::unpack;
-use edgeward_sdk::Loaded;
+use edgeward_sdk::{HandedRecord, HandedRecords, Loaded};
 
-use crate::fixtures::{ONE_THREAD, TestEndpoint, bundle, one_row};
+use crate::fixtures::{ONE_THREAD, TestEndpoint, bundle, model, one_row};
 use crate::spool::Lane;
 
 fn serving(policy: Option<RecordPolicy>) -> TestEndpoint {
@@ -27,6 +30,8 @@ fn policy(redact: &[&str]) -> RecordPolicy {
         sampled: 0.0,
         redact: redact.iter().map(|&field| field.to_owned()).collect(),
         retention_days: 30,
+        records_days: None,
+        subject: None,
     }
 }
 
@@ -81,4 +86,76 @@ fn the_device_itself_remembers_what_it_answered() {
     assert_eq!(endpoint.get("/v1/predictions/0192f3a0-0000-7000-8000-000000000000").0, 404);
     let (status, said) = endpoint.get("/v1/predictions/nonsense");
     assert!(status == 400 && said["error"].as_str().unwrap().contains("prediction_id"), "{said}");
+}
+
+#[test]
+fn what_an_app_left_is_taken_and_what_is_no_record_of_it_is_counted() {
+    let own = serving(Some(policy(&[])));
+    let (_, records) = spooled(&own);
+    let handed = |(_, upload): &(Record, RecordUpload)| HandedRecord {
+        record: upload.record.clone(),
+        salt: upload.salt.clone(),
+        input: upload.input.clone(),
+        subjects: vec!["Ada".to_owned()],
+    };
+    let [answer, label] = &records[..] else { panic!("{records:?}") };
+    let (good, label) = (handed(answer), handed(label));
+    let of_another = HandedRecord { record: good.record.replace("digits", "other"), ..good.clone() };
+    let salted = HandedRecord { salt: Some(Base64(vec![1; 3])), ..good.clone() };
+    let large = HandedRecord { input: Some(Base64(vec![0; 300_000])), ..good.clone() };
+    let named = HandedRecord { subjects: vec!["x".repeat(257)], ..good.clone() };
+    let long = good.record.replace("\"keep_days\":30", "\"keep_days\":4000");
+    let long = HandedRecord { record: long, ..good.clone() };
+    let shadows = ShadowsRecord {
+        prediction: answer.0.prediction(),
+        run: edgeward_core::RunId::new("run-1").unwrap(),
+        at_ms: edgeward_core::Timestamp(1),
+        candidates: Vec::new(),
+    };
+    let shadows = serde_json::to_string(&Record::Shadows(shadows)).unwrap();
+    let made_up = HandedRecord { record: shadows, salt: None, input: None, subjects: Vec::new() };
+    let junk = HandedRecord { record: "{}".into(), ..good.clone() };
+    let bad = [of_another, salted, large, named, long, made_up, junk];
+    let bad_count = bad.len() as u64;
+    let all = [bad.to_vec(), vec![good.clone(), label]].concat();
+
+    let endpoint = serving(None);
+    let schema = "edgeward.handed-records/1".to_owned();
+    endpoint.records.handed_records(&model(), HandedRecords { schema, dropped: 5, records: all });
+    let spool = endpoint.records.spool();
+    let taken = spool.batch(Lane::Records, 10, 1 << 20);
+    assert_eq!((taken.len(), spool.dropped(Lane::Records)), (2, 5 + bad_count));
+    let first: RecordUpload = serde_json::from_slice(&taken[0].1).unwrap();
+    assert_eq!((&first.record, &first.subjects), (&good.record, &good.subjects), "byte for byte");
+}
+
+#[test]
+fn an_impossible_value_is_marked_each_time_though_its_alarm_holds_its_peace() {
+    let endpoint = serving(Some(RecordPolicy { inputs: InputsKept::Flagged, ..policy(&[]) }));
+    let body = |first: f32| {
+        let data = [first, 0.0, 0.0, 0.0];
+        serde_json::json!({ "inputs": [{ "name": "x", "shape": [1, 4], "datatype": "FP32", "data": data }] })
+    };
+    let ask = |first| assert_eq!(endpoint.post("/v2/models/digits/infer", &body(first).to_string()).0, 200);
+    ask(1e6);
+    let raised = endpoint.records.spool().waiting(Lane::Alerts);
+    ask(1e6);
+    ask(0.0);
+    assert_eq!((raised > 0, endpoint.records.spool().waiting(Lane::Alerts)), (true, raised), "raised once");
+    let said: Vec<(Vec<String>, bool)> = endpoint
+        .records
+        .spool()
+        .batch(Lane::Records, 10, 1 << 20)
+        .iter()
+        .map(|(_, bytes)| {
+            let upload: RecordUpload = serde_json::from_slice(bytes).unwrap();
+            let Record::Prediction(said) = serde_json::from_str(&upload.record).unwrap() else { panic!() };
+            (said.marks.into_iter().map(|mark| mark.kind).collect(), upload.input.is_some())
+        })
+        .collect();
+    let [first, second, third] = &said[..] else { panic!("{said:?}") };
+    for (marks, is_kept) in [first, second] {
+        assert!(marks.contains(&"outlier".to_owned()) && *is_kept, "{marks:?}");
+    }
+    assert_eq!(*third, (Vec::new(), false));
 }

@@ -7,7 +7,7 @@ use edgeward_core::{Digest, PredictionId};
 use edgeward_model::Interpretation;
 use edgeward_monitor::{ErrorBaseline, PairedLosses};
 
-use crate::records::predicted_text;
+use edgeward_sdk::predicted_text;
 
 /// Most rows that wait for their labels; the oldest are forgotten first.
 pub(super) const UNLABELLED_MAX: usize = 20_000;

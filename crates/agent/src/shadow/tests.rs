@@ -121,3 +121,32 @@ fn nothing_is_counted_before_all_are_there_or_after_they_left() {
     bench.bench.end(&bench.model);
     assert_eq!(bench.bench.report(&bench.model), None);
 }
+
+#[test]
+fn what_shadows_say_to_a_prediction_that_is_kept_is_kept_too() {
+    let mut bench = Bench::new(true);
+    let (sender, kept) = channel();
+    bench.bench.keep_answers(move |run, id, said| drop(sender.send((run.clone(), id, said))));
+    let (unkept, _) = bench.ask();
+    let policy = edgeward_core::RecordPolicy {
+        schema: edgeward_core::record::RECORD_POLICY_SCHEMA.to_owned(),
+        inputs: edgeward_core::record::InputsKept::Never,
+        sampled: 0.0,
+        redact: Vec::new(),
+        retention_days: 1,
+        records_days: None,
+        subject: None,
+    };
+    let onnx = Loaded::from_onnx(&onnx_bytes("1"), &RtenEngine::new(), &ONE_THREAD).unwrap();
+    bench.champion = Arc::new(onnx.with_records(Some(policy)));
+    let (answer, _) = bench.ask();
+    let (run, id, said) = kept.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert_ne!(id, unkept.id, "the first leaves no record");
+    assert_eq!((run.as_str(), id, said.len()), ("run-1", answer.id, 2));
+    let set = bench.bench.set(&bench.model).unwrap();
+    for (one, bundle) in said.iter().zip(&set.shadows().bundles) {
+        let answers = one.answers.as_ref().unwrap();
+        assert_eq!((one.bundle, answers.len()), (*bundle, 2));
+        assert_eq!(answers[0].predicted, predicted_text(&answer.rows[0]), "the models are alike");
+    }
+}

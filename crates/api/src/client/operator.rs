@@ -12,7 +12,7 @@ use crate::operator::{
     QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
     RunEnd, RunRequest, Runs, SamplesPage, ShadowTests, SourceStatus, Sources, Version, VersionRegistration,
 };
-use crate::record::{Lineage, PredictionAnswer};
+use crate::record::{History, Lineage, PredictionAnswer, SubjectErased, SubjectRequest};
 use crate::routes;
 
 /// Every method fails with no answer, a refusal, or an answer that cannot be read: see [`ClientError`].
@@ -28,10 +28,21 @@ impl Client {
         self.get_json(&routes::prediction(id))
     }
 
+    /// Forgets a subject.
+    pub fn erase_subject(&self, subject: &str) -> Result<SubjectErased, ClientError> {
+        self.post_json(routes::SUBJECT_ERASE, &SubjectRequest { subject: subject.to_owned() })
+    }
+
     /// Where a version of a model comes from; the newest if none is named.
     pub fn lineage(&self, model: &ModelName, version: Option<u64>) -> Result<Lineage, ClientError> {
         let query = version.map_or_else(String::new, |version| format!("?version={version}"));
         self.get_json(&format!("{}{query}", routes::of_model(routes::MODEL_LINEAGE, model)))
+    }
+
+    /// What became of a version of a model on devices; the newest if none is named.
+    pub fn history(&self, model: &ModelName, version: Option<u64>) -> Result<History, ClientError> {
+        let query = version.map_or_else(String::new, |version| format!("?version={version}"));
+        self.get_json(&format!("{}{query}", routes::of_model(routes::MODEL_HISTORY, model)))
     }
 
     /// Makes a join token.

@@ -22,6 +22,9 @@ pub(crate) struct WhyArgs {
     /// Ask the agent at this address what it remembers by itself, without a control plane and without proof
     #[arg(long, value_name = "URL", value_parser = super::parse_url, conflicts_with_all = ["html", "row", "origin"])]
     pub(crate) agent: Option<String>,
+    /// Read the control plane's folder itself, while no server uses it: nothing need run, and no network is there
+    #[arg(long, value_name = "DIR", conflicts_with = "agent")]
+    pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) origin: OriginArgs,
     #[command(flatten)]
@@ -46,9 +49,11 @@ pub(crate) enum ModelCommand {
     },
     /// Show where a version comes from: run, data, code, gates, approvals, rollouts, each proved by the ledger
     Lineage(LineageArgs),
+    /// Show a version's card: its data, its quality by class and slice, its limits, and what became of it on devices
+    Card(LineageArgs),
 }
 
-/// Flags of `model lineage`.
+/// Flags of `model lineage` and `model card`.
 #[derive(Args)]
 pub(crate) struct LineageArgs {
     /// The model

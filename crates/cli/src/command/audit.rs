@@ -83,13 +83,15 @@ fn read_witness(path: &Path) -> Result<Witness, Failure> {
 fn export(folder: &LedgerFolder, to: &Path, out: Output) -> Outcome {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    let exported = open(folder)?.export(to, now).map_err(|error| match error {
+    let opened = open(folder)?;
+    let exported = opened.export(to, now).map_err(|error| match error {
         ExportError::Fault(fault) => failure(&folder.data, &fault),
         error => Failure::new("export", with_causes(&error)),
     })?;
+    let noted = note(&opened, now);
     out.document(&exported, |exported| {
         format!(
-            "{} entries written to {}; check them: python3 {} {} {}",
+            "{} entries written to {}; {noted}check them: python3 {} {} {}",
             exported.entries,
             to.display(),
             to.join("verify_export.py").display(),
@@ -97,4 +99,19 @@ fn export(folder: &LedgerFolder, to: &Path, out: Output) -> Outcome {
             exported.origin
         )
     })
+}
+
+/// Says in the ledger that records of predictions were taken, if there are any; in words.
+fn note(opened: &Opened, now: Timestamp) -> String {
+    match opened.has_records() {
+        Ok(false) => return String::new(),
+        Err(error) => {
+            return format!("that records were read is NOT in the ledger: {}; ", with_causes(&error));
+        }
+        Ok(true) => {}
+    }
+    match opened.note_reading("every record of a prediction, by an export", "offline", now) {
+        Ok(entry) => format!("that records were read is entry {entry}; "),
+        Err(error) => format!("that records were read is NOT in the ledger: {}; ", with_causes(&error)),
+    }
 }

@@ -1,4 +1,4 @@
-//! `edgeward model`: registered models with their versions, and where a version comes from.
+//! `edgeward model`: registered models with their versions, where a version comes from, and its card.
 
 use edgeward_api::operator::{Model, Version};
 
@@ -12,6 +12,7 @@ pub(crate) fn run(command: &ModelCommand, out: Output) -> Outcome {
     match command {
         ModelCommand::Ls { remote } => list(remote, out),
         ModelCommand::Lineage(args) => super::why::lineage(args, out),
+        ModelCommand::Card(args) => super::why::card(args, out),
     }
 }
 

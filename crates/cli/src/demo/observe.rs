@@ -97,6 +97,8 @@ impl Heard {
             | Event::SamplesJudged { .. }
             | Event::RecordsKept { .. }
             | Event::RecordsRead { .. }
+            | Event::RecordsExpired { .. }
+            | Event::SubjectErased { .. }
             | Event::InputsErased { .. } => {}
         }
     }

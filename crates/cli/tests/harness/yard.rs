@@ -17,10 +17,11 @@ pub(crate) fn operate(dir: &Path, url: &str, words: &[&str]) -> Value {
     answer(words, &output.expect("the binary starts"))
 }
 
-/// Trains on so many rows and registers the version.
-pub(crate) fn train(dir: &Path, url: &str, rows: u64) {
+/// Trains on so many rows, with more tables in the project's file, and registers the version.
+pub(crate) fn train(dir: &Path, url: &str, rows: u64, more: &str) {
     fs::create_dir_all(dir.join("data")).expect("a folder for data");
-    fs::write(dir.join("edgeward.toml"), project(ROLLOUT)).expect("the project is written");
+    fs::write(dir.join("edgeward.toml"), project(&format!("{ROLLOUT}{more}")))
+        .expect("the project is written");
     fs::write(dir.join("data/1.csv"), measured(rows, 0)).expect("the data is written");
     operate(dir, url, &["run", "--release-key", "srv/keys/releases.json"]);
 }

@@ -11,7 +11,7 @@ use edgeward_core::shadow::SHADOWS_MAX;
 use edgeward_core::source::is_safe_name;
 use edgeward_monitor::MAX_LABEL_WINDOW;
 
-use super::{ProjectError, ProjectFile, RunnerKind, TaskKind, TriggerOn, TriggerTable};
+use super::{ProjectError, ProjectFile, RunnerKind, Span, TaskKind, TriggerOn, TriggerTable};
 use crate::tool::ToolSpec;
 
 /// Most variants of one model.
@@ -353,10 +353,14 @@ impl Checker<'_> {
         let table = "[records]";
         self.within(table, "sampled", records.sampled, SHARE)?;
         self.within(table, "redact", records.redact.len(), 0..=RECORD_REDACT_MAX)?;
-        match (1..=RECORD_DAYS_MAX).contains(&records.days()) {
-            true => Ok(()),
-            false => {
-                self.refuse(table, "retention", format!("use 1 to {RECORD_DAYS_MAX} days, such as \"90d\""))
+        let spans = [("retention", Some(records.retention)), ("expire", records.expire)];
+        let wrong = |(_, span): &(&str, Option<Span>)| {
+            span.is_some_and(|span| !(1..=RECORD_DAYS_MAX).contains(&span.days()))
+        };
+        match spans.into_iter().find(wrong) {
+            None => Ok(()),
+            Some((key, _)) => {
+                self.refuse(table, key, format!("use 1 to {RECORD_DAYS_MAX} days, such as \"90d\""))
             }
         }
     }

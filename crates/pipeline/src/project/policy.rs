@@ -12,7 +12,7 @@ use edgeward_core::source::Source;
 use edgeward_core::trigger::{Trigger, TriggerPolicy};
 use edgeward_monitor::{Budget, MonitorConfig};
 
-use super::{ProjectFile, RecordsTable, TriggerOn, TriggerTable};
+use super::{ProjectFile, Span, TriggerOn, TriggerTable};
 
 /// The level at which a project follows its repository.
 const LEVEL_OF_SOURCE: u8 = 2;
@@ -74,7 +74,9 @@ impl ProjectFile {
             inputs: records.inputs,
             sampled: records.sampled,
             redact: records.redact.clone(),
-            retention_days: records.days(),
+            retention_days: records.retention.days(),
+            records_days: records.expire.map(Span::days),
+            subject: records.subject.clone(),
         })
     }
 
@@ -119,14 +121,6 @@ impl ProjectFile {
                 as u64,
             ..MonitorConfig::default()
         }
-    }
-}
-
-impl RecordsTable {
-    /// The retention in days; a day that has begun counts.
-    pub(super) fn days(&self) -> u32 {
-        let days = self.retention.0.as_secs().div_ceil(24 * 3600);
-        u32::try_from(days).unwrap_or(u32::MAX)
     }
 }
 

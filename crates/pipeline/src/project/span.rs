@@ -22,6 +22,11 @@ impl Span {
         Self(Duration::from_secs(seconds))
     }
 
+    /// The same in days; a day that has begun counts.
+    pub(super) fn days(self) -> u32 {
+        u32::try_from(self.0.as_secs().div_ceil(24 * 3600)).unwrap_or(u32::MAX)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit())?;

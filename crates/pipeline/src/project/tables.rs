@@ -479,12 +479,19 @@ pub struct RecordsTable {
     pub redact: Vec<String>,
     /// How long inputs can be read.
     pub retention: Span,
+    /// How long the records themselves are kept; for ever if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire: Option<Span>,
+    /// The feature or input that says whom a row is about, so that one of them can be forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 impl Default for RecordsTable {
     fn default() -> Self {
         let retention = Span::seconds(90 * 24 * 3600);
-        Self { inputs: InputsKept::Never, sampled: 0.01, redact: Vec::new(), retention }
+        let (expire, subject) = (None, None);
+        Self { inputs: InputsKept::Never, sampled: 0.01, redact: Vec::new(), retention, expire, subject }
     }
 }
 

@@ -37,7 +37,7 @@ const VALIDATE: StageCode = StageCode { name: "validate", version: 2 };
 const TRAIN: StageCode = StageCode { name: "train", version: 3 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
-const BUNDLE: StageCode = StageCode { name: "bundle", version: 3 };
+const BUNDLE: StageCode = StageCode { name: "bundle", version: 4 };
 
 const SPLIT_FILE: &str = "split.json";
 pub(super) const VERDICTS_FILE: &str = "verdicts.json";
@@ -354,6 +354,11 @@ impl Pipeline<'_> {
         read.insert("converted", converted.digest_all(CONVERT.name)?);
         read.insert("forms", forms_digest(forms));
         read.insert("evaluation", evaluated.digest(EVALUATION_FILE)?);
+        // The card tells quality by slice.
+        let slices = &self.project.gate.slices;
+        if !slices.is_empty() {
+            read.insert("slices", Digest::of(slices.join("\n").as_bytes()));
+        }
         let recipe = self.project.recipe();
         let key = crate::cache::key(BUNDLE, &recipe, &read)?;
         let _turn = self.cache.turn(key);
@@ -411,6 +416,8 @@ impl Pipeline<'_> {
         let (model, signature) = (trained.read(MODEL_FILE)?, converted.json::<Signature>(SIGNATURE_FILE)?);
         let learned = has_embedding(&signature).then(|| self.side(data, &data.sides.train)).transpose()?;
         let models = models(&model, forms);
+        let holdout = self.side(data, &data.sides.holdout)?;
+        let slices = card::slices(project, &holdout, &evaluation.predictions);
         let bom = Bom {
             project,
             snapshot: &data.manifest,
@@ -423,11 +430,11 @@ impl Pipeline<'_> {
             trained: &model,
             signature: &signature,
             forms,
-            holdout: &self.side(data, &data.sides.holdout)?,
+            holdout: &holdout,
             learned: learned.as_ref(),
             predictions: &evaluation.predictions,
             baseline_accuracy: accuracy.filter(|_| project.task() == TaskKind::Classification),
-            card: card::card(project, &data.manifest, &data.sides, &qualities),
+            card: card::card(project, &data.manifest, &data.sides, &qualities, &slices),
             bom: bom.document(),
             lineage: self.lineage(data, deps, &models, forms),
         };

@@ -96,7 +96,7 @@ fn an_image_is_watched_by_its_summary() {
     assert!(at < 200 && alarm.stream.as_deref().unwrap().starts_with("image."), "{at} {alarm:?}");
     let window = loaded.recorder().unwrap().take_window().unwrap();
     assert_eq!(window.profile.streams().len(), 13, "eleven features of an image, prediction, confidence");
-    let label = Labelled { predicted: "1", truth: "1", scores: &[], values: &fresh[0], tags: &[] };
+    let label = Labelled { predicted: "1", truth: "1", scores: &[], values: &fresh[0], tags: &[], of: None };
     assert!(loaded.recorder().unwrap().label(&label).is_none());
 }
 
@@ -135,7 +135,8 @@ fn label(loaded: &Loaded, n: u32, slope: f64) -> Option<Alarm> {
     let asked = loaded.infer(vec![Tensor::from_rows(1, 1, row.to_vec()).unwrap().named(input)]).unwrap();
     let predicted = asked.rows[0].value.unwrap().to_string();
     let truth = (slope * f64::from(row[0]) + 5.0 * noise(n)).to_string();
-    let label = Labelled { predicted: &predicted, truth: &truth, scores: &[], values: &row, tags: &[] };
+    let label =
+        Labelled { predicted: &predicted, truth: &truth, scores: &[], values: &row, tags: &[], of: None };
     loaded.recorder().unwrap().label(&label)
 }
 

@@ -33,7 +33,8 @@ fn ask(loaded: &Loaded, values: &[f32]) -> usize {
 }
 
 fn label(loaded: &Loaded, truth: &str) -> Option<Alarm> {
-    let told = Labelled { predicted: "a", truth, scores: &[], values: &[1.0, 2.0, 3.0, 4.0], tags: &[] };
+    let told =
+        Labelled { predicted: "a", truth, scores: &[], values: &[1.0, 2.0, 3.0, 4.0], tags: &[], of: None };
     loaded.recorder().unwrap().label(&told)
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use edgeward_core::envelope::Base64;
 use edgeward_core::ledger::Entry;
 use edgeward_core::{Digest, Timestamp};
-use edgeward_store::{ENTRIES_PAGE_MAX, SealedEntry, StoreError, View};
+use edgeward_store::{ENTRIES_PAGE_MAX, Leaf, SealedEntry, StoreError, View};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Serialize;
 use serde_json::json;
@@ -117,13 +117,17 @@ impl Folder<'_> {
         fs::write(&path, bytes).map_err(|source| ExportError::Write { path, source })
     }
 
-    /// One record per line, batch after batch; how many.
+    /// One record per line, batch after batch, and of one that was forgotten its leaf's digest as a JSON text; how many.
     fn records(&self, view: &View<'_>) -> Result<u64, ExportError> {
         let path = self.0.join("records.jsonl");
         let failed = |source| ExportError::Write { path: path.clone(), source };
         let mut lines = BufWriter::new(File::create(&path).map_err(failed)?);
         let written = each_batch(view, |records| {
-            records.iter().try_for_each(|record| writeln!(lines, "{record}").map_err(failed))
+            let mut write = |leaf: &Leaf| match leaf {
+                Leaf::Record(record) => writeln!(lines, "{record}"),
+                Leaf::Forgotten(digest) => writeln!(lines, "\"{digest}\""),
+            };
+            records.iter().try_for_each(|leaf| write(leaf).map_err(failed))
         })?;
         lines.flush().map_err(failed)?;
         Ok(written)

@@ -22,7 +22,14 @@ pub struct Opened {
     pub store: Store,
     /// Whose ledger it is.
     pub identity: Identity,
-    keys: PathBuf,
+    pub(super) keys: PathBuf,
+    pub(super) place: Place,
+}
+
+/// Where the database is.
+pub(super) enum Place {
+    File(PathBuf),
+    Shared(Box<Address>),
 }
 
 /// Why a folder cannot be audited.
@@ -52,7 +59,7 @@ impl Opened {
         if !database.is_file() {
             return Err(OpenError::Missing(database));
         }
-        Self::with(data, || Store::open_read_only(&database))
+        Self::with(data, Place::File(database))
     }
 
     /// Opens a database that servers share, beside the folder of one of them, which says whose signatures count.
@@ -63,14 +70,18 @@ impl Opened {
         if !data.join("repository").is_dir() {
             return Err(OpenError::Missing(data.join("repository")));
         }
-        Self::with(data, || Store::connect_read_only(address))
+        Self::with(data, Place::Shared(Box::new(address.clone())))
     }
 
-    fn with(data: &Path, store: impl FnOnce() -> Result<Store, StoreError>) -> Result<Self, OpenError> {
+    fn with(data: &Path, place: Place) -> Result<Self, OpenError> {
         let folder = Folder::new(data.join("repository"));
         let shelf = Shelf::load(|path| folder.read(path, FILE_BYTES_MAX))?;
         let keys = LedgerKeys::of(shelf.root().body()).ok_or(OpenError::NoKeys)?;
-        Ok(Self { store: store()?, identity: Identity::of(keys), keys: data.join("keys") })
+        let store = match &place {
+            Place::File(path) => Store::open_read_only(path)?,
+            Place::Shared(address) => Store::connect_read_only(address)?,
+        };
+        Ok(Self { store, identity: Identity::of(keys), keys: data.join("keys"), place })
     }
 
     /// Audits the ledger, also against what `brought` says was seen.
@@ -80,21 +91,38 @@ impl Opened {
     pub fn verify(&self, brought: Vec<Witness>) -> Result<Verified, AuditFault> {
         let mut witnesses = vec![self.own_witness()?];
         witnesses.extend(brought);
-        self.store.read(|view| {
-            // What a device says counts if the ledger role signed it: no device can make an audit fail.
-            witnesses
-                .extend(devices(view)?.into_iter().filter(|witness| self.identity.signed(&witness.note)));
-            let verified = audit(view, &self.identity, &witnesses)?;
-            Ok(Verified { records: each_batch(view, |_| Ok::<_, AuditFault>(()))?, ..verified })
-        })
+        self.store.read(|view| verify(view, &self.identity, witnesses))
     }
 
     pub(crate) fn own_witness(&self) -> Result<Witness, AuditFault> {
-        let by = format!("keys/{WITNESS_FILE}");
-        match fs::read_to_string(self.keys.join(WITNESS_FILE)) {
-            Ok(note) => Ok(Witness { by, note }),
-            Err(_) => Err(AuditFault::WitnessMissing(by)),
-        }
+        own_witness(&self.keys)
+    }
+}
+
+/// Audits a ledger with the records of predictions, against `witnesses` and what devices reported.
+///
+/// # Errors
+/// The first fault.
+pub(crate) fn verify(
+    view: &View<'_>,
+    identity: &Identity,
+    mut witnesses: Vec<Witness>,
+) -> Result<Verified, AuditFault> {
+    // What a device says counts if the ledger role signed it: no device can make an audit fail.
+    witnesses.extend(devices(view)?.into_iter().filter(|witness| identity.signed(&witness.note)));
+    let verified = audit(view, identity, &witnesses)?;
+    Ok(Verified { records: each_batch(view, |_| Ok::<_, AuditFault>(()))?, ..verified })
+}
+
+/// What the file beside the keys says.
+///
+/// # Errors
+/// It is gone.
+pub(crate) fn own_witness(keys: &Path) -> Result<Witness, AuditFault> {
+    let by = format!("keys/{WITNESS_FILE}");
+    match fs::read_to_string(keys.join(WITNESS_FILE)) {
+        Ok(note) => Ok(Witness { by, note }),
+        Err(_) => Err(AuditFault::WitnessMissing(by)),
     }
 }
 

@@ -15,12 +15,16 @@ mod batches;
 mod export;
 mod fault;
 mod folder;
+mod reading;
 mod show;
 mod walk;
 
 pub use export::{EXPORT_SCHEMA, ExportError, Exported, VERIFIER};
 pub use fault::AuditFault;
 pub use folder::{OpenError, Opened, WITNESS_FILE};
+pub(crate) use folder::{own_witness, verify};
+pub use reading::ReadingError;
+pub(crate) use show::prove;
 pub use show::{Inclusion, Seen, Summary};
 pub use walk::{Ledger, Verified, Witness, audit};
 

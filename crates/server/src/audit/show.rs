@@ -99,7 +99,8 @@ fn seen(view: &View<'_>, identity: &Identity) -> Result<Vec<Seen>, StoreError> {
     }
 }
 
-fn prove(view: &View<'_>, seq: u64) -> Result<Option<Inclusion>, StoreError> {
+/// One entry with its proof; none if there is no such entry.
+pub(crate) fn prove(view: &View<'_>, seq: u64) -> Result<Option<Inclusion>, StoreError> {
     let Some(raw) = view.entries(seq, 1)?.into_iter().find(|raw| raw.seq == seq) else { return Ok(None) };
     let text = String::from_utf8_lossy(&raw.bytes).into_owned();
     let readable = raw.parse().is_ok_and(|entry: Entry| entry.seq == seq);

@@ -1,13 +1,16 @@
 //! The dashboard: pages rendered here, with nothing from elsewhere and no build step.
 //!
-//! A page is rendered from one [`snapshot::Snapshot`]; a small script fetches its parts again when the ledger grows.
-//! Deliberately missing: anything that changes state.
+//! The overview is rendered from one [`snapshot::Snapshot`]; a small script fetches its parts again when the ledger grows.
+//! Beside it stand the audit trail ([`ledger`]) and a page per recorded prediction ([`prediction`]).
+//! Deliberately missing: anything that changes state, but that reading a record is an event.
 
 mod assets;
 mod figures;
+mod ledger;
 mod page;
 mod performance;
 mod plot;
+mod prediction;
 mod snapshot;
 mod stages;
 #[cfg(test)]
@@ -46,8 +49,15 @@ pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let guarded = |need| middleware::from_fn_with_state((Arc::clone(app), need), guard);
     let pages = Router::new()
         .route("/", get(overview))
-        .route_layer(guarded(Need::Role(Role::Viewer)))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(app), door));
+        .route("/audit", get(ledger::page))
+        .route("/audit/{seq}", get(ledger::one))
+        .route_layer(guarded(Need::Role(Role::Viewer)));
+    // Inputs are shown there: whoever may ask the API for a record may look at its page.
+    let records = Router::new()
+        .route("/predictions", get(prediction::look_up))
+        .route("/predictions/{prediction}", get(prediction::page))
+        .route_layer(guarded(Need::Role(Role::Operator)));
+    let pages = pages.merge(records).route_layer(middleware::from_fn_with_state(Arc::clone(app), door));
     let parts = Router::new()
         .route("/fragments/{part}", get(fragment))
         .route_layer(guarded(Need::Role(Role::Viewer)));

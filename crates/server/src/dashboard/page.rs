@@ -1,4 +1,4 @@
-//! The overview: the whole page, and each live part of it alone.
+//! The overview: the whole page, and each live part of it alone; and what every page stands in.
 
 use edgeward_api::device::ModelReport;
 use edgeward_api::operator::{Device, Model};
@@ -85,7 +85,10 @@ pub(crate) fn overview(seen: &Snapshot) -> Markup {
                 div.column { (section(Part::Models, seen)) (section(Part::Timeline, seen)) }
             }
         }
-        footer { "Edgeward " (env!("CARGO_PKG_VERSION")) " · " a href="/openapi.json" { "API" } " · times in UTC" }
+        footer {
+            "Edgeward " (env!("CARGO_PKG_VERSION")) " · " a href="/audit" { "Audit" } " · " a href="/openapi.json" { "API" }
+            " · times in UTC"
+        }
     };
     document("Overview", &body, true)
 }
@@ -108,7 +111,7 @@ pub(crate) fn sign_in(refused: bool) -> Markup {
     document("Sign in", &body, false)
 }
 
-fn document(title: &str, body: &Markup, live: bool) -> Markup {
+pub(super) fn document(title: &str, body: &Markup, live: bool) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -124,6 +127,20 @@ fn document(title: &str, body: &Markup, live: bool) -> Markup {
             body { (body) }
         }
     }
+}
+
+/// A page beside the overview.
+pub(super) fn frame(body: &Markup) -> Markup {
+    html! {
+        a.skip href="#main" { "Skip to content" }
+        header.top { (wordmark()) (places()) }
+        main id="main" .sheet { (body) }
+        footer { "Edgeward " (env!("CARGO_PKG_VERSION")) " · times in UTC" }
+    }
+}
+
+fn places() -> Markup {
+    html! { nav aria-label="Pages" { a href="/" { "Overview" } " · " a href="/audit" { "Audit" } } }
 }
 
 fn address(asset: &Asset) -> String {

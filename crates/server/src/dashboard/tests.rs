@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use edgeward_api::device::{ModelReport, REPORT_SCHEMA, Report};
 use edgeward_api::operator::{Device, Drift, DriftWindow, Metric, Model, Run, Version};
 use edgeward_core::ledger::{Chain, Entry};
+use edgeward_core::record::{Answer, Kept, PredictionRecord, ShadowSaid, ShadowsRecord};
 use edgeward_core::{Alert, DeviceId, Digest, Event, ModelName, ProjectName, RunId, Timestamp};
 
 use super::page::{Part, overview};
 use super::snapshot::Snapshot;
 use super::stages::{State, stages};
+use super::{ledger, prediction};
+use crate::audit::Inclusion;
+use crate::why::{
+    Attribution, Explanation, InputTold, Kind, ModelTold, Picture, Proved, Reproduced, Story, WHY_SCHEMA, Why,
+};
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -193,9 +199,163 @@ fn every_part_can_be_fetched_alone() {
 
 #[test]
 fn pages_need_nothing_from_elsewhere_and_no_inline_style_or_script() {
-    let page = overview(&lively()).0;
-    assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"));
-    for reference in ["src=\"http", "href=\"http", "src=\"//", "href=\"//"] {
-        assert!(!page.contains(reference), "{reference}");
+    let pages = [
+        overview(&lively()),
+        ledger::render(&trail()),
+        ledger::entry(&inclusion()),
+        prediction::render(&why(mapped())),
+        prediction::render(&why(features())),
+    ];
+    for page in pages.map(|page| page.0) {
+        assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"));
+        for reference in ["src=\"http", "href=\"http", "src=\"//", "href=\"//", "data:"] {
+            assert!(!page.contains(reference), "{reference}");
+        }
+        assert_eq!(page.matches("<h1").count(), 1, "one heading");
+        assert!(page.contains("lang=\"en\"") && page.contains("Skip to content"));
     }
+}
+
+fn trail() -> ledger::Trail {
+    let entries = entries(vec![
+        Event::AlertRaised(alert("<script>alert(1)</script>")),
+        Event::RecordsRead { what: "prediction 1".into(), by: "<b>ada</b>".into() },
+    ]);
+    ledger::Trail { now: Timestamp(NOW), len: 1234, covered: 1200, entries, ..ledger::Trail::default() }
+}
+
+fn inclusion() -> Inclusion {
+    let entry = serde_json::to_string(
+        &entries(vec![Event::DeviceEnrolled { device: DeviceId::new("d1").unwrap() }])[0],
+    );
+    Inclusion {
+        entry: serde_json::value::RawValue::from_string(entry.unwrap()).unwrap(),
+        index: 0,
+        checkpoint: Some("edgeward-ledger/0\n1\nroot\n".into()),
+        proof: vec![Digest::of(b"sibling")],
+    }
+}
+
+fn reproduced() -> Reproduced {
+    Reproduced { same: true, then: Answer::default(), now: Answer::default() }
+}
+
+fn features() -> Explanation {
+    let one = |feature: &str, moved| Attribution { feature: feature.into(), value: 1.5, moved, error: 0.25 };
+    Explanation::Given {
+        method: "exact",
+        row: 0,
+        output: "worn".into(),
+        base: 0.25,
+        answer: 0.75,
+        background: 8,
+        seed: 7,
+        form: "rten-f32".into(),
+        reproduced: reproduced(),
+        attributions: vec![one("<vibration>", 0.75), one("heat", -0.25)],
+    }
+}
+
+fn mapped() -> Explanation {
+    let (mattered, seen) = (vec![0.0, 0.5, -0.25, 0.0], vec![0.0, 1.0, 0.5, 0.0]);
+    let picture = Picture { kind: Kind::Image, of: [4, 4], height: 2, width: 2, mattered, seen };
+    Explanation::Mapped {
+        method: "rise",
+        row: 0,
+        output: "eight".into(),
+        answer: 0.75,
+        evaluations: 1025,
+        seed: 7,
+        form: "rten-f32".into(),
+        reproduced: reproduced(),
+        picture,
+    }
+}
+
+fn why(explanation: Explanation) -> Why {
+    let id = edgeward_core::PredictionId(uuid::Uuid::from_u128(1));
+    let said = ShadowSaid { bundle: Digest::of(b"v2"), latency_us: 9, answers: None };
+    let run = RunId::new("r2").unwrap();
+    Why {
+        schema: WHY_SCHEMA,
+        device: DeviceId::new("d1").unwrap(),
+        received_at_ms: Timestamp(NOW),
+        record: PredictionRecord {
+            prediction: id,
+            model: model(),
+            bundle: Digest::of(b"v1"),
+            form: "rten-f32".into(),
+            at_ms: Timestamp(NOW),
+            latency_us: 812,
+            input: Digest::of(b"in"),
+            kept: Kept::Whole,
+            keep_days: 30,
+            record_days: None,
+            output: Digest::of(b"out"),
+            rows: 1,
+            answers: vec![Answer { predicted: Some("<i>8</i>".into()), confidence: Some(0.75) }],
+            marks: Vec::new(),
+            seed: 7,
+        },
+        labels: Vec::new(),
+        shadows: vec![ShadowsRecord { prediction: id, run, at_ms: Timestamp(NOW), candidates: vec![said] }],
+        input: InputTold::Here { redacted: Vec::new() },
+        explanation,
+        model: ModelTold {
+            name: model(),
+            bundle: Digest::of(b"v1"),
+            version: Some(1),
+            gone: None,
+            files: Vec::new(),
+            forms: Vec::new(),
+            made_from: None,
+            story: Story::default(),
+        },
+        proof: Proved {
+            origin: "edgeward-ledger/0".into(),
+            origin_known: false,
+            checkpoint_size: 9,
+            checkpoint_root: Digest::of(b"root"),
+            batch: Some((3, 7)),
+            entries: 5,
+        },
+    }
+}
+
+#[test]
+fn the_audit_trail_shows_its_state_its_entries_and_what_was_found() {
+    let page = ledger::render(&trail()).0;
+    assert!(
+        page.contains("1\u{202f}234")
+            && page.contains("href=\"/audit/1\"")
+            && page.contains("Check all of it now")
+    );
+    assert!(
+        page.contains("&lt;b&gt;ada&lt;/b&gt;")
+            && !page.contains("<b>ada")
+            && !page.contains("<script>alert")
+    );
+    assert!(!page.contains("rel=\"next\""), "all of them are on the page");
+    let found = |audit| ledger::render(&ledger::Trail { audit: Some(audit), ..trail() }).0;
+    let bad = found(Err("entry 7 was edited".into()));
+    assert!(
+        bad.contains("Not verified") && bad.contains("entry 7 was edited") && bad.contains("role=\"alert\"")
+    );
+    let filtered = ledger::Trail { kind: Some("alert_raised".into()), ..trail() };
+    assert!(ledger::render(&filtered).0.contains("<option value=\"alert_raised\" selected>"));
+    let proof = ledger::entry(&inclusion()).0;
+    assert!(proof.contains(&Digest::of(b"sibling").hex()) && proof.contains("&quot;device_enrolled&quot;"));
+}
+
+#[test]
+fn a_prediction_is_explained_by_bars_and_by_maps() {
+    let page = prediction::render(&why(features())).0;
+    assert!(page.contains("&lt;vibration&gt;") && page.contains("&lt;i&gt;8&lt;/i&gt;"));
+    assert!(page.contains("width=\"100.0\"") && page.contains("width=\"33.3\""), "bars by their share");
+    assert!(page.contains("Candidates of run r2") && page.contains("failed"));
+    let page = prediction::render(&why(mapped())).0;
+    assert_eq!(page.matches("role=\"img\"").count(), 2, "what was seen and what mattered");
+    assert!(page.contains("rests most on what is about line 0, point 2"), "{page}");
+    assert!(page.contains("fill-opacity=\"0.50\""), "half as much against it");
+    assert!(!page.contains("NaN"));
 }

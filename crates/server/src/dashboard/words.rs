@@ -96,18 +96,24 @@ pub(crate) fn happening(event: &Event) -> Happening {
         }
         Event::AlertRaised(alert) => say(Tone::Bad, alert_title(alert), alert.message.clone()),
         Event::AccessChanged(change) => say(Tone::Plain, change.to_string(), String::new()),
+        Event::SamplesJudged { .. }
+        | Event::RecordsKept { .. }
+        | Event::RecordsRead { .. }
+        | Event::InputsErased { .. }
+        | Event::RecordsExpired { .. }
+        | Event::SubjectErased { .. } => records(event),
+    }
+}
+
+/// What became of samples and of records of predictions.
+fn records(event: &Event) -> Happening {
+    let say = |tone, title: String, detail: String| Happening { tone, title, detail };
+    match event {
         Event::SamplesJudged { model, samples, verdict, cause } => say(
             Tone::Plain,
             format!("{} held samples of {model} {}", samples.len(), verdict.as_str()),
             cause.clone(),
         ),
-        Event::RecordsKept { .. } | Event::RecordsRead { .. } | Event::InputsErased { .. } => records(event),
-    }
-}
-
-fn records(event: &Event) -> Happening {
-    let say = |tone, title: String, detail: String| Happening { tone, title, detail };
-    match event {
         Event::RecordsKept { records, .. } => {
             say(Tone::Plain, format!("{records} records of predictions kept"), String::new())
         }
@@ -115,6 +121,14 @@ fn records(event: &Event) -> Happening {
         Event::InputsErased { inputs, .. } => {
             say(Tone::Plain, format!("{inputs} inputs erased"), "their time is over".to_owned())
         }
+        Event::RecordsExpired { records, .. } => {
+            say(Tone::Plain, format!("{records} records dropped"), "their time is over".to_owned())
+        }
+        Event::SubjectErased { inputs, records, by, .. } => say(
+            Tone::Plain,
+            format!("A subject was erased: {inputs} inputs, {records} records"),
+            format!("by {by}"),
+        ),
         other => say(Tone::Plain, other.kind().replace('_', " "), String::new()),
     }
 }

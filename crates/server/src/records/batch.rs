@@ -1,13 +1,10 @@
-//! Records become batches, and inputs whose time is over are erased.
+//! Records become batches.
 
-use std::sync::Arc;
-
-use edgeward_core::{Event, Timestamp};
-use edgeward_store::BATCH_RECORDS_MAX;
+use edgeward_core::{Digest, Event};
+use edgeward_store::{BATCH_RECORDS_MAX, Leaf};
 use edgeward_trust::tree;
 
-use super::day_of;
-use crate::app::{App, blocking};
+use crate::app::App;
 use crate::reconcile::ReconcileError;
 
 /// Makes every waiting record part of a batch, with the batch's root in the ledger.
@@ -30,25 +27,10 @@ pub(crate) async fn make_batches(app: &App) -> Result<(), ReconcileError> {
     }
 }
 
-/// Drops the keys of inputs whose time is over, and says so in the ledger.
-pub(crate) async fn erase_due(app: &App) -> Result<(), ReconcileError> {
-    let today = today(app.now());
-    let due = app.read(move |view| view.inputs_due(today).map_err(ReconcileError::from)).await?;
-    if due == 0 {
-        return Ok(());
+/// The hash of a leaf, whether its record is still there or not.
+pub(crate) fn leaf_hash(leaf: &Leaf) -> Digest {
+    match leaf {
+        Leaf::Record(record) => tree::leaf_hash(record.as_bytes()),
+        Leaf::Forgotten(digest) => *digest,
     }
-    // The key goes first: what stands in the database cannot be read from here on.
-    let vault = Arc::clone(&app.vault);
-    blocking(move || vault.erase(today).map_err(ReconcileError::from)).await?;
-    app.decide(move |decision| {
-        let inputs = decision.drop_sealed(today)? as u64;
-        decision.append(Event::InputsErased { day: today, inputs })?;
-        Ok::<_, ReconcileError>(())
-    })
-    .await
-}
-
-/// Today, in days since 1970.
-fn today(now: Timestamp) -> i64 {
-    day_of(now, 0) - 1
 }

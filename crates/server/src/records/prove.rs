@@ -12,6 +12,8 @@ use edgeward_core::{Digest, ModelName, PredictionId, Record};
 use edgeward_store::{BatchRow, Checkpoint, RawEntry, RecordRow, View};
 use edgeward_trust::tree::{self, StoredTree};
 
+use super::Place;
+use super::batch::leaf_hash;
 use crate::app::{App, blocking};
 use crate::failure::Failure;
 use crate::reconcile::checkpoints;
@@ -19,6 +21,7 @@ use crate::reconcile::checkpoints;
 /// A record and what surrounds it, before the ledger proves it.
 struct Found {
     row: RecordRow,
+    subjects: Vec<Digest>,
     batch: BatchRow,
     entry: RawEntry,
     index: u64,
@@ -29,7 +32,7 @@ struct Found {
 pub(crate) async fn prediction(app: &App, id: PredictionId) -> Result<PredictionAnswer, Failure> {
     let found = app.read(move |view| records(view, id)).await?;
     let of = |kind: &str| found.iter().filter(|found| found.row.kind == kind).collect::<Vec<_>>();
-    let (answered, labels) = (of("prediction"), of("label"));
+    let (answered, labels, shadows) = (of("prediction"), of("label"), of("shadows"));
     let Some(record) = answered.first() else {
         return Err(Failure::not_found(format!("no record of a prediction {id} has arrived"))
             .hint("Is [records] in the project's edgeward.toml? A device uploads its records when it reaches the control plane."));
@@ -37,24 +40,40 @@ pub(crate) async fn prediction(app: &App, id: PredictionId) -> Result<Prediction
     if answered.len() > 1 {
         return Err(Failure::conflict(format!("{} devices say that {id} is theirs", answered.len())));
     }
-    let Ok(Record::Prediction(said)) = serde_json::from_str(&record.row.record) else {
+    let Some(said) = &record.row.record else { return Err(forgotten(id, record)) };
+    let Ok(Record::Prediction(said)) = serde_json::from_str(said) else {
         return Err(Failure::conflict(format!("the record of {id} is damaged"))
             .hint("'edgeward audit verify' names the batch."));
     };
     let lineage = lineage(app, &said.model, said.bundle).await?;
-    let input = input(app, id, &record.row).await?;
+    let input = input(app, id, record).await?;
     let tree = app.tree.lock().await;
-    let proved = |found: &&Found| proved(found, &tree.stored, &lineage);
     let device = &record.row.device;
-    let labels = labels.iter().filter(|label| label.row.device == *device);
+    let its_own = |all: &[&Found]| {
+        let own = all.iter().filter(|one| one.row.device == *device);
+        own.filter_map(|one| proved(one, &tree.stored, &lineage).transpose()).collect::<Result<Vec<_>, _>>()
+    };
+    let Some(proved_record) = proved(record, &tree.stored, &lineage)? else {
+        return Err(forgotten(id, record));
+    };
     Ok(PredictionAnswer {
         schema: PREDICTION_SCHEMA.to_owned(),
         device: device.clone(),
-        record: proved(record)?,
-        labels: labels.map(proved).collect::<Result<_, _>>()?,
+        record: proved_record,
+        labels: its_own(&labels)?,
+        shadows: its_own(&shadows)?,
         input,
         lineage,
     })
+}
+
+/// What is left of a record that was forgotten.
+fn forgotten(id: PredictionId, found: &Found) -> Failure {
+    let (batch, device) = (found.batch.batch, &found.row.device);
+    Failure::not_found(format!(
+        "the record of {id} by {device} was dropped: its time is over, or its subject was erased"
+    ))
+    .hint(format!("Its digest is still in batch {batch}, and 'edgeward audit verify' still proves that."))
 }
 
 fn records(view: &View<'_>, id: PredictionId) -> Result<Vec<Found>, Failure> {
@@ -63,35 +82,38 @@ fn records(view: &View<'_>, id: PredictionId) -> Result<Vec<Found>, Failure> {
         let Some(batch) = row.batch.map(|batch| view.record_batch(batch)).transpose()?.flatten() else {
             continue;
         };
-        let leaves = view.records_of_batch(batch.batch)?;
+        let leaves = view.leaves_of_batch(batch.batch)?;
         let index = leaves.iter().position(|(seq, _)| *seq == row.seq).unwrap_or_default();
-        let hashes: Vec<Digest> =
-            leaves.iter().map(|(_, record)| tree::leaf_hash(record.as_bytes())).collect();
+        let hashes: Vec<Digest> = leaves.iter().map(|(_, leaf)| leaf_hash(leaf)).collect();
         let path = tree::prove_inclusion(&hashes, index).unwrap_or_default();
         let entry = view.entries(batch.seq, 1)?.into_iter().find(|entry| entry.seq == batch.seq);
         let Some(entry) = entry else { continue };
-        found.push(Found { row, batch, entry, index: index as u64, path });
+        let subjects = view.subjects_of(&row.device, id)?;
+        found.push(Found { row, subjects, batch, entry, index: index as u64, path });
     }
     Ok(found)
 }
 
-fn proved(found: &Found, tree: &StoredTree, lineage: &Lineage) -> Result<ProvedRecord, Failure> {
+/// A record with its proof; none if it was forgotten.
+fn proved(found: &Found, tree: &StoredTree, lineage: &Lineage) -> Result<Option<ProvedRecord>, Failure> {
     let size = size(&lineage.checkpoint);
-    Ok(ProvedRecord {
-        record: found.row.record.clone(),
+    let Some(record) = found.row.record.clone() else { return Ok(None) };
+    Ok(Some(ProvedRecord {
+        record,
         received_at_ms: found.row.received_at_ms,
         index: found.index,
         size: found.batch.records,
         path: found.path.clone(),
         entry: entry(&found.entry, tree, size)?,
-    })
+    }))
 }
 
-async fn input(app: &App, id: PredictionId, row: &RecordRow) -> Result<InputKept, Failure> {
-    let Some(sealed) = row.sealed.clone() else { return Ok(InputKept::Erased) };
-    let (vault, day) = (Arc::clone(&app.vault), row.erase_day);
+async fn input(app: &App, prediction: PredictionId, found: &Found) -> Result<InputKept, Failure> {
+    let Some(sealed) = found.row.sealed.clone() else { return Ok(InputKept::Erased) };
+    let (vault, day, subjects) = (Arc::clone(&app.vault), found.row.erase_day, found.subjects.clone());
     let opened = blocking(move || {
-        vault.open(day, id, &sealed).map_err(|error| Failure::internal("reading a kept input", &error))
+        let place = Place { day, prediction, subjects: &subjects };
+        vault.open(place, &sealed).map_err(|error| Failure::internal("reading a kept input", &error))
     });
     let opened = opened.await?;
     let Some(plain) = opened else { return Ok(InputKept::Erased) };

@@ -195,6 +195,8 @@ fn every_route_constant_is_documented() {
         r::MODEL_VERSIONS,
         r::MODEL_ROLLOUTS,
         r::MODEL_DRIFT,
+        r::MODEL_HISTORY,
+        r::SUBJECT_ERASE,
         r::MODEL_SAMPLES,
         r::ROLLOUTS,
         r::ROLLOUT_ABORT,
@@ -232,7 +234,8 @@ fn the_dashboard_is_for_operators() {
         }
         request.call().unwrap()
     };
-    for path in ["/", "/fragments/fleet"] {
+    let prediction = "/predictions/0192f3a0-0000-7000-8000-000000000000";
+    for path in ["/", "/fragments/fleet", "/audit", "/audit/0", prediction] {
         assert_eq!(get(path, &[]).status(), 401, "{path}");
     }
     assert_eq!(get("/?token=wrong", &[]).status(), 401);
@@ -246,7 +249,17 @@ fn the_dashboard_is_for_operators() {
     let csp = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(csp.contains("default-src 'none'") && !csp.contains("unsafe"), "{csp}");
     assert!(page.body_mut().read_to_string().unwrap().contains("No device has joined"));
-    assert_eq!(get("/fragments/fleet", &[("cookie", pair)]).status(), 200);
+    for path in ["/fragments/fleet", "/audit", "/audit?kind=records_kept&verify=true"] {
+        assert_eq!(get(path, &[("cookie", pair)]).status(), 200, "{path}");
+    }
+    let looked_up = get("/predictions?id=0192f3a0-0000-7000-8000-000000000000", &[("cookie", pair)]);
+    assert_eq!(
+        (looked_up.status().as_u16(), &looked_up.headers()["location"]),
+        (303, &prediction.parse().unwrap())
+    );
+    for path in [prediction, "/audit/99", "/fragments/nothing"] {
+        assert_eq!(get(path, &[("cookie", pair)]).status(), 404, "{path}");
+    }
     assert_eq!(get("/fragments/nothing", &[("cookie", pair)]).status(), 404);
     assert_eq!(get("/fragments/fleet", &[("cookie", pair), ("origin", "http://evil.example")]).status(), 403);
     let asset = get("/assets/style.css", &[]);
@@ -273,6 +286,11 @@ fn the_dashboard_is_for_whoever_holds_a_token_that_still_works() {
     let cookie = admitted.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     let open = || agent.get(&plant.url).header("cookie", &cookie).call().unwrap().status();
     assert_eq!(open(), 200);
+    let audit = agent.get(format!("{}/audit", plant.url)).header("cookie", &cookie).call().unwrap();
+    assert_eq!(audit.status(), 200);
+    let prediction = format!("{}/predictions/0192f3a0-0000-7000-8000-000000000000", plant.url);
+    let looked = agent.get(prediction).header("cookie", &cookie).call().unwrap();
+    assert_eq!(looked.status(), 403, "records are not for viewers");
     // The cookie is the token: a viewer's stays a viewer's, and ends with it.
     let tokens = agent.get(format!("{}/v1/tokens", plant.url)).header("cookie", &cookie).call().unwrap();
     assert_eq!(tokens.status(), 403);

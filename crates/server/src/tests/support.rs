@@ -142,6 +142,15 @@ impl Plant {
         }
     }
 
+    /// How many keys there are of a subject.
+    pub(crate) fn input_keys_about(&self, subject: &Digest) -> usize {
+        let folder = format!("inputs/subjects/{}/", subject.hex());
+        match &self.database {
+            None => std::fs::read_dir(self.dir.path().join("keys").join(&folder)).map_or(0, Iterator::count),
+            Some(_) => self.app.store.read::<_, StoreError>(|view| view.kept_paths(&folder)).unwrap().len(),
+        }
+    }
+
     /// How many days have a key for their inputs.
     pub(crate) fn input_keys(&self) -> usize {
         let kept = |view: &View<'_>| view.kept_paths("inputs/");

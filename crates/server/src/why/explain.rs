@@ -1,14 +1,19 @@
 //! What moved an answer: the very model asked again about the kept input.
 //!
 //! The measure is the Shapley value against the inputs of the bundle's golden test, which are held-out rows of its data and
-//! signed with it, so that whoever asks gets the same figures: seed, background and model are all named by the record.
+//! signed with it, so that whoever asks gets the same figures: seed, background and model are all named by the record. Of
+//! images, spectrograms and sounds a map is made, within the time that the caller gives; the number of evaluations, with the
+//! seed, gives the same map again.
 
 use edgeward_core::record::{Answer, PredictionRecord};
 use edgeward_model::explain::{
     Attributions, EXACT_FEATURES_MAX, ExplainError, Rows, SessionFunction, exact, kernel,
 };
 use edgeward_model::{Golden, NamedTensor, Session, SessionError};
+use edgeward_monitor::InputView;
 use serde::Serialize;
+
+use super::map::{Picture, Pictured};
 
 /// Most features that are explained one by one.
 const FEATURES_MAX: usize = 1024;
@@ -41,6 +46,27 @@ pub enum Explanation {
         reproduced: Reproduced,
         /// Each feature's part; they add up to `answer - base`.
         attributions: Vec<Attribution>,
+    },
+    /// Point by point.
+    Mapped {
+        /// `rise`.
+        method: &'static str,
+        /// The row of the request.
+        row: usize,
+        /// The class or value that is explained.
+        output: String,
+        /// The answer.
+        answer: f64,
+        /// Images that the model was asked about.
+        evaluations: usize,
+        /// The seed.
+        seed: u64,
+        /// The form that was asked.
+        form: String,
+        /// Whether it still answers as the record says.
+        reproduced: Reproduced,
+        /// What mattered where.
+        picture: Picture,
     },
     /// There is none.
     Missing {
@@ -81,16 +107,28 @@ impl Explanation {
     }
 }
 
-/// Explains row `row` of a request with `session`, the model that answered it. What cannot be explained says why.
+/// What is to be explained.
+pub struct Question<'a> {
+    /// What the record says.
+    pub record: &'a PredictionRecord,
+    /// The kept input.
+    pub inputs: &'a [NamedTensor],
+    /// The row of the request.
+    pub row: usize,
+    /// How the bundle's monitor sees a row.
+    pub view: InputView,
+}
+
+/// Explains one row of a request with `session`, the model that answered it. What cannot be explained says why. `go_on` is
+/// asked from time to time whether there is time for more.
 #[must_use]
 pub fn explain(
     session: &Session,
     golden: &Golden,
-    record: &PredictionRecord,
-    inputs: &[NamedTensor],
-    row: usize,
+    question: &Question<'_>,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Explanation {
-    match attribute(session, golden, record, inputs, row) {
+    match attribute(session, golden, question, go_on) {
         Ok(explanation) => explanation,
         Err(reason) => Explanation::Missing { reason },
     }
@@ -99,13 +137,14 @@ pub fn explain(
 fn attribute(
     session: &Session,
     golden: &Golden,
-    record: &PredictionRecord,
-    inputs: &[NamedTensor],
-    row: usize,
+    question: &Question<'_>,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Explanation, String> {
+    let Question { record, inputs, row, view } = *question;
     let function = SessionFunction::new(session).map_err(|unfit| unfit.to_string())?;
     let width = function.width();
-    if width > FEATURES_MAX {
+    let pictured = Pictured::of(&function, view).filter(|_| width > EXACT_FEATURES_MAX);
+    if width > FEATURES_MAX && pictured.is_none() {
         return Err(format!("{width} inputs are more than the {FEATURES_MAX} that are told one by one"));
     }
     let own =
@@ -113,44 +152,90 @@ fn attribute(
     if row >= own.len() {
         return Err(format!("the request has rows 0 to {}", own.len().saturating_sub(1)));
     }
-    let mut usual = Vec::new();
-    for case in &golden.cases {
-        usual.extend(
-            rows_of(session, &case.inputs, width).map(|rows| rows.values().to_vec()).unwrap_or_default(),
-        );
-    }
-    let usual = Rows::new(usual, width).filter(|rows| !rows.is_empty());
-    let background = usual.ok_or("the bundle's golden test has no rows to compare with")?;
-    let call = |rows: &Rows| function.call(rows);
-    let told = |error: ExplainError<SessionError>| error.to_string();
-    let (method, found) = match width <= EXACT_FEATURES_MAX {
-        true => ("exact", exact(call, own.row(row), &background).map_err(told)?),
-        false => {
-            let tries = COALITIONS_PER_FEATURE * width;
-            ("kernel", kernel(call, own.row(row), &background, tries, record.seed).map_err(told)?)
-        }
-    };
+    let background = background(session, golden, width)?;
     let then = record.answers.get(row).cloned().unwrap_or_default();
-    let names = function.outputs();
-    let (output, name, reproduced) = reproduced(&found, &names, then);
-    Ok(Explanation::Given {
-        method,
-        row,
-        output: name,
-        base: found.base[output],
-        answer: found.answer[output],
-        background: background.len(),
-        seed: record.seed,
-        form: session.variant().label(),
-        reproduced,
-        attributions: attributions(session, &found, own.row(row), output),
-    })
+    let asked = Asked { session, function: &function, own: own.row(row), background: &background };
+    match pictured {
+        Some(pictured) => asked.map(pictured, (row, record.seed), then, go_on),
+        None => asked.features((row, record.seed), then),
+    }
+}
+
+/// Rows of what is usual: the golden test's inputs.
+fn background(session: &Session, golden: &Golden, width: usize) -> Result<Rows, String> {
+    let rows = golden.cases.iter().filter_map(|case| rows_of(session, &case.inputs, width));
+    let usual: Vec<f64> = rows.flat_map(|rows| rows.values().to_vec()).collect();
+    let usual = Rows::new(usual, width).filter(|rows| !rows.is_empty());
+    usual.ok_or_else(|| "the bundle's golden test has no rows to compare with".to_owned())
+}
+
+/// A model that is asked about one row.
+struct Asked<'a> {
+    session: &'a Session,
+    function: &'a SessionFunction<'a>,
+    own: &'a [f64],
+    background: &'a Rows,
+}
+
+impl Asked<'_> {
+    fn features(&self, (row, seed): (usize, u64), then: Answer) -> Result<Explanation, String> {
+        let call = |rows: &Rows| self.function.call(rows);
+        let told = |error: ExplainError<SessionError>| error.to_string();
+        let width = self.own.len();
+        let (method, found) = match width <= EXACT_FEATURES_MAX {
+            true => ("exact", exact(call, self.own, self.background).map_err(told)?),
+            false => {
+                let tries = COALITIONS_PER_FEATURE * width;
+                ("kernel", kernel(call, self.own, self.background, tries, seed).map_err(told)?)
+            }
+        };
+        let (output, name, reproduced) = reproduced(&found.answer, &self.function.outputs(), then);
+        Ok(Explanation::Given {
+            method,
+            row,
+            output: name,
+            base: found.base[output],
+            answer: found.answer[output],
+            background: self.background.len(),
+            seed,
+            form: self.session.variant().label(),
+            reproduced,
+            attributions: attributions(self.session, &found, self.own, output),
+        })
+    }
+
+    fn map(
+        &self,
+        pictured: Pictured,
+        (row, seed): (usize, u64),
+        then: Answer,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Explanation, String> {
+        let call = |rows: &Rows| self.function.call(rows);
+        let own = Rows::new(self.own.to_vec(), self.own.len()).ok_or("the input has no numbers")?;
+        let answers = call(&own).map_err(|error| error.to_string())?;
+        let (output, name, reproduced) = reproduced(&answers, &self.function.outputs(), then);
+        let answer = *answers.get(output).ok_or("the model has no numeric output")?;
+        let (picture, evaluations) =
+            pictured.explain(call, self.own, self.background, (output, seed), go_on)?;
+        let form = self.session.variant().label();
+        Ok(Explanation::Mapped {
+            method: "rise",
+            row,
+            output: name,
+            answer,
+            evaluations: evaluations + 1,
+            seed,
+            form,
+            reproduced,
+            picture,
+        })
+    }
 }
 
 /// The output that is explained, that of the recorded class, and its name; and what the model says now.
-fn reproduced(found: &Attributions, names: &[String], then: Answer) -> (usize, String, Reproduced) {
-    let answers = &found.answer;
-    if let [value] = answers[..]
+fn reproduced(answers: &[f64], names: &[String], then: Answer) -> (usize, String, Reproduced) {
+    if let [value] = *answers
         && names.len() < 2
     {
         let now = Answer { predicted: Some((value as f32).to_string()), confidence: None };
@@ -160,9 +245,9 @@ fn reproduced(found: &Attributions, names: &[String], then: Answer) -> (usize, S
     }
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     // One number for two classes is the probability of the second.
-    let scores = match answers[..] {
+    let scores = match *answers {
         [second] => vec![1.0 - second, second],
-        _ => answers.clone(),
+        _ => answers.to_vec(),
     };
     let top = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or_default();
     let now = Answer { predicted: Some(name(top)), confidence: scores.get(top).map(|score| *score as f32) };

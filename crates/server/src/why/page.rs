@@ -1,17 +1,18 @@
-//! An answer to "why?" as one page: style and bars inside, no script, nothing loaded from elsewhere.
+//! An answer to "why?" as one page: style, bars and maps inside, no script, nothing loaded from elsewhere.
 
 use edgeward_core::Timestamp;
+use edgeward_core::record::{Answer, ShadowsRecord};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Explanation, FileState, Gate, InputTold, ModelTold, RolloutTold, RunTold, Why};
+use super::draw;
+use super::{Explanation, FileState, Gate, InputTold, ModelTold, Reproduced, RolloutTold, RunTold, Why};
 
 /// Features that are shown; the others are in the JSON.
 const SHOWN_MAX: usize = 30;
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;color:#1a1a1a}\
     table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.2rem .6rem;\
     border-bottom:1px solid #ddd}code{font:12px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}\
-    .bar{height:.9rem;min-width:1px}.up{background:#b5482a}.down{background:#2f6f9f}.quiet{color:#666}\
-    .bad{color:#b00020;font-weight:600}";
+    .share{width:40%}figure{margin:1rem 0}figcaption,.quiet{color:#666}.bad{color:#b00020;font-weight:600}";
 
 /// The page.
 #[must_use]
@@ -24,17 +25,53 @@ pub fn page(why: &Why) -> String {
             head { meta charset="utf-8"; title { (title) } style { (PreEscaped(STYLE)) } }
             body {
                 h1 { (title) }
-                (answer(why))
-                h2 { "What moved the answer" }
-                (explanation(&why.explanation))
-                h2 { "Where the model comes from" }
-                (model(&why.model))
-                h2 { "Proof" }
-                (proof(why))
+                (body(why))
             }
         }
     }
     .into_string()
+}
+
+/// What stands below the title.
+pub(crate) fn body(why: &Why) -> Markup {
+    html! {
+        (answer(why))
+        h2 { "What moved the answer" }
+        (explanation(&why.explanation))
+        @if !why.shadows.is_empty() {
+            h2 { "What shadows said" }
+            @for said in &why.shadows { (shadows(said)) }
+        }
+        h2 { "Where the model comes from" }
+        (model(&why.model))
+        h2 { "Proof" }
+        (proof(why))
+    }
+}
+
+fn shadows(said: &ShadowsRecord) -> Markup {
+    html! {
+        table {
+            caption { "Candidates of run " (said.run) ", " (when(said.at_ms)) }
+            thead { tr { th scope="col" { "bundle" } th scope="col" { "answered" } th scope="col" { "in" } } }
+            tbody {
+                @for one in &said.candidates { tr {
+                    td { code { (one.bundle.short()) } }
+                    td { @match &one.answers { Some(answers) => (answered(answers)), None => span.bad { "failed" } } }
+                    td { (one.latency_us) " µs" }
+                } }
+            }
+        }
+    }
+}
+
+fn answered(answers: &[Answer]) -> Markup {
+    html! {
+        @for answer in answers {
+            b { (answer.predicted.as_deref().unwrap_or("-")) }
+            @if let Some(confidence) = answer.confidence { " (" (format!("{confidence:.4}")) ") " }
+        }
+    }
 }
 
 /// A time as people write it.
@@ -46,22 +83,17 @@ fn answer(why: &Why) -> Markup {
     let record = &why.record;
     html! {
         table {
-            tr { th { "answered" } td {
-                @for answer in &record.answers {
-                    b { (answer.predicted.as_deref().unwrap_or("-")) }
-                    @if let Some(confidence) = answer.confidence { " (" (format!("{confidence:.4}")) ") " }
-                }
-            } }
-            tr { th { "by" } td { (why.device) ", " (when(record.at_ms)) ", in " (record.latency_us) " µs" } }
-            tr { th { "model" } td {
+            tr { th scope="row" { "answered" } td { (answered(&record.answers)) } }
+            tr { th scope="row" { "by" } td { (why.device) ", " (when(record.at_ms)) ", in " (record.latency_us) " µs" } }
+            tr { th scope="row" { "model" } td {
                 (record.model)
                 @if let Some(version) = why.model.version { " version " (version) }
                 ", form " (record.form) br; code { (record.bundle) }
             } }
-            tr { th { "it saw" } td { (input(&why.input)) br; "salted digest " code { (record.input) } } }
-            @for mark in &record.marks { tr { th { (mark.kind) } td.bad { (mark.message) } } }
+            tr { th scope="row" { "it saw" } td { (input(&why.input)) br; "salted digest " code { (record.input) } } }
+            @for mark in &record.marks { tr { th scope="row" { (mark.kind) } td.bad { (mark.message) } } }
             @for label in &why.labels {
-                tr { th { "truth, row " (label.row) } td { (label.label) ", known since " (when(label.at_ms)) } }
+                tr { th scope="row" { "truth, row " (label.row) } td { (label.label) ", known since " (when(label.at_ms)) } }
             }
         }
     }
@@ -75,11 +107,36 @@ fn input(input: &InputTold) -> String {
         }
         InputTold::Here { redacted } => format!("the input is kept without {}", redacted.join(", ")),
         InputTold::DigestOnly { .. } => "only the input's digest was kept".to_owned(),
-        InputTold::Erased => "the input was erased: its time is over".to_owned(),
+        InputTold::Erased => {
+            "the input was erased: its time is over, or its subject was forgotten".to_owned()
+        }
     }
 }
 
 fn explanation(explanation: &Explanation) -> Markup {
+    match explanation {
+        Explanation::Missing { reason } => html! { p { "There is no explanation: " (reason) "." } },
+        Explanation::Given { .. } => features(explanation),
+        Explanation::Mapped {
+            method, output, answer, evaluations, seed, reproduced, form, picture, ..
+        } => html! {
+            p {
+                (draw::what(picture)) "; " (format!("{answer:.4}")) " for " b { (output) } ". Random masks (" (method)
+                ", seed " (seed) ", " (evaluations) " evaluations), of " (form) "; " (asked_again(reproduced))
+            }
+            (draw::picture(picture, output))
+        },
+    }
+}
+
+fn asked_again(reproduced: &Reproduced) -> Markup {
+    html! {
+        @if reproduced.same { "asked again, it answers the same." }
+        @else { span.bad { "asked again, it does not answer the same." } }
+    }
+}
+
+fn features(explanation: &Explanation) -> Markup {
     let Explanation::Given {
         method,
         output,
@@ -93,27 +150,25 @@ fn explanation(explanation: &Explanation) -> Markup {
         ..
     } = explanation
     else {
-        let Explanation::Missing { reason } = explanation else { return html! {} };
-        return html! { p { "There is no explanation: " (reason) "." } };
+        return html! {};
     };
     let largest = attributions.first().map_or(1.0, |first| first.moved.abs()).max(f64::MIN_POSITIVE);
     html! {
         p {
             "From " (format!("{base:.4}")) ", the mean over " (background) " rows of the golden test, to "
             (format!("{answer:.4}")) " for " b { (output) } ". Shapley values (" (method) ", seed " (seed)
-            "), of " (form) "; "
-            @if reproduced.same { "asked again, it answers the same." }
-            @else { span.bad { "asked again, it does not answer the same." } }
+            "), of " (form) "; " (asked_again(reproduced))
         }
         table {
-            thead { tr { th { "feature" } th { "value" } th { "moved the answer by" } th { "" } } }
+            thead { tr {
+                th scope="col" { "feature" } th scope="col" { "value" } th scope="col" { "moved the answer by" } td {}
+            } }
             tbody {
                 @for one in attributions.iter().take(SHOWN_MAX) {
-                    @let width = format!("width:{:.1}%", 100.0 * one.moved.abs() / largest);
                     tr {
                         td { (one.feature) } td { (one.value) }
                         td { (format!("{:+.5}", one.moved)) @if one.error > 0.0 { " ± " (format!("{:.5}", one.error)) } }
-                        td style="width:40%" { div.bar.(if one.moved > 0.0 { "up" } else { "down" }) style=(width) {} }
+                        td.share { (draw::bar(one.moved.abs() / largest, one.moved > 0.0)) }
                     }
                 }
             }
@@ -143,7 +198,7 @@ fn model(model: &ModelTold) -> Markup {
         }
         @for rollout in &model.story.rollouts { (rollout_told(rollout)) }
         table {
-            thead { tr { th { "file" } th { "SHA-256" } th { "" } } }
+            thead { tr { th scope="col" { "file" } th scope="col" { "SHA-256" } td {} } }
             tbody {
                 @for file in &model.files {
                     tr { td { (file.path) } td { code { (file.digest.hex()) } } td { (state(file.state)) } }
@@ -166,7 +221,9 @@ fn run_told(run: &RunTold) -> Markup {
     html! {
         p { "Run " code { (run.id) } " of " (run.project) ", " (when(run.at_ms)) ": " (run.cause) }
         table {
-            thead { tr { th { "gate" } th { "" } th { "why" } th { "entry" } } }
+            thead { tr {
+                th scope="col" { "gate" } th scope="col" { "verdict" } th scope="col" { "why" } th scope="col" { "entry" }
+            } }
             tbody {
                 @for gate in &run.gates {
                     tr { td { (gate.gate) } td { (verdict(gate)) } td { (gate.reason) } td { (gate.entry) } }

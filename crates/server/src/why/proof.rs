@@ -6,7 +6,7 @@
 
 use edgeward_api::record::{InputKept, Lineage, PredictionAnswer, ProvedEntry, ProvedRecord};
 use edgeward_core::ledger::Entry;
-use edgeward_core::record::{Kept, LabelRecord, PredictionRecord, Record, SALT_LEN, salted};
+use edgeward_core::record::{Kept, LabelRecord, PredictionRecord, Record, SALT_LEN, ShadowsRecord, salted};
 use edgeward_core::{Digest, Event};
 use edgeward_trust::LedgerKeys;
 use edgeward_trust::checkpoint::{Checkpoint, CheckpointError};
@@ -91,6 +91,8 @@ pub struct Held {
     pub record: PredictionRecord,
     /// What became known about its rows.
     pub labels: Vec<LabelRecord>,
+    /// What shadows said to the same request.
+    pub shadows: Vec<ShadowsRecord>,
     /// What of the input is there.
     pub input: InputTold,
     /// The entries about the model.
@@ -121,8 +123,15 @@ pub fn verify(answer: &PredictionAnswer, origin: Option<&str>) -> Result<Held, P
             _ => return Err(ProofFault::Unrelated("of a label is about another prediction")),
         }
     }
+    let mut shadows = Vec::new();
+    for shadow in &answer.shadows {
+        match record(shadow, &head)?.0 {
+            Record::Shadows(shadow) if shadow.prediction == said.prediction => shadows.push(shadow),
+            _ => return Err(ProofFault::Unrelated("of shadows is about another prediction")),
+        }
+    }
     let input = input(&answer.input, &said)?;
-    Ok(Held { record: said, labels, input, entries, proved })
+    Ok(Held { record: said, labels, shadows, input, entries, proved })
 }
 
 /// Checks where a model comes from; the entries, and what was proved.
@@ -180,7 +189,7 @@ fn input(kept: &InputKept, record: &PredictionRecord) -> Result<InputTold, Proof
         (Kept::Redacted { fields, digest }, Some(found)) if found == *digest => {
             Ok(InputTold::Here { redacted: fields.clone() })
         }
-        (kept @ (Kept::Nothing | Kept::TooLarge { .. }), None) => {
+        (kept @ (Kept::Nothing | Kept::TooManySubjects | Kept::TooLarge { .. }), None) => {
             Ok(InputTold::DigestOnly { kept: kept.clone() })
         }
         _ => Err(ProofFault::Input),

@@ -6,7 +6,7 @@ use edgeward_core::event::{RolloutOutcome, SampleRef, SampleVerdict};
 use edgeward_core::rollout::RolloutPolicy;
 use edgeward_core::shadow::{ShadowCandidate, ShadowOutcome, ShadowPolicy};
 use edgeward_core::{DeviceId, Digest, Event, GroupName, PredictionId, Timestamp};
-use edgeward_store::{CertificateRow, GroupBundle, NewRecord, NewSample, Store, StoreError};
+use edgeward_store::{CertificateRow, GroupBundle, Leaf, NewRecord, NewSample, Store, StoreError};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -51,6 +51,8 @@ pub(crate) fn records_become_batches_and_are_forgotten(store: &Store) {
         record: format!("record {n} {kind}"),
         sealed: sealed.map(<[u8]>::to_vec),
         erase_day: day,
+        expire_day: None,
+        subjects: Vec::new(),
     };
     let put = |records: &[NewRecord]| {
         store.write::<_, StoreError>(|writer| writer.put_records(&device(1), records, NOW)).unwrap()
@@ -77,7 +79,8 @@ pub(crate) fn records_become_batches_and_are_forgotten(store: &Store) {
             Ok(())
         })
         .unwrap();
-    assert_eq!(read(store, |view| view.records_of_batch(0)), waiting[..2]);
+    let leaves = waiting[..2].iter().map(|(seq, record)| (*seq, Leaf::Record(record.clone())));
+    assert_eq!(read(store, |view| view.leaves_of_batch(0)), leaves.collect::<Vec<_>>());
     assert_eq!(read(store, |view| view.record_batch(0)).unwrap().records, 2);
     store.append(&[enrolled(1), Event::AlertRaised(alert("d1"))], NOW).unwrap();
     let kept = read(store, |view| view.batches_in_ledger(0, 10));
@@ -97,6 +100,66 @@ pub(crate) fn records_become_batches_and_are_forgotten(store: &Store) {
         of.iter().map(|row| (row.batch, row.sealed.is_some())).collect::<Vec<_>>(),
         [(Some(0), false); 2]
     );
+    let seqs = |before, kind| {
+        let found = read(store, |view| view.entries_before(before, kind, 10));
+        found.into_iter().map(|entry| entry.seq).collect::<Vec<_>>()
+    };
+    assert_eq!((seqs(None, None), seqs(Some(2), None)), (vec![2, 1, 0], vec![1, 0]));
+    assert_eq!((seqs(None, Some("alert_raised")), seqs(Some(2), Some("alert_raised"))), (vec![2], vec![]));
+}
+
+pub(crate) fn what_is_forgotten_leaves_its_leaf(store: &Store) {
+    let [ada, bob] = [b"ada", b"bob"].map(|name| Digest::of(name));
+    let record = |n: u128, kind, subjects: &[Digest]| NewRecord {
+        prediction: PredictionId(Uuid::from_u128(n)),
+        kind,
+        row: 0,
+        record: format!("record {n} {kind}"),
+        sealed: (kind == "prediction").then(|| b"sealed".to_vec()),
+        erase_day: 50,
+        expire_day: (n == 3 && kind == "prediction").then_some(20),
+        subjects: subjects.to_vec(),
+    };
+    let put = |records: &[NewRecord]| {
+        store.write::<_, StoreError>(|writer| writer.put_records(&device(1), records, NOW)).unwrap()
+    };
+    let first = [record(1, "prediction", &[ada, bob]), record(2, "prediction", &[bob])];
+    assert_eq!(put(&[&first[..], &[record(1, "label", &[]), record(3, "prediction", &[])]].concat()), 4);
+    let last = read(store, |view| view.records_waiting()).last().unwrap().0;
+    store.write::<_, StoreError>(|writer| writer.put_into_batch(0, last)).unwrap();
+    let due = |day| read(store, |view| view.records_due(day)).len();
+    assert_eq!((due(19), due(20)), (0, 1));
+    assert_eq!(read(store, |view| view.records_about(bob)).len(), 2);
+    let about = read(store, |view| view.records_about(ada));
+    let prediction = PredictionId(Uuid::from_u128(1));
+    assert_eq!((about.len(), about[0].prediction, &about[0].device), (1, prediction, &device(1)));
+    let subjects = read(store, |view| view.subjects_of(&device(1), prediction));
+    assert_eq!(subjects, std::collections::BTreeSet::from([ada, bob]).into_iter().collect::<Vec<_>>());
+    let sampled = NewSample { prediction, ..sample(1, Some("3")) };
+    let keep = |sampled: &NewSample| {
+        let samples = std::slice::from_ref(sampled);
+        store.write::<_, StoreError>(|w| w.put_samples(&device(1), samples, NOW)).unwrap()
+    };
+    assert_eq!(keep(&sampled), 1);
+    let forgotten = store.write::<_, StoreError>(|writer| {
+        let held = writer.remembered(&about[0])?;
+        for one in &held {
+            writer.forget(one.seq, Digest::of(one.record.as_bytes()))?;
+        }
+        let sealed = held.iter().map(|one| one.is_sealed).collect::<Vec<_>>();
+        Ok((sealed, writer.forget_samples(&about[0])?, writer.forget_subjects(&about[0])?))
+    });
+    assert_eq!(forgotten.unwrap(), (vec![true, false], 1, 2));
+    let leaves = read(store, |view| view.leaves_of_batch(0)).into_iter().map(|(_, leaf)| leaf);
+    let gone = |kind| Leaf::Forgotten(Digest::of(format!("record 1 {kind}").as_bytes()));
+    let kept = |n| Leaf::Record(format!("record {n} prediction"));
+    assert_eq!(leaves.collect::<Vec<_>>(), [gone("prediction"), kept(2), gone("label"), kept(3)]);
+    let rows = read(store, |view| view.records_of(prediction));
+    assert!(rows.iter().all(|row| row.record.is_none() && row.sealed.is_none()));
+    // What comes for it later, or once more, is not kept.
+    let later = [record(1, "prediction", &[ada]), record(1, "shadows", &[]), record(2, "label", &[])];
+    assert_eq!((put(&later), keep(&sampled)), (1, 0));
+    assert!(read(store, |view| view.records_about(ada)).is_empty());
 }
 
 pub(crate) fn groups_run_what_completed_in_them(store: &Store) {

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use edgeward_core::record::Answer;
-use edgeward_server::why::{Explanation, FileState, InputTold, ModelTold, Proved, RolloutTold, RunTold, Why};
+use edgeward_core::record::{Answer, ShadowsRecord};
+use edgeward_server::why::{
+    Explanation, FileState, InputTold, ModelTold, Proved, Reproduced, RolloutTold, RunTold, Why,
+};
 use serde::Serialize;
 
 use crate::command::remote::{ago, now};
@@ -44,12 +46,24 @@ pub(super) fn why(why: &Why) -> String {
         let _ =
             writeln!(text, "truth of row {}: {}, known {}", label.row, label.label, ago(label.at_ms, now()));
     }
+    why.shadows.iter().for_each(|said| shadows(&mut text, said));
     let _ = writeln!(text, "input: {}; salted digest {}", input(&why.input), record.input);
     text.push_str(&explanation(&why.explanation));
     let _ = writeln!(text, "\nform {} of this model:", record.form);
     text.push_str(&model(&why.model));
     text.push_str(&proof(&why.proof));
     text
+}
+
+/// What shadows said to the same request.
+fn shadows(text: &mut String, said: &ShadowsRecord) {
+    for one in &said.candidates {
+        let answers =
+            one.answers.as_ref().map(|answers| answers.iter().map(answer).collect::<Vec<_>>().join(", "));
+        let answers = answers.unwrap_or_else(|| "nothing: it failed".to_owned());
+        let (run, bundle) = (&said.run, one.bundle.short());
+        let _ = writeln!(text, "shadow {bundle} of {run} answered {answers}, in {} us", one.latency_us);
+    }
 }
 
 fn answer(answer: &Answer) -> String {
@@ -63,19 +77,27 @@ fn input(input: &InputTold) -> String {
         InputTold::Here { redacted } if redacted.is_empty() => "kept, and its digest fits".to_owned(),
         InputTold::Here { redacted } => format!("kept without {}", redacted.join(", ")),
         InputTold::DigestOnly { .. } => "only its digest was kept".to_owned(),
-        InputTold::Erased => "erased: its time is over".to_owned(),
+        InputTold::Erased => "erased: its time is over, or its subject was".to_owned(),
     }
 }
 
 fn explanation(explanation: &Explanation) -> String {
     match explanation {
         Explanation::Missing { reason } => format!("no explanation: {reason}\n"),
+        Explanation::Mapped { output, answer, evaluations, reproduced, picture, .. } => {
+            let [lines, points] = picture.of;
+            format!(
+                "\n'{output}' is {answer:.4}; {evaluations} masks (RISE) over {lines} x {points} points say what mattered: \
+                 --html draws it, --json has it; asked again, the model {}\n",
+                same(reproduced)
+            )
+        }
         Explanation::Given { method, output, base, answer, background, reproduced, attributions, .. } => {
             let rows = attributions.iter().take(SHOWN_MAX).map(|one| {
                 let error = if one.error > 0.0 { format!("{:.5}", one.error) } else { "exact".to_owned() };
                 vec![one.feature.clone(), one.value.to_string(), format!("{:+.5}", one.moved), error]
             });
-            let same = if reproduced.same { "answers the same" } else { "DOES NOT answer the same" };
+            let same = same(reproduced);
             let heading = format!(
                 "\n'{output}' moved from {base:.4}, the mean over {background} golden rows, to {answer:.4} ({method} \
                  Shapley values); asked again, the model {same}\n"
@@ -84,6 +106,10 @@ fn explanation(explanation: &Explanation) -> String {
             heading + &table(&["feature", "value", "moved it by", "error"], &rows, "") + "\n"
         }
     }
+}
+
+const fn same(reproduced: &Reproduced) -> &'static str {
+    if reproduced.same { "answers the same" } else { "DOES NOT answer the same" }
 }
 
 fn model(model: &ModelTold) -> String {

@@ -1,20 +1,31 @@
-//! A bundle of any age, fetched file by file from the control plane's blobs, each held against its digest.
+//! A bundle of any age, taken file by file from wherever its blobs are, each held against its digest.
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use edgeward_api::record::Lineage;
-use edgeward_api::{Client, ClientError};
 use edgeward_core::ledger::Entry;
 use edgeward_core::manifest::{FileEntry, MANIFEST_BYTES_MAX};
 use edgeward_core::{Digest, Manifest};
 use edgeward_model::bundle::{BUNDLE_FILE_BYTES_MAX, path};
 use edgeward_model::{Bundle, Engines, Golden, LoadOptions, Session};
-use edgeward_server::why::{FileState, FileTold, FormTold, MadeFrom, ModelTold, story};
+use edgeward_monitor::{InputView, MonitorConfig};
 use tempfile::TempDir;
 
-use crate::output::with_causes;
+use super::{FileState, FileTold, FormTold, MadeFrom, ModelTold, story};
+use crate::failure::chain;
+
+/// Where blobs are.
+pub trait Shelf {
+    /// A blob's bytes, at most so many; none if it is not there. The bytes are not believed.
+    ///
+    /// # Errors
+    /// Why they cannot be had, for people.
+    fn blob(&self, digest: &Digest, bytes_max: u64) -> Result<Option<Vec<u8>>, String>;
+
+    /// Whether a blob is there.
+    fn has(&self, digest: &Digest) -> bool;
+}
 
 /// What there is of a bundle.
 pub(super) struct Fetched {
@@ -29,9 +40,9 @@ struct Here {
 }
 
 impl Fetched {
-    /// Fetches what tells of the bundle, and the form `form` or all of them; the other forms are only looked for.
-    pub(super) fn of(client: &Client, digest: Digest, form: Option<&str>) -> Self {
-        Self { digest, here: Here::of(client, digest, form) }
+    /// Takes what tells of the bundle, and the form `form` or all of them; the other forms are only looked for.
+    pub(super) fn of(shelf: &dyn Shelf, digest: Digest, form: Option<&str>) -> Self {
+        Self { digest, here: Here::of(shelf, digest, form) }
     }
 
     /// What is told of the model.
@@ -57,10 +68,24 @@ impl Fetched {
         }
     }
 
+    /// The bundle's card; none if it is gone or has none.
+    pub(super) fn card(&self) -> Option<String> {
+        let here = self.here.as_ref().ok()?;
+        fs::read_to_string(here.folder.path().join(path::CARD)).ok()
+    }
+
+    /// How the bundle's monitor sees a row.
+    pub(super) fn view(&self) -> InputView {
+        let bytes =
+            self.here.as_ref().ok().and_then(|here| fs::read(here.folder.path().join(path::MONITOR)).ok());
+        let config: Option<MonitorConfig> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        config.map_or(InputView::Columns, |config| config.input)
+    }
+
     /// The form `form`, ready to answer, or else another one that runs here; why there is none otherwise.
     pub(super) fn load(&self, form: &str) -> Result<(Session, Golden), String> {
         let here = self.here.as_ref().map_err(|reason| format!("the bundle is gone: {reason}"))?;
-        let bundle = Bundle::open(here.folder.path()).map_err(|error| with_causes(&error))?;
+        let bundle = Bundle::open(here.folder.path()).map_err(|error| chain(&error))?;
         let engines = Engines::embedded();
         let mut reason = format!("the bundle has no form '{form}'");
         let mut variants: Vec<_> = bundle.manifest().variants.iter().collect();
@@ -71,8 +96,8 @@ impl Fetched {
                     Session::load_variant(&bundle, variant, &*engine, &LoadOptions::with_threads(1));
                 match (session, bundle.golden(variant)) {
                     (Ok(session), Ok(golden)) => return Ok((session, golden)),
-                    (Err(error), _) => reason = with_causes(&error),
-                    (_, Err(error)) => reason = with_causes(&error),
+                    (Err(error), _) => reason = chain(&error),
+                    (_, Err(error)) => reason = chain(&error),
                 }
             }
         }
@@ -81,11 +106,11 @@ impl Fetched {
 }
 
 impl Here {
-    fn of(client: &Client, digest: Digest, form: Option<&str>) -> Result<Self, String> {
+    fn of(shelf: &dyn Shelf, digest: Digest, form: Option<&str>) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| format!("making a temporary folder: {error}"))?;
-        let (_, reader) = client.blob(&digest, 0).map_err(|error| with_causes(&error))?;
-        let bytes = all(reader, digest, MANIFEST_BYTES_MAX as u64)?;
-        let manifest = Manifest::parse(&bytes).map_err(|error| with_causes(&error))?;
+        let bytes = whole(shelf, &digest, MANIFEST_BYTES_MAX as u64)?;
+        let bytes = bytes.ok_or_else(|| format!("there is no blob {digest}"))?;
+        let manifest = Manifest::parse(&bytes).map_err(|error| chain(&error))?;
         keep(folder.path(), path::MANIFEST, &bytes)?;
         let others: Vec<&str> = manifest
             .variants
@@ -95,11 +120,10 @@ impl Here {
             .collect();
         let mut files = Vec::new();
         for (file, entry) in &manifest.files {
-            let is_other = others.contains(&file.as_str());
-            let state = if is_other {
-                look(client, entry)
-            } else {
-                fetch(client, folder.path(), file.as_str(), entry)?
+            let state = match others.contains(&file.as_str()) {
+                true if shelf.has(&entry.digest) => FileState::There,
+                true => FileState::Gone,
+                false => fetch(shelf, folder.path(), file.as_str(), entry)?,
             };
             files.push(FileTold { path: file.to_string(), digest: entry.digest, state });
         }
@@ -107,34 +131,20 @@ impl Here {
     }
 }
 
-fn look(client: &Client, entry: &FileEntry) -> FileState {
-    match client.blob(&entry.digest, 0) {
-        Ok(_) => FileState::There,
-        Err(_) => FileState::Gone,
+fn fetch(shelf: &dyn Shelf, folder: &Path, file: &str, entry: &FileEntry) -> Result<FileState, String> {
+    match whole(shelf, &entry.digest, entry.size_bytes.min(BUNDLE_FILE_BYTES_MAX))? {
+        None => Ok(FileState::Gone),
+        Some(bytes) => keep(folder, file, &bytes).map(|()| FileState::Checked),
     }
 }
 
-fn fetch(client: &Client, folder: &Path, file: &str, entry: &FileEntry) -> Result<FileState, String> {
-    match client.blob(&entry.digest, 0) {
-        Err(ClientError::Refused { status: 404, .. }) => Ok(FileState::Gone),
-        Err(error) => Err(format!("fetching {file}: {}", with_causes(&error))),
-        Ok((_, reader)) => {
-            let bytes = all(reader, entry.digest, entry.size_bytes.min(BUNDLE_FILE_BYTES_MAX))?;
-            keep(folder, file, &bytes).map(|()| FileState::Checked)
+/// A blob whose bytes are those of its digest.
+fn whole(shelf: &dyn Shelf, digest: &Digest, bytes_max: u64) -> Result<Option<Vec<u8>>, String> {
+    match shelf.blob(digest, bytes_max)? {
+        Some(bytes) if Digest::of(&bytes) != *digest => {
+            Err(format!("the bytes kept as {digest} have another digest: they were changed"))
         }
-    }
-}
-
-/// Everything a reader gives, if its bytes are those of the digest.
-fn all(reader: impl Read, digest: Digest, bytes_max: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    reader
-        .take(bytes_max + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("reading {digest}: {error}"))?;
-    match Digest::of(&bytes) == digest {
-        true => Ok(bytes),
-        false => Err(format!("the bytes kept as {digest} have another digest: they were changed")),
+        other => Ok(other),
     }
 }
 
