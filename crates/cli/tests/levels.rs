@@ -10,12 +10,11 @@ mod repository;
 #[path = "harness/waiting.rs"]
 mod waiting;
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use harness::{Running, edgeward, serve_where};
+use harness::{Running, edgeward, serve};
 use repository::{commit, git};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -46,7 +45,7 @@ const LEVEL_2: &str = r#"
 [source]
 git = "../repository"
 poll = "100ms"
-test = "python -m py_compile train.py"
+test = "'{python}' -m py_compile train.py"
 smoke_rows = 300
 "#;
 
@@ -54,13 +53,13 @@ smoke_rows = 300
 struct Plant {
     dir: TempDir,
     url: String,
-    path: OsString,
+    /// A Python that has scikit-learn.
+    python: PathBuf,
     _children: [Running; 2],
 }
 
 impl Plant {
-    /// All of it, with a Python in the path that has scikit-learn.
-    fn start(path: OsString) -> Self {
+    fn start(python: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repository = dir.path().join("repository");
         fs::create_dir(&repository).unwrap();
@@ -74,12 +73,10 @@ impl Plant {
         let known: Vec<&str> = DIGITS.lines().take(1 + KNOWN).collect();
         fs::create_dir(dir.path().join("home/data")).unwrap();
         fs::write(dir.path().join("home/data/digits.csv"), known.join("\n")).unwrap();
-        let (server, said) = serve_where(dir.path(), &[], |command| {
-            command.env("PATH", &path);
-        });
+        let (server, said) = serve(dir.path(), &[]);
         let url = said["address"].as_str().unwrap().to_owned();
         let agent = robot(dir.path(), &url);
-        Self { dir, url, path, _children: [server, agent] }
+        Self { dir, url, python, _children: [server, agent] }
     }
 
     fn home(&self) -> PathBuf {
@@ -88,17 +85,29 @@ impl Plant {
 
     fn said(&self, words: &[&str]) -> Value {
         let mut command = edgeward(&self.home());
-        command.env("EDGEWARD_SERVER", &self.url).env("PATH", &self.path).args(words).arg("--json");
+        command.env("EDGEWARD_SERVER", &self.url).args(words).arg("--json");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The example's own project file with the rows of this test, at a level.
+    fn project(&self, level: u8, more: &str) -> String {
+        let text = fs::read_to_string(Path::new(EXAMPLE).join("edgeward.toml")).unwrap();
+        let here = text.replace("../../robots/data/*.csv\"]", "data/*.csv\"]\ncaptured = true");
+        let at_level = here.replace("seed = 1\n", &format!("seed = 1\nlevel = {level}\n"));
+        let runs = at_level.replace("\"python train.py", "\"'{python}' train.py");
+        for replaced in ["captured = true", "level = ", "'{python}' train.py"] {
+            assert!(runs.contains(replaced), "{runs}");
+        }
+        format!("{runs}{more}").replace("{python}", self.python.to_str().unwrap())
     }
 
     /// Commits the project at a level, has it in the checkout too, and runs it by hand.
     fn at_level(&self, level: u8, more: &str) -> Value {
         let repository = self.dir.path().join("repository");
         let message = format!("level {level}");
-        commit(&repository, &message, &[("edgeward.toml", &project(level, more))]);
+        commit(&repository, &message, &[("edgeward.toml", &self.project(level, more))]);
         git(&self.home(), &["pull", "--quiet"]);
         let key = self.dir.path().join("srv/keys/releases.json");
         let made = self.said(&["run", "--release-key", key.to_str().unwrap()]);
@@ -179,23 +188,12 @@ fn robot(dir: &Path, url: &str) -> Running {
     Running(agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
-/// The example's own project file with the rows of this test, at a level.
-fn project(level: u8, more: &str) -> String {
-    let text = fs::read_to_string(Path::new(EXAMPLE).join("edgeward.toml")).unwrap();
-    let here = text.replace("../../robots/data/*.csv\"]", "data/*.csv\"]\ncaptured = true");
-    let at_level = here.replace("seed = 1\n", &format!("seed = 1\nlevel = {level}\n"));
-    assert!(at_level.contains("captured = true") && at_level.contains("level = "), "{at_level}");
-    format!("{at_level}{more}")
-}
-
 #[test]
 fn scikit_learn_by_hand_by_labels_and_by_commit() {
     let requirements = fs::read_to_string(Path::new(EXAMPLE).join("requirements.txt")).unwrap();
     let requirements: Vec<&str> = requirements.lines().filter(|line| !line.is_empty()).collect();
     let Ok(python) = edgeward_testkit_python::environment("sklearn", &requirements) else { return };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(python.bin()).chain(std::env::split_paths(&path));
-    let plant = Plant::start(std::env::join_paths(paths).unwrap());
+    let plant = Plant::start(python.bin().join("python"));
 
     // Level 0: everything is asked for.
     let made = plant.at_level(0, LEVEL_0);
@@ -217,14 +215,14 @@ fn scikit_learn_by_hand_by_labels_and_by_commit() {
     // Level 2: a commit with a worse kind of model is refused, one with more trees takes over.
     let both = format!("{by_labels}{LEVEL_2}");
     plant.at_level(2, &both);
-    let perceptron = project(2, &both).replace("model = \"gbt\"", "model = \"mlp\"");
+    let perceptron = plant.project(2, &both).replace("model = \"gbt\"", "model = \"mlp\"");
     let refused = plant.trial_of("a perceptron", &[("edgeward.toml", &perceptron)]);
     assert_eq!(refused["outcome"]["result"], "refused", "{refused}");
     assert!(refused["outcome"]["reason"].as_str().unwrap().contains("gate."), "{refused}");
     let script = fs::read_to_string(Path::new(EXAMPLE).join("train.py")).unwrap();
     let more_trees = script.replace("n_estimators=40", "n_estimators=60");
-    let taken =
-        plant.trial_of("more trees", &[("edgeward.toml", &project(2, &both)), ("train.py", &more_trees)]);
+    let taken = plant
+        .trial_of("more trees", &[("edgeward.toml", &plant.project(2, &both)), ("train.py", &more_trees)]);
     assert_eq!(taken["outcome"]["result"], "passed", "{taken}");
     assert_eq!(plant.said(&["source", "ls"])["sources"][0]["commit"], taken["commit"]);
     plant.serves(3);

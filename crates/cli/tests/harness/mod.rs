@@ -36,14 +36,8 @@ pub(crate) fn edgeward(dir: &Path) -> Command {
 
 /// A control plane that keeps everything in `srv` of `dir`, once it listens, and what it said of itself then.
 pub(crate) fn serve(dir: &Path, more: &[&str]) -> (Running, Value) {
-    serve_where(dir, more, |_| {})
-}
-
-/// As [`serve`], with a command that `prepare` has changed.
-pub(crate) fn serve_where(dir: &Path, more: &[&str], prepare: impl FnOnce(&mut Command)) -> (Running, Value) {
     let mut server = edgeward(dir);
     server.args(["server", "--data", "srv", "--listen", "127.0.0.1:0", "--json"]).args(more);
-    prepare(&mut server);
     let spawned = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut server = Running(spawned.expect("the binary starts"));
     let mut line = String::new();
