@@ -1,18 +1,20 @@
-//! The local endpoint: Open Inference Protocol v2 over HTTP with JSON, late labels, metrics and status.
+//! The local endpoint: Open Inference Protocol v2 over HTTP, late labels, metrics and status.
 //!
 //! A request passes, in order: the time limit, the cap on requests in flight, the body limit, the protocol's checks, the
 //! model. Models run on blocking threads, so that a slow one never keeps the endpoint from answering health checks.
 //! Every error is `{"error": "..."}` with a text that says what to send instead. What a web page of another origin sends
 //! is refused: otherwise any page open in a browser on the machine could feed labels to the next training.
 //!
-//! Deliberately missing: the protocol's binary tensor extension, gRPC, and a credential: the endpoint is for the machine
-//! it runs on, so listen on a loopback address.
+//! Deliberately missing: gRPC, compressed bodies, and a credential: the endpoint is for the machine it runs on, so listen on a
+//! loopback address.
 
+mod binary;
 mod feedback;
 mod infer;
 mod metadata;
 mod metrics;
 mod remembered;
+mod triton;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -123,6 +125,14 @@ impl Endpoint {
             .route("/v2/models/{model}/versions/{version}/ready", get(metadata::version_ready))
             .route("/v2/models/{model}/infer", post(infer::newest))
             .route("/v2/models/{model}/versions/{version}/infer", post(infer::version))
+            .route("/v2/models/stats", get(triton::all_stats))
+            .route("/v2/models/{model}/config", get(triton::config))
+            .route("/v2/models/{model}/versions/{version}/config", get(triton::version_config))
+            .route("/v2/models/{model}/stats", get(triton::stats))
+            .route("/v2/models/{model}/versions/{version}/stats", get(triton::version_stats))
+            .route("/v2/repository/index", post(triton::index))
+            .route("/v2/repository/models/{model}/load", post(triton::load_or_unload))
+            .route("/v2/repository/models/{model}/unload", post(triton::load_or_unload))
             .route("/v1/feedback", post(feedback::take))
             .route("/v1/predictions/{prediction}", get(remembered::one))
             .route("/v1/status", get(metrics::status))

@@ -11,23 +11,22 @@ use axum::response::{IntoResponse, Response};
 use edgeward_core::ModelName;
 use edgeward_model::NamedTensor;
 use edgeward_sdk::{InferError, Loaded, Prediction};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::binary::{self, Output};
 use super::{Endpoint, Permit, ROWS_PER_REQUEST_MAX, Refusal, TEXT_BYTES_MAX, blocking};
 use crate::registry::Served;
 use edgeward_sdk::chain;
 
-/// Header of the binary tensor extension.
-const BINARY_HEADER: &str = "inference-header-content-length";
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct InferRequest {
+struct InferRequest<I> {
     id: Option<String>,
-    #[serde(default, rename = "parameters")]
-    _parameters: Map<String, Value>,
-    inputs: Vec<NamedTensor>,
+    #[serde(default)]
+    parameters: Map<String, Value>,
+    inputs: Vec<I>,
     #[serde(default)]
     outputs: Vec<RequestedOutput>,
 }
@@ -40,6 +39,20 @@ struct RequestedOutput {
     parameters: Map<String, Value>,
 }
 
+/// Which outputs are wanted, and how.
+struct Wanted {
+    /// None named: all.
+    outputs: Vec<RequestedOutput>,
+    /// Whether they follow the JSON where an output says nothing else.
+    is_binary: bool,
+}
+
+/// An answer's body, and the length of its JSON if something follows it.
+struct Body {
+    bytes: Vec<u8>,
+    json_len: Option<usize>,
+}
+
 #[derive(Serialize)]
 struct InferAnswer<'a> {
     model_name: &'a ModelName,
@@ -47,7 +60,7 @@ struct InferAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     parameters: Map<String, Value>,
-    outputs: Vec<NamedTensor>,
+    outputs: Vec<Output>,
 }
 
 pub(super) async fn newest(
@@ -78,24 +91,35 @@ async fn infer(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    if headers.contains_key(BINARY_HEADER) {
-        return Err(Refusal::bad_request("binary tensors are not supported yet; send the inputs as JSON"));
-    }
-    let answer = move || answer(&endpoint, &model, version.as_deref(), &body);
-    let json = blocking(permit, answer).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+    let headers = headers.clone();
+    let answer = move || answer(&endpoint, (&model, version.as_deref()), &headers, &body);
+    let Body { bytes, json_len } = blocking(permit, answer).await?;
+    Ok(match json_len {
+        None => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Some(len) => {
+            let kind = (header::CONTENT_TYPE, "application/octet-stream".to_owned());
+            ([kind, (binary::HEADER.clone(), len.to_string())], bytes).into_response()
+        }
+    })
 }
 
-fn answer(endpoint: &Endpoint, model: &str, version: Option<&str>, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn answer(
+    endpoint: &Endpoint,
+    (model, version): (&str, Option<&str>),
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Body, Refusal> {
     let served = super::metadata::find(endpoint, model)?;
-    let request = parse(body)?;
+    let request = parse(headers, body)?;
     let began = Instant::now();
     let loaded = served.handle.current();
     served.counters.pinned(began.elapsed());
     let loaded = loaded.ok_or_else(|| not_serving(&served))?;
     super::metadata::check_version(&loaded, version)?;
     check_outputs(&loaded, &request.outputs)?;
-    let InferRequest { id, inputs, outputs, .. } = request;
+    let InferRequest { id, inputs, outputs, parameters } = request;
+    let wanted =
+        Wanted { outputs, is_binary: parameters.get("binary_data_output") == Some(&Value::Bool(true)) };
     let shadows = &endpoint.registry.shadows;
     let ticket = shadows.ticket(&served.name, loaded.bundle(), body.len());
     let copy = ticket.map(|ticket| (ticket, inputs.clone()));
@@ -104,7 +128,7 @@ fn answer(endpoint: &Endpoint, model: &str, version: Option<&str>, body: &[u8]) 
         tracing::warn!(model = %served.name, "the prediction cannot be labelled later: {}", chain(&error));
     }
     let copied = copy.map(|(ticket, inputs)| ticket.of(inputs, &prediction));
-    let written = write(&served, &loaded, prediction, id, &outputs);
+    let written = write(&served, &loaded, prediction, id, &wanted);
     if written.is_ok() {
         served.counters.answered(began.elapsed());
         copied.into_iter().for_each(|copied| shadows.mirror(copied));
@@ -112,12 +136,14 @@ fn answer(endpoint: &Endpoint, model: &str, version: Option<&str>, body: &[u8]) 
     written
 }
 
-fn parse(body: &[u8]) -> Result<InferRequest, Refusal> {
-    let request: InferRequest = serde_json::from_slice(body).map_err(|error| {
-        Refusal::bad_request(format!(
-            "the body is not an inference request: {error}; send {{\"inputs\": [...]}}"
-        ))
-    })?;
+fn parse(headers: &HeaderMap, body: &[u8]) -> Result<InferRequest<NamedTensor>, Refusal> {
+    let request = match binary::split(headers, body)? {
+        None => parse_json(body)?,
+        Some((json, rest)) => {
+            let InferRequest { id, parameters, inputs, outputs } = parse_json::<binary::Input>(json)?;
+            InferRequest { id, parameters, inputs: binary::read(inputs, rest)?, outputs }
+        }
+    };
     if request.id.as_ref().is_some_and(|id| id.len() > TEXT_BYTES_MAX) {
         return Err(Refusal::bad_request(format!("the request's id is over {TEXT_BYTES_MAX} bytes")));
     }
@@ -132,6 +158,14 @@ fn parse(body: &[u8]) -> Result<InferRequest, Refusal> {
     Ok(request)
 }
 
+fn parse_json<I: DeserializeOwned>(body: &[u8]) -> Result<InferRequest<I>, Refusal> {
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::bad_request(format!(
+            "the body is not an inference request: {error}; send {{\"inputs\": [...]}}"
+        ))
+    })
+}
+
 fn check_outputs(loaded: &Loaded, wanted: &[RequestedOutput]) -> Result<(), Refusal> {
     let specs = &loaded.session().signature().outputs;
     for output in wanted {
@@ -140,8 +174,12 @@ fn check_outputs(loaded: &Loaded, wanted: &[RequestedOutput]) -> Result<(), Refu
             let error = format!("the model has no output '{}'; it has {}", output.name, names.join(", "));
             return Err(Refusal::bad_request(error));
         }
-        if output.parameters.get("binary_data") == Some(&Value::Bool(true)) {
-            return Err(Refusal::bad_request("binary outputs are not supported yet; ask for JSON"));
+        for unknown in ["classification", "shared_memory_region"] {
+            if output.parameters.contains_key(unknown) {
+                let error =
+                    format!("output '{}': {unknown} is not supported; ask for the tensor", output.name);
+                return Err(Refusal::bad_request(error));
+            }
         }
     }
     Ok(())
@@ -167,25 +205,37 @@ fn write(
     loaded: &Loaded,
     prediction: Prediction,
     id: Option<String>,
-    wanted: &[RequestedOutput],
-) -> Result<Vec<u8>, Refusal> {
+    wanted: &Wanted,
+) -> Result<Body, Refusal> {
     let parameters = parameters(&prediction);
     let embedding = loaded.session().signature().roles.embedding.as_deref();
-    let asked = |output: &NamedTensor| match wanted {
-        [] => embedding != Some(output.name.as_str()),
-        wanted => wanted.iter().any(|want| want.name == output.name),
-    };
+    let (mut outputs, mut rest) = (Vec::new(), Vec::new());
+    for output in prediction.outputs {
+        let asked = wanted.outputs.iter().find(|asked| asked.name == output.name);
+        let is_wanted = match wanted.outputs.is_empty() {
+            true => embedding != Some(output.name.as_str()),
+            false => asked.is_some(),
+        };
+        let says = asked.and_then(|asked| asked.parameters.get("binary_data")?.as_bool());
+        if is_wanted {
+            outputs.push(binary::write(output, says.unwrap_or(wanted.is_binary), &mut rest));
+        }
+    }
+    let is_binary = outputs.iter().any(|output| matches!(output, Output::Binary { .. }));
     let answer = InferAnswer {
         model_name: &served.name,
         model_version: prediction.bundle.hex(),
         id,
         parameters,
-        outputs: prediction.outputs.into_iter().filter(asked).collect(),
+        outputs,
     };
-    serde_json::to_vec(&answer).map_err(|error| {
+    let mut bytes = serde_json::to_vec(&answer).map_err(|error| {
         served.counters.failed();
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("writing the answer: {error}"))
-    })
+    })?;
+    let json_len = is_binary.then_some(bytes.len());
+    bytes.append(&mut rest);
+    Ok(Body { bytes, json_len })
 }
 
 /// The prediction's id; for a single row also what it means.

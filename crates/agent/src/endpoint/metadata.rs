@@ -13,8 +13,11 @@ use serde_json::{Value, json};
 use super::{Endpoint, Refusal};
 use crate::registry::Served;
 
+/// What is answered besides the protocol's own calls.
+const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+
 pub(super) async fn server() -> Json<Value> {
-    Json(json!({ "name": "edgeward", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }))
+    Json(json!({ "name": "edgeward", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
 }
 
 pub(super) async fn live() -> Json<Value> {
@@ -83,7 +86,7 @@ pub(super) fn check_version(loaded: &Loaded, version: Option<&str>) -> Result<()
     }
 }
 
-fn current(served: &Served) -> Result<Arc<Loaded>, Refusal> {
+pub(super) fn current(served: &Served) -> Result<Arc<Loaded>, Refusal> {
     served.handle.current().ok_or_else(|| {
         let error = format!("{} has no model to serve yet; see /v1/status", served.name);
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)

@@ -92,6 +92,71 @@ fn bad_inputs_get_a_clear_error_and_count_as_nobodys_failure() {
     );
 }
 
+/// Posts a body whose JSON is said to be so long.
+fn post_binary(endpoint: &TestEndpoint, json_len: &str, body: &[u8]) -> (u16, Vec<u8>, Option<usize>) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let request =
+        agent.post(format!("{}{INFER}", endpoint.url)).header("inference-header-content-length", json_len);
+    let mut answer = request.send(body).unwrap();
+    let len = answer.headers().get("inference-header-content-length");
+    let len = len.map(|len| len.to_str().unwrap().parse().unwrap());
+    (answer.status().as_u16(), answer.body_mut().read_to_vec().unwrap(), len)
+}
+
+#[test]
+fn tensors_may_follow_the_json_both_ways() {
+    let endpoint = TestEndpoint::serving();
+    let values = [1.0_f32, 2.0, 3.0, 4.0, 0.5, 0.0, 0.0, 0.0];
+    let json = json!({
+        "parameters": { "binary_data_output": true },
+        "inputs": [{ "name": "x", "shape": [2, 4], "datatype": "FP32", "parameters": { "binary_data_size": 32 } }],
+        "outputs": [{ "name": "probabilities" }, { "name": "label", "parameters": { "binary_data": false } }],
+    });
+    let json = json.to_string();
+    let elements: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let body = [json.as_bytes(), &elements].concat();
+    let (status, answer, len) = post_binary(&endpoint, &json.len().to_string(), &body);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    let (head, rest) = answer.split_at(len.unwrap());
+    let head: Value = serde_json::from_slice(head).unwrap();
+    let outputs = head["outputs"].as_array().unwrap();
+    let named = |name: &str| outputs.iter().find(|output| output["name"] == name).unwrap();
+    assert!(named("label")["data"].is_array(), "{head}");
+    assert_eq!(named("probabilities")["parameters"]["binary_data_size"], rest.len());
+    let plain = json!({
+        "inputs": [{ "name": "x", "shape": [2, 4], "datatype": "FP32", "data": values }],
+        "outputs": [{ "name": "probabilities" }],
+    });
+    let (_, plain) = endpoint.post(INFER, &plain.to_string());
+    let (chunks, _) = rest.as_chunks::<4>();
+    let binary: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
+    let written: Vec<f32> = serde_json::from_value(plain["outputs"][0]["data"].clone()).unwrap();
+    assert_eq!(binary, written);
+}
+
+#[test]
+fn a_body_that_is_not_as_its_header_says_is_refused() {
+    let endpoint = TestEndpoint::serving();
+    let check = |len: &str, size: Value, rest: &[u8], expected: &str| {
+        let input = json!({ "name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": { "binary_data_size": size } });
+        let json = json!({ "inputs": [input] }).to_string();
+        let len = if len.is_empty() { json.len().to_string() } else { len.to_owned() };
+        let (status, answer, _) = post_binary(&endpoint, &len, &[json.as_bytes(), rest].concat());
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(status == 400 && answer.contains(expected), "{status} {answer}");
+    };
+    check("", json!(16), &[0; 15], "is not a length within the 15 bytes left");
+    check("", json!(16), &[0; 17], "1 bytes are left over");
+    check("", json!(12), &[0; 12], "has 16 bytes but 12 were given");
+    check("", json!(-1), &[0; 16], "is not a length within");
+    check("", json!(u64::MAX), &[0; 16], "is not a length within");
+    check("", json!("16"), &[0; 16], "is not a length within");
+    check("", Value::Null, &[0; 16], "is not a length within");
+    check("9999", json!(16), &[0; 16], "must be the length in bytes of the JSON");
+    check("-1", json!(16), &[0; 16], "must be the length in bytes of the JSON");
+    check("5", json!(16), &[0; 16], "not an inference request");
+}
+
 #[test]
 fn missing_values_are_answered_and_counted() {
     let endpoint = TestEndpoint::serving();
