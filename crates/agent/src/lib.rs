@@ -56,6 +56,6 @@ pub use door::{DoorError, Speech};
 pub use edgeward_api::Client;
 pub use edgeward_api::broker::{Broker, BrokerError};
 pub use edgeward_api::client::{Roots, Tls};
-pub use edgeward_sdk::use_one_heap;
+pub use edgeward_sdk::{step_back, use_one_heap};
 pub use nudge::Nudges;
 pub use platform::Hardware;

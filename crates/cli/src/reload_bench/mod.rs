@@ -17,6 +17,7 @@ mod model;
 mod plane;
 mod swaps;
 
+use std::io;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ const AFTER: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a process may take to be there.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How unimportant what runs elsewhere is here, on the scale of `nice`.
+const NICENESS_ELSEWHERE: i32 = 19;
 
 /// How a version arrives at the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,7 +69,7 @@ struct Row {
 
 pub(crate) fn run(args: &ReloadBenchArgs, out: Output) -> Outcome {
     let (dir, _temporary) = folder(args.data.as_deref())?;
-    let mut supervisor = Supervisor::new(|text| note(&text)).explain("system", "starting the supervisor")?;
+    let mut supervisor = supervisor_elsewhere().explain("system", "starting the supervisor")?;
     let plane = Plane::start(&dir, &supervisor, args)?;
     let ways = ways(args.only.as_deref());
     let outcome = match (args.swaps, args.kills) {
@@ -78,6 +81,16 @@ pub(crate) fn run(args: &ReloadBenchArgs, out: Output) -> Outcome {
     };
     supervisor.end();
     outcome
+}
+
+/// A supervisor whose processes step back on these cores: the control plane, which stands for one on another machine.
+fn supervisor_elsewhere() -> io::Result<Supervisor> {
+    let start = || {
+        edgeward_agent::step_back(NICENESS_ELSEWHERE);
+        Supervisor::new(|text| note(&text))
+    };
+    // What a thread starts inherits its priority.
+    thread::scope(|scope| scope.spawn(start).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
 fn ways(only: Option<&str>) -> Vec<(Arrival, Way)> {
