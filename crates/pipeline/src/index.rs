@@ -162,6 +162,14 @@ impl FileIndex {
         Ok(files.iter().map(name).zip(self.contents(files)?).collect())
     }
 
+    /// As [`FileIndex::named`], the digests only.
+    ///
+    /// # Errors
+    /// As [`FileIndex::contents`].
+    pub fn digests(&self, dir: &Path, files: &[PathBuf]) -> Result<BTreeMap<String, Digest>, WorkError> {
+        Ok(self.named(dir, files)?.into_iter().map(|(name, content)| (name, content.digest)).collect())
+    }
+
     fn content_at(&self, file: &Path, now: SystemTime) -> io::Result<Content> {
         let stamp = Stamp::of(&fs::metadata(file)?);
         let content = |digest| Content { size_bytes: stamp.size_bytes, digest };

@@ -246,7 +246,7 @@ pub fn deps(
     if files.len() > DEPS_MAX {
         return Err(TrainError::TooManyDeps);
     }
-    Ok(index.named(dir, &files)?.into_iter().map(|(name, content)| (name, content.digest)).collect())
+    Ok(index.digests(dir, &files)?)
 }
 
 fn walk(folder: &Path, work: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), TrainError> {

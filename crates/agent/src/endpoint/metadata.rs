@@ -108,12 +108,15 @@ fn describe(served: &Served, loaded: &Loaded) -> Json<Value> {
     }))
 }
 
-/// Dimensions of any size are -1 in the protocol.
 fn tensor(spec: &TensorSpec) -> Value {
+    json!({ "name": spec.name, "datatype": spec.datatype, "shape": shape(spec) })
+}
+
+/// The protocol's shape of a tensor: dimensions of any size are -1.
+pub(super) fn shape(spec: &TensorSpec) -> Vec<i64> {
     let dim = |dim: &Dim| match dim {
         Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
         Dim::Symbolic(_) => -1,
     };
-    let shape: Vec<i64> = spec.shape.iter().map(dim).collect();
-    json!({ "name": spec.name, "datatype": spec.datatype, "shape": shape })
+    spec.shape.iter().map(dim).collect()
 }

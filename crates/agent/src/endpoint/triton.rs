@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use edgeward_model::{DataType, Dim, TensorSpec};
+use edgeward_model::{DataType, TensorSpec};
 use serde_json::{Value, json};
 
 use super::{Endpoint, Refusal, metadata};
@@ -44,15 +44,11 @@ pub(super) async fn version_config(
 }
 
 fn tensor(spec: &TensorSpec) -> Value {
-    let dim = |dim: &Dim| match dim {
-        Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
-        Dim::Symbolic(_) => -1,
-    };
     let name = match spec.datatype {
         DataType::Bytes => "STRING",
         other => other.as_str(),
     };
-    json!({ "name": spec.name, "data_type": format!("TYPE_{name}"), "dims": spec.shape.iter().map(dim).collect::<Vec<_>>() })
+    json!({ "name": spec.name, "data_type": format!("TYPE_{name}"), "dims": metadata::shape(spec) })
 }
 
 pub(super) async fn stats(

@@ -185,7 +185,7 @@ impl Pipeline<'_> {
     fn declared(&self, spec: &ToolSpec) -> Result<BTreeMap<String, Digest>, RunError> {
         let dir = &self.project.dir;
         let files = pattern::files(dir, &spec.inputs).map_err(SourceError::List)?;
-        Ok(self.index.named(dir, &files)?.into_iter().map(|(name, content)| (name, content.digest)).collect())
+        Ok(self.index.digests(dir, &files)?)
     }
 
     fn copy_declared<'a>(
