@@ -8,34 +8,25 @@
 
 #![expect(clippy::unwrap_used, reason = "an example ends where a step fails")]
 
+mod network;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use edgeward_agent::records::Records;
 use edgeward_agent::spool::Lane;
 use edgeward_core::record::{InputsKept, RECORD_POLICY_SCHEMA, RecordPolicy};
 use edgeward_core::{DeviceId, ModelName, Timestamp};
-use edgeward_model::onnx::{
-    self, AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
-};
-use edgeward_model::{DataType, Dim, LoadOptions, NamedTensor, RtenEngine, Tensor};
+use edgeward_model::onnx;
 use edgeward_sdk::Loaded;
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
-
-const WIDTH: usize = 64;
-const CLASSES: usize = 10;
-/// Requests of one block.
-const BLOCK: usize = 100;
-/// Models that are tried until one is of the right speed.
-const TRIES: usize = 6;
+use network::{BLOCK, load, network, row, units_of_speed};
 
 fn main() {
     let argument = |at, usual| std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (model_ms, seconds): (f64, f64) = (argument(1, 1.0), argument(2, 30.0));
-    let onnx = of_speed(model_ms);
+    let onnx = onnx::encode(&network(units_of_speed(model_ms), 0));
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(folder.path(), DeviceId::new("bench").unwrap()).unwrap();
-    let (plain, kept) = (load(&onnx, None), load(&onnx, Some(policy())));
+    let (plain, kept) = (load(&onnx), load(&onnx).with_records(Some(policy())));
     let mut ratios = Vec::new();
     let (mut without, mut with) = (Duration::ZERO, Duration::ZERO);
     let began = Instant::now();
@@ -83,15 +74,6 @@ fn policy() -> RecordPolicy {
     }
 }
 
-fn load(onnx: &[u8], records: Option<RecordPolicy>) -> Loaded {
-    Loaded::from_onnx(onnx, &RtenEngine::new(), &LoadOptions::with_threads(1)).unwrap().with_records(records)
-}
-
-fn row() -> Vec<NamedTensor> {
-    let values: Vec<f32> = (0..WIDTH).map(|at| at as f32 / WIDTH as f32).collect();
-    vec![Tensor::from_rows(1, WIDTH, values).unwrap().named("x")]
-}
-
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -105,50 +87,4 @@ fn block(loaded: &Loaded, records: &Records) -> Duration {
         records.answered(&model, &prediction, now()).unwrap();
     }
     began.elapsed()
-}
-
-/// A network of which one request takes about so many milliseconds here.
-fn of_speed(wanted_ms: f64) -> Vec<u8> {
-    let mut hidden = 1024;
-    for _ in 0..TRIES {
-        let onnx = onnx::encode(&network(hidden));
-        let loaded = load(&onnx, None);
-        (0..BLOCK).for_each(|_| drop(loaded.infer(row()).unwrap()));
-        let began = Instant::now();
-        (0..BLOCK).for_each(|_| drop(loaded.infer(row()).unwrap()));
-        let took_ms = began.elapsed().as_secs_f64() * 1e3 / BLOCK as f64;
-        println!("a network with {hidden} units takes {took_ms:.3} ms");
-        if (took_ms / wanted_ms - 1.0).abs() < 0.1 {
-            return onnx;
-        }
-        // Two of its three layers grow with it, the one between them with its square.
-        hidden = ((hidden as f64 * (wanted_ms / took_ms).sqrt()) as usize).clamp(64, 16_384);
-    }
-    onnx::encode(&network(hidden))
-}
-
-fn network(hidden: usize) -> ModelProto {
-    let mut rng = ChaCha8Rng::seed_from_u64(20_261_126);
-    let mut weights = |name: &str, rows: usize, columns: usize| {
-        let scale = 1.0 / (rows as f32).sqrt();
-        let values: Vec<f32> = (0..rows * columns).map(|_| rng.random_range(-scale..scale)).collect();
-        TensorProto::from_tensor(name, &Tensor::from_rows(rows, columns, values).unwrap())
-    };
-    let mut graph = GraphProto::new("bench");
-    graph.initializer =
-        vec![weights("a", WIDTH, hidden), weights("b", hidden, hidden), weights("c", hidden, CLASSES)];
-    graph.node = vec![
-        NodeProto::new("MatMul", "first", &["x", "a"], &["sums"]),
-        NodeProto::new("Relu", "relu", &["sums"], &["active"]),
-        NodeProto::new("MatMul", "second", &["active", "b"], &["more"]),
-        NodeProto::new("Relu", "again", &["more"], &["deep"]),
-        NodeProto::new("MatMul", "third", &["deep", "c"], &["scores"]),
-        NodeProto::new("Softmax", "softmax", &["scores"], &["probabilities"])
-            .with(AttributeProto::int("axis", -1)),
-    ];
-    let rows = Dim::symbol("rows");
-    graph.input = vec![ValueInfoProto::tensor("x", DataType::Fp32, &[rows.clone(), Dim::Fixed(WIDTH)])];
-    graph.output =
-        vec![ValueInfoProto::tensor("probabilities", DataType::Fp32, &[rows, Dim::Fixed(CLASSES)])];
-    ModelProto::new(graph)
 }

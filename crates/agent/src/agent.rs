@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use edgeward_api::Client;
 use edgeward_api::client::Files;
+use edgeward_api::otlp::{Collector, Resource};
 use edgeward_core::record::ShadowsRecord;
 use edgeward_core::{DeviceId, ModelName};
 use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
@@ -33,6 +34,7 @@ use crate::door::Speech;
 use crate::durable::{Access, TwoCopies, replace};
 use crate::endpoint::{About, Endpoint};
 use crate::fetch::open_verified;
+use crate::figures::families;
 use crate::identity::{Identity, IdentityError, Join, Joining};
 use crate::keeper::Keeper;
 use crate::pick::Picker;
@@ -60,6 +62,7 @@ pub struct Bound {
     address: SocketAddr,
     speech: Speech,
     endpoint: Arc<Endpoint>,
+    collector: Option<Collector>,
     /// Stops the control loop; none for a bare endpoint.
     control: Option<Running>,
     _kept: Kept,
@@ -156,7 +159,15 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     let (sender, end) = start_control(parts).await;
     let control = Some(Running { sender, end, keeper: stop });
     let endpoint = Endpoint::new(registry, records, about, system_clock);
-    Ok(Bound { listener, address, speech: config.speech, endpoint, control, _kept: Kept::Lock(lock) })
+    Ok(Bound {
+        listener,
+        address,
+        speech: config.speech,
+        endpoint,
+        collector: config.collector,
+        control,
+        _kept: Kept::Lock(lock),
+    })
 }
 
 /// Starts a bare endpoint up to the point where it serves.
@@ -181,7 +192,9 @@ pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
     let records = Arc::new(Records::open(folder.path(), device.clone())?);
     let endpoint = Endpoint::new(registry, records, Arc::new(About::new(device, None)), system_clock);
     let speech = config.speech.clone();
-    Ok(Bound { listener, address, speech, endpoint, control: None, _kept: Kept::Temporary(folder, watch) })
+    let collector = config.collector.clone();
+    let kept = Kept::Temporary(folder, watch);
+    Ok(Bound { listener, address, speech, endpoint, collector, control: None, _kept: kept })
 }
 
 impl Bound {
@@ -208,6 +221,13 @@ impl Bound {
             let _ = stopped.await;
         };
         let url = self.url();
+        let pusher = self.collector.map(|collector| {
+            let (registry, records) =
+                (Arc::clone(&self.endpoint.registry), Arc::clone(&self.endpoint.records));
+            let instance = self.endpoint.about.device.to_string();
+            let resource = Resource { service: "edgeward-agent", instance };
+            collector.push(resource, move || families(&registry, &records))
+        });
         let router = self.endpoint.router();
         let door = self.speech.door(self.listener);
         let server =
@@ -216,6 +236,8 @@ impl Bound {
         shutdown.await;
         drop(stop);
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, server).await;
+        // What was counted last is sent once more; a collector that does not answer holds nothing up for long.
+        let _ = tokio::task::spawn_blocking(move || drop(pusher)).await;
         if let Some(Running { sender, end, keeper }) = self.control {
             keeper.store(true, Ordering::Relaxed);
             // The loop may have ended by itself.

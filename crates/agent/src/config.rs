@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeward_api::client::Roots;
+use edgeward_api::otlp::Collector;
 use edgeward_core::slot::SlotPolicy;
 use edgeward_core::{DeviceId, ModelName, Timestamp};
 use edgeward_model::Engines;
@@ -45,6 +46,8 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// How it speaks there.
     pub speech: Speech,
+    /// Where its metrics are sent, beside being there to be scraped.
+    pub collector: Option<Collector>,
     /// How often it asks whether the repository has news.
     pub poll: Duration,
     /// How often it uploads a window.
@@ -89,6 +92,7 @@ impl AgentConfig {
             name,
             listen,
             speech: Speech::default(),
+            collector: None,
             poll: Duration::from_secs(1),
             upload: Duration::from_secs(2),
             refresh_timeout: REFRESH_TIMEOUT,
@@ -132,6 +136,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// How it speaks there.
     pub speech: Speech,
+    /// Where its metrics are sent, beside being there to be scraped.
+    pub collector: Option<Collector>,
     /// What runs models.
     pub engines: Arc<Engines>,
     /// What the device has besides.

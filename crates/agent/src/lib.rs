@@ -28,6 +28,7 @@ pub mod door;
 pub mod durable;
 pub mod endpoint;
 pub mod fetch;
+mod figures;
 pub mod identity;
 pub mod journal;
 pub mod keeper;

@@ -1,7 +1,7 @@
 //! What crosses a wire between devices, operators and the control plane.
 //!
 //! Documents ([`device`], [`operator`], [`record`], [`problem`]), the paths they travel on ([`routes`]), the limits both sides
-//! keep ([`limits`]), what a join token pins ([`join`]), and a blocking HTTP client ([`client`]) that speaks them. With the feature `openapi` every
+//! keep ([`limits`]), figures as monitoring systems read them ([`metrics`], [`otlp`]), what a join token pins ([`join`]), and a blocking HTTP client ([`client`]) that speaks them. With the feature `openapi` every
 //! document also has a JSON schema; with the feature `connections` there is a gate for those who listen, with `mqtt` the way
 //! nudges take over a broker ([`broker`]).
 //!
@@ -19,7 +19,9 @@ pub mod device;
 pub mod door;
 pub mod join;
 pub mod limits;
+pub mod metrics;
 pub mod operator;
+pub mod otlp;
 pub mod problem;
 pub mod record;
 pub mod routes;

@@ -32,6 +32,8 @@ pub const RETRY_AFTER_S_MAX: u64 = 3600;
 pub const PAGE_MAX: usize = 1000;
 /// Seconds a client waits for a connection.
 pub const CONNECT_TIMEOUT_S: u64 = 5;
+/// Seconds a collector or a webhook gets to take what is posted to it.
+pub const POST_TIMEOUT_S: u64 = 10;
 /// Seconds a client waits for a whole JSON answer.
 pub const ANSWER_TIMEOUT_S: u64 = 30;
 /// Seconds a client listens to one stream of nudges; the server ends it earlier.

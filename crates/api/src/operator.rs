@@ -307,6 +307,10 @@ pub struct Model {
 pub struct SamplesPage {
     /// The samples, oldest first.
     pub samples: Vec<Sample>,
+    /// The device of each of them, in the same order.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub devices: Vec<DeviceId>,
     /// Ask for the next page with `after` set to this; none on the last page.
     pub next: Option<u64>,
 }

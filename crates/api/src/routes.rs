@@ -8,6 +8,8 @@ use edgeward_core::{
 pub const HEALTH: &str = "/health";
 /// What a device says of itself, at its own endpoint.
 pub const ENDPOINT_STATUS: &str = "/v1/status";
+/// Metrics, as Prometheus reads them. Viewer.
+pub const METRICS: &str = "/metrics";
 /// The OpenAPI document. Public.
 pub const OPENAPI: &str = "/openapi.json";
 

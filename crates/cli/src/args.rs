@@ -26,6 +26,8 @@ mod models;
 mod pipeline;
 #[cfg(feature = "control")]
 mod record;
+#[cfg(all(test, feature = "control"))]
+mod reference;
 #[cfg(feature = "control")]
 mod reload;
 #[cfg(feature = "control")]
@@ -34,14 +36,19 @@ mod repo;
 mod rollout;
 #[cfg(feature = "control")]
 mod sample;
+mod setup;
 #[cfg(feature = "control")]
 mod shadow;
 #[cfg(feature = "control")]
 mod sim;
 #[cfg(feature = "agent")]
 mod speech;
+#[cfg(feature = "agent")]
+mod telemetry;
 #[cfg(feature = "control")]
 mod tuf;
+#[cfg(feature = "control")]
+mod webhook;
 #[cfg(feature = "control")]
 mod why;
 
@@ -88,14 +95,21 @@ pub(crate) use repo::{DeskArgs, RepoCommand, SignModelArgs};
 pub(crate) use rollout::{ApprovalName, OnFailName, RolloutArgs, RolloutCommand, RolloutStartArgs, Start};
 #[cfg(feature = "control")]
 pub(crate) use sample::{JudgeArgs, SampleCommand};
+pub(crate) use setup::ConfigCommand;
+#[cfg(feature = "control")]
+pub(crate) use setup::{InitArgs, ManArgs, Template};
 #[cfg(feature = "control")]
 pub(crate) use shadow::{ShadowCommand, ShadowPromoteArgs};
 #[cfg(feature = "control")]
 pub(crate) use sim::SimArgs;
 #[cfg(feature = "agent")]
 pub(crate) use speech::SpeechArgs;
+#[cfg(feature = "agent")]
+pub(crate) use telemetry::TelemetryArgs;
 #[cfg(feature = "control")]
 pub(crate) use tuf::{TufClientArgs, TufClientCommand};
+#[cfg(feature = "control")]
+pub(crate) use webhook::WebhookArgs;
 #[cfg(feature = "control")]
 pub(crate) use why::{LineageArgs, ModelCommand, WhyArgs};
 
@@ -115,9 +129,32 @@ pub(crate) struct Cli {
     /// What to log on stderr, such as `debug` or `warn,edgeward_agent=debug`
     #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "EDGEWARD_LOG")]
     pub(crate) log: String,
+    /// The settings file: what flags are where neither the command line nor the environment says. Without it, the first
+    /// of ~/.config/edgeward/config.toml and /etc/edgeward/config.toml that is there
+    #[arg(long, global = true, value_name = "FILE", env = "EDGEWARD_CONFIG")]
+    pub(crate) config: Option<std::ffi::OsString>,
+    /// How to log: for people, or one JSON object a line
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "EDGEWARD_LOG_FORMAT",
+        value_enum
+    )]
+    pub(crate) log_format: LogFormat,
     /// Ends with this process
     #[arg(long, global = true, hide = true, value_name = "PID")]
     pub(crate) parent: Option<i32>,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// The commands.
@@ -138,6 +175,9 @@ pub(crate) enum Command {
     /// Show what a device on this machine runs, or with --project what the next run of a pipeline would do, and why
     #[cfg(feature = "agent")]
     Status(StatusArgs),
+    /// Begin a project: a folder with a project file, data or a place for it, and what comes next
+    #[cfg(feature = "control")]
+    Init(InitArgs),
     /// Run a project's pipeline: data, train, convert, evaluate, gates, bundle, sign, register
     #[cfg(feature = "control")]
     Run(RunArgs),
@@ -242,6 +282,12 @@ pub(crate) enum Command {
     /// A plain client of any repository that follows TUF, with the interface of its conformance suite
     #[cfg(feature = "control")]
     TufClient(TufClientArgs),
+    /// Settings: by command line, environment and file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Write a manual page per command
+    #[cfg(feature = "control")]
+    Man(ManArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
 }
@@ -342,6 +388,10 @@ pub(crate) struct ServerArgs {
     pub(crate) certificate_life: Duration,
     #[command(flatten)]
     pub(crate) broker: BrokerArgs,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
 }
 
 /// Flags of `deploy`.

@@ -13,6 +13,7 @@ mod bench;
 #[cfg(feature = "control")]
 mod ca;
 mod completions;
+mod config;
 #[cfg(feature = "control")]
 mod convert;
 #[cfg(feature = "control")]
@@ -28,7 +29,11 @@ mod group;
 #[cfg(feature = "control")]
 mod history;
 #[cfg(feature = "control")]
+mod init;
+#[cfg(feature = "control")]
 mod inspect;
+#[cfg(feature = "control")]
+mod man;
 #[cfg(feature = "control")]
 mod model;
 #[cfg(feature = "control")]
@@ -88,6 +93,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         #[cfg(feature = "agent")]
         Command::Status(args) => status::run(&args, out),
         Command::Completions(args) => completions::run(&args),
+        Command::Config(command) => config::run(&command, out),
         #[cfg(feature = "control")]
         command => control(command, out),
     }
@@ -98,6 +104,8 @@ fn control(command: Command, out: Output) -> Outcome {
     match command {
         Command::Demo(args) => crate::demo::run(&args, out),
         Command::Server(args) => server::run(args, out),
+        Command::Init(args) => init::run(&args, out),
+        Command::Man(args) => man::run(&args),
         Command::Run(args) => run::run(&args, out),
         Command::Diff(args) => project::diff(&args, out),
         Command::Log(args) => project::log(&args, out),
@@ -129,6 +137,10 @@ fn control(command: Command, out: Output) -> Outcome {
         Command::Repo(command) => repo::run(&command, out),
         Command::SignModel(args) => sign_model::run(&args, out),
         Command::TufClient(args) => tuf_client::run(&args, out),
-        Command::Agent(_) | Command::Serve(_) | Command::Status(_) | Command::Completions(_) => Ok(()),
+        Command::Agent(_)
+        | Command::Serve(_)
+        | Command::Status(_)
+        | Command::Completions(_)
+        | Command::Config(_) => Ok(()),
     }
 }

@@ -19,28 +19,42 @@ mod output;
 mod process;
 #[cfg(feature = "control")]
 mod reload_bench;
+mod settings;
 #[cfg(feature = "control")]
 mod signers;
 #[cfg(feature = "control")]
 mod sim;
 #[cfg(feature = "control")]
 mod supervisor;
+#[cfg(feature = "agent")]
+mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 fn main() -> ExitCode {
     quieten_contained_panics();
-    let cli = match args::Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => return output::usage(&error),
+        Err(failure) => return failure,
     };
     let json = cli.json;
     match process::prepare(&cli).and_then(|()| command::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }
+}
+
+/// The command line, over the environment, over the settings file.
+fn parse() -> Result<args::Cli, ExitCode> {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let is_json = arguments.iter().any(|argument| argument == "--json");
+    let definitions = settings::Settings::find(&arguments)
+        .and_then(|settings| settings.apply(args::Cli::command()))
+        .map_err(|failure| failure.report(is_json))?;
+    let matches = definitions.try_get_matches_from(&arguments).map_err(|error| output::usage(&error))?;
+    args::Cli::from_arg_matches(&matches).map_err(|error| output::usage(&error))
 }
 
 /// An engine's panic that becomes an error is told as that error, once.

@@ -1,35 +1,21 @@
-//! This process: its log, its signals, its runtime, and the parent it must not outlive.
+//! This process: its signals, its runtime, and the parent it must not outlive.
 
 use std::future::Future;
-use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Cli;
 use crate::output::{Explain, Failure, Outcome};
+use crate::telemetry::start_log;
 
 /// Sets up the log and, for a child of the demo, its tie to the parent.
 pub(crate) fn prepare(cli: &Cli) -> Outcome {
-    start_log(&cli.log)?;
+    start_log(cli)?;
     allow_many_files();
     match cli.parent {
         Some(parent) => tie_to_parent(parent),
         None => Ok(()),
     }
-}
-
-fn start_log(filter: &str) -> Outcome {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| Failure::usage(format!("--log '{filter}': {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        // It would tell of a failed write with `eprintln!`, which panics for the same reason: a full disk under a log
-        // file would end threads that answer requests.
-        .log_internal_errors(false)
-        .init();
-    Ok(())
 }
 
 /// Takes the open files that the system grants: many systems start a process with room for 1,024 and grant far more, and

@@ -57,6 +57,8 @@ fn ledger(folder: &Path, labels: usize) -> (PathBuf, PathBuf) {
         require_auth: false,
         runner_program: PathBuf::from("/bin/false"),
         broker: None,
+        collector: None,
+        webhooks: Vec::new(),
         tick: Duration::from_millis(50),
     };
     let bound = runtime.block_on(edgeward_server::bind(config)).unwrap();

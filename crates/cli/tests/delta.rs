@@ -133,6 +133,8 @@ fn a_new_last_layer_ships_a_last_layer() {
         require_auth: false,
         runner_program: "/bin/false".into(),
         broker: None,
+        collector: None,
+        webhooks: Vec::new(),
         tick: Duration::from_millis(50),
     };
     let server = runtime.block_on(edgeward_server::bind(config)).unwrap();

@@ -61,6 +61,11 @@ fn a_reader_can_ask_a_pipeline() {
 }
 
 #[test]
+fn a_reader_can_install_and_observe() {
+    follow("guides", &["install.md", "observability.md"]);
+}
+
+#[test]
 fn a_reader_can_look_at_data() {
     follow("guides", &["monitoring.md"]);
 }
@@ -87,8 +92,10 @@ fn no_guide_is_left_out() {
             "convert.md",
             "first-model.md",
             "frameworks.md",
+            "install.md",
             "levels.md",
             "monitoring.md",
+            "observability.md",
             "operate.md",
             "pipelines.md",
             "reload.md",
@@ -206,7 +213,7 @@ fn only_looks(command: &str) -> bool {
     match words[..] {
         [
             "edgeward",
-            "status" | "events" | "why" | "audit" | "inspect" | "profile" | "drift" | "backtest",
+            "status" | "events" | "why" | "audit" | "inspect" | "profile" | "drift" | "backtest" | "config",
             ..,
         ]
         | ["edgeward", _, "ls", ..]
@@ -238,6 +245,7 @@ impl Shell {
         {
             command.env_remove(name);
         }
+        command.env("EDGEWARD_CONFIG", "");
         command.env("PATH", path_with_edgeward()).env("NO_PROXY", "*").current_dir(dir.path().join("home"));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         // Held together so that no port is given twice.

@@ -45,6 +45,20 @@ pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Base64(pub Vec<u8>);
 
+impl std::fmt::Display for Base64 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl std::str::FromStr for Base64 {
+    type Err = base64::DecodeError;
+
+    fn from_str(text: &str) -> Result<Self, base64::DecodeError> {
+        STANDARD.decode(text).map(Self)
+    }
+}
+
 impl Serialize for Base64 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(&self.0))

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use edgeward_api::limits::PAGE_MAX;
 use edgeward_api::{Client, ClientError};
-use edgeward_core::{Dataset, Digest, ModelName, RunId};
+use edgeward_core::{DeviceId, Digest, ModelName, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::write_json;
+use crate::origin::{Origin, Rows};
 use crate::patience::patiently;
 use crate::source::canonical;
 use crate::workdir::{WorkDir, WorkError};
@@ -35,6 +36,12 @@ pub struct CapturedRow {
     pub bits: Vec<u32>,
     /// The label.
     pub label: String,
+    /// When it was answered, by the device's clock.
+    #[serde(default)]
+    pub at_ms: Timestamp,
+    /// The device.
+    #[serde(default)]
+    pub device: Option<DeviceId>,
 }
 
 /// What a run is pinned to.
@@ -100,10 +107,14 @@ impl Captured {
         loop {
             let page = patiently(|| client.labelled_samples(model, captured.position, PAGE_MAX))
                 .map_err(CapturedError::Fetch)?;
-            for sample in page.samples {
+            // A control plane that is older does not tell the devices.
+            let devices = page.devices.into_iter().map(Some).chain(std::iter::repeat(None));
+            for (sample, device) in page.samples.into_iter().zip(devices) {
                 let bits = sample.values().into_iter().map(|value| canonical(value).to_bits()).collect();
+                let at_ms = sample.at_ms;
                 if let Some(label) = sample.label {
-                    captured.samples.push(CapturedRow { bits, label: label.trim().to_owned() });
+                    let label = label.trim().to_owned();
+                    captured.samples.push(CapturedRow { bits, label, at_ms, device });
                 }
             }
             if captured.samples.len() > CAPTURED_MAX {
@@ -122,13 +133,17 @@ impl Captured {
         edgeward_core::canonical::digest(self).expect("whole numbers and texts have a canonical form")
     }
 
-    /// Adds the samples that fit to `dataset`; the number of those that do not.
-    pub fn add_to(&self, dataset: &mut Dataset) -> u64 {
+    /// Adds the samples that fit to `rows`; the number of those that do not. A sample's group is its device.
+    pub fn add_to(&self, rows: &mut Rows) -> u64 {
         let mut unfit = 0;
         for sample in &self.samples {
             let row: Vec<f32> = sample.bits.iter().map(|bits| f32::from_bits(*bits)).collect();
-            let added = !sample.label.is_empty() && dataset.push(&row, sample.label.clone()).is_ok();
+            let added = !sample.label.is_empty() && rows.table.push(&row, sample.label.clone()).is_ok();
             unfit += u64::from(!added);
+            if added {
+                let group = sample.device.as_ref().map(DeviceId::as_str);
+                rows.origins.push(Origin { time: Some(sample.at_ms), group });
+            }
         }
         unfit
     }

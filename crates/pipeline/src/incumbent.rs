@@ -16,11 +16,15 @@ use crate::examine::{self, ExamineError};
 use crate::lineage;
 use crate::measure::Prediction;
 use crate::patience::patiently;
-use crate::split::SplitRule;
+use crate::split::{NoOrigin, SplitRule};
 use crate::workdir::{WorkDir, WorkError};
 
 /// The alias of the version that serves.
 pub const CHAMPION: &str = "champion";
+
+/// What is fetched of its bundle besides its forms.
+const NAMED: [&str; 4] =
+    [bundle::path::SIGNATURE, bundle::path::LINEAGE, bundle::path::REFERENCE_PROFILE, bundle::path::MONITOR];
 
 /// An incumbent that cannot be compared with.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,9 @@ pub enum IncumbentError {
     /// This program has no engine.
     #[error("there is no engine to run it on")]
     NoEngine,
+    /// Its rows were divided by what the rows here do not have.
+    #[error(transparent)]
+    Divided(#[from] NoOrigin),
     /// Nothing says which rows it learned from.
     #[error("its lineage does not say how its data was divided, so the rows it learned from are not known")]
     NoRule,
@@ -107,7 +114,7 @@ fn verify(dir: PathBuf, digest: &Digest, device: &Capabilities) -> Result<Bundle
 }
 
 fn wanted(manifest: &Manifest, path: &BundlePath, device: &Capabilities) -> bool {
-    let named = [bundle::path::SIGNATURE, bundle::path::LINEAGE].contains(&path.as_str());
+    let named = NAMED.contains(&path.as_str());
     named || device.select(&manifest.variants).usable.iter().any(|variant| variant.path == *path)
 }
 

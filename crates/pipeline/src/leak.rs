@@ -12,7 +12,8 @@ use edgeward_api::operator::GateVerdict;
 use edgeward_core::{Dataset, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::source;
+use crate::origin::Rows;
+use crate::source::{self, Roles};
 use crate::validate::verdict;
 
 /// What the train stage leaves about the data files that its command opened.
@@ -67,13 +68,13 @@ pub fn opened(opened: &Opened) -> GateVerdict {
 pub fn copies(
     dir: &Path,
     deps: &BTreeMap<String, Digest>,
-    label: &str,
+    roles: Roles<'_>,
     columns: &Dataset,
     held_out: &BTreeSet<Digest>,
 ) -> GateVerdict {
     const GATE: &str = "leak.copies";
     for name in deps.keys() {
-        let found = rows_of(&dir.join(name), label, columns).map_or(0, |rows| {
+        let found = rows_of(&dir.join(name), roles, columns).map_or(0, |rows| {
             (0..rows.len()).filter(|row| held_out.contains(&rows.row_digest(*row))).count()
         });
         if found > 0 {
@@ -89,16 +90,19 @@ pub fn copies(
 }
 
 /// The rows of a file that has the data's columns.
-fn rows_of(file: &Path, label: &str, columns: &Dataset) -> Option<Dataset> {
+fn rows_of(file: &Path, roles: Roles<'_>, columns: &Dataset) -> Option<Dataset> {
     let is_table = file.extension().is_some_and(|ending| {
         ["csv", "tsv", "txt", "parquet", "pq"].iter().any(|known| ending.eq_ignore_ascii_case(known))
     });
     if !is_table || fs::metadata(file).ok()?.len() > COPY_BYTES_MAX {
         return None;
     }
-    let mut rows = Dataset::with_columns(columns.feature_names.clone());
-    source::read(file, label, &mut rows).ok()?;
-    Some(rows)
+    // A copy may come without the columns that are no features.
+    let read = |roles: Roles<'_>| {
+        let mut rows = Rows::from(Dataset::with_columns(columns.feature_names.clone()));
+        source::read(file, roles, &mut rows).ok().map(|()| rows.table)
+    };
+    read(roles).or_else(|| read(Roles { time: None, group: None, ..roles }))
 }
 
 #[cfg(test)]
@@ -117,7 +121,13 @@ mod tests {
         fs::write(dir.path().join(name), text).unwrap();
         let deps = BTreeMap::from([(name.to_owned(), Digest::of(text.as_bytes()))]);
         let rows = rows();
-        copies(dir.path(), &deps, "label", &rows, &BTreeSet::from([rows.row_digest(1)]))
+        copies(
+            dir.path(),
+            &deps,
+            Roles { label: "label", time: None, group: None },
+            &rows,
+            &BTreeSet::from([rows.row_digest(1)]),
+        )
     }
 
     #[test]

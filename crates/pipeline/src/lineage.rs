@@ -27,7 +27,7 @@ pub struct Lineage<'a> {
     /// Its data.
     pub snapshot: &'a Snapshot,
     /// How the data was divided.
-    pub rule: SplitRule,
+    pub rule: &'a SplitRule,
     /// Files a training command depends on.
     pub deps: &'a BTreeMap<String, Digest>,
     /// The commit of the checkout the project is in.

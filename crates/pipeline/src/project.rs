@@ -7,6 +7,7 @@
 //! Deliberately missing: values taken from the environment.
 
 mod check;
+mod data;
 mod keys;
 mod policy;
 mod runner;
@@ -19,13 +20,13 @@ use std::path::{Path, PathBuf};
 use edgeward_core::{ModelName, ProjectName};
 use serde::{Deserialize, Serialize};
 
+pub use data::{DataTable, SplitBy, TaskKind, ValidateTable, Window};
 pub use runner::{RunnerKind, RunnerTable};
 pub use shadow::{Lens, ShadowTable, ShadowsTable};
 pub use span::Span;
 pub use tables::{
-    AudioTable, Builtin, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable,
-    ProjectTable, RecordsTable, RetrainTable, RolloutTable, SourceTable, TaskKind, TrainTable, TriggerOn,
-    TriggerTable, ValidateTable, VariantTable,
+    AudioTable, Builtin, ConvertTable, GateTable, ImageTable, MonitorTable, ParityTable, ProjectTable,
+    RecordsTable, RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerOn, TriggerTable, VariantTable,
 };
 
 /// The file's name.
@@ -225,6 +226,7 @@ impl ProjectFile {
             level: head.level,
             seed: head.seed,
             source: document.source,
+            lens: Lens { window: document.data.window, filter: document.data.filter.clone() },
             data: document.data,
             validate: document.validate,
             train: document.train,
@@ -239,7 +241,6 @@ impl ProjectFile {
             shadow: document.shadow,
             shadows: document.shadows,
             candidate: None,
-            lens: Lens::default(),
             newest_weight: 1,
         }
     }

@@ -38,6 +38,7 @@ use crate::examine::ExamineError;
 use crate::gates;
 use crate::index::FileIndex;
 use crate::mirror::{self, Buckets};
+use crate::moved::MovedError;
 use crate::progress::{Progress, Report, RunSummary, StageSummary};
 use crate::project::ProjectFile;
 use crate::register::{RegisterError, Registry};
@@ -45,6 +46,7 @@ use crate::runner::{self, JobError, Runner};
 use crate::schema::SchemaError;
 use crate::snapshot::SnapshotError;
 use crate::source::SourceError;
+use crate::split::NoOrigin;
 use crate::status::Looked;
 use crate::tool::ToolRunError;
 use crate::train::{ToolError, TrainError, Trainer};
@@ -129,6 +131,12 @@ pub enum RunError {
     /// The data.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// Whether the data moved cannot be told.
+    #[error(transparent)]
+    Moved(Box<MovedError>),
+    /// The data cannot be divided.
+    #[error(transparent)]
+    Division(#[from] NoOrigin),
     /// Samples of devices.
     #[error(transparent)]
     Captured(#[from] CapturedError),
@@ -168,7 +176,7 @@ macro_rules! boxed {
     )*};
 }
 
-boxed!(ExamineError => Examine, AssembleError => Assemble, RegisterError => Register, ToolRunError => Tool);
+boxed!(ExamineError => Examine, AssembleError => Assemble, RegisterError => Register, ToolRunError => Tool, MovedError => Moved);
 
 impl From<SnapshotError> for RunError {
     fn from(error: SnapshotError) -> Self {
@@ -350,7 +358,7 @@ struct Pipeline<'a> {
     cache: Cache<'a>,
     stages: RefCell<Vec<StageSummary>>,
     notes: RefCell<Notes>,
-    dataset: std::cell::OnceCell<edgeward_core::Dataset>,
+    dataset: std::cell::OnceCell<crate::origin::Rows>,
     /// Set if nothing is to be made.
     looking: Option<Looking>,
 }

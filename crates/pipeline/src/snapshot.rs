@@ -1,26 +1,29 @@
 //! The rows a run works on, named by their digest, so that a model can be traced to its exact data.
 //!
-//! Rows come from files in the order of their paths, then from devices in the order the server gives. Of equal rows with
+//! Rows come from files in the order of their paths, then from devices in the order the server gives. With a lens, only those
+//! in the ranges of its filter count, and of them the newest: by their times where they have some, else as they come. Of equal rows with
 //! equal labels the first stays. For classes, an input that carries several labels teaches nothing: all its rows are
 //! dropped and counted. For numbers several labels are noise, and stay.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use edgeward_core::{Dataset, Digest};
+use edgeward_core::{Dataset, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{CacheError, Entry, write_json, write_output};
 use crate::captured::Captured;
 use crate::index::Content;
-use crate::project::{Lens, TaskKind};
-use crate::source::{self, SourceError};
+use crate::origin::Rows;
+use crate::project::{Lens, TaskKind, Window};
+use crate::source::{self, Roles, SourceError};
 use crate::workdir::WorkError;
 
 /// Schema of [`Snapshot`].
 pub const SNAPSHOT_SCHEMA: &str = "edgeward.snapshot/1";
 /// The manifest, an output of the stage.
 pub const SNAPSHOT_FILE: &str = "snapshot.json";
+const ORIGINS_FILE: &str = "origins.json";
 const LABELS_FILE: &str = "labels.json";
 const VALUES_FILE: &str = "values.f32";
 
@@ -74,8 +77,8 @@ pub struct Sources<'a> {
     pub dir: &'a Path,
     /// Files by their path relative to it.
     pub files: &'a BTreeMap<String, Content>,
-    /// Name of the label column.
-    pub label: &'a str,
+    /// Which columns are no features.
+    pub roles: Roles<'a>,
     /// What the label is.
     pub task: TaskKind,
     /// Samples of devices.
@@ -90,19 +93,19 @@ pub struct Sources<'a> {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn take(sources: &Sources<'_>) -> Result<(Snapshot, Dataset), SourceError> {
-    let mut all = Dataset::default();
+pub fn take(sources: &Sources<'_>) -> Result<(Snapshot, Rows), SourceError> {
+    let mut all = sources.roles.rows();
     for name in sources.files.keys() {
-        source::read(&sources.dir.join(name), sources.label, &mut all)?;
+        source::read(&sources.dir.join(name), sources.roles, &mut all)?;
     }
     let captured_unfit = sources.captured.map_or(0, |captured| captured.add_to(&mut all));
-    let mut sifted = sift(&all, sources.task);
+    let mut sifted = sift(&all.table, sources.task);
     look_through(sources.lens, &all, &mut sifted.kept)?;
     if let Some(most) = sources.rows_max {
         let step = sifted.kept.len().div_ceil(most.max(1)).max(1);
         sifted.kept = sifted.kept.into_iter().step_by(step).collect();
     }
-    let dataset = all.select(&sifted.kept);
+    let rows = all.select(&sifted.kept);
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
         files: sources.files.clone(),
@@ -113,22 +116,33 @@ pub fn take(sources: &Sources<'_>) -> Result<(Snapshot, Dataset), SourceError> {
         duplicates: sifted.duplicates,
         label_conflicts: sifted.conflicts,
         label_conflict_rows: sifted.conflict_rows,
-        rows: dataset.len() as u64,
-        classes: class_counts(&dataset.labels, sources.task),
-        digest: dataset_digest(&dataset),
+        rows: rows.table.len() as u64,
+        classes: class_counts(&rows.table.labels, sources.task),
+        digest: rows_digest(&rows),
     };
-    Ok((snapshot, dataset))
+    Ok((snapshot, rows))
 }
 
 /// Keeps the rows that `lens` shows: those in the ranges of its features, and of them the newest.
-fn look_through(lens: &Lens, all: &Dataset, kept: &mut Vec<usize>) -> Result<(), SourceError> {
+fn look_through(lens: &Lens, all: &Rows, kept: &mut Vec<usize>) -> Result<(), SourceError> {
     for (feature, [low, high]) in &lens.filter {
-        let place = all.feature_names.iter().position(|name| name == feature);
+        let place = all.table.feature_names.iter().position(|name| name == feature);
         let place = place.ok_or_else(|| SourceError::NoFeature(feature.clone()))?;
-        kept.retain(|row| (*low..=*high).contains(&f64::from(all.row(*row)[place])));
+        kept.retain(|row| (*low..=*high).contains(&f64::from(all.table.row(*row)[place])));
     }
-    if let Some(window) = lens.window {
-        kept.drain(..kept.len().saturating_sub(window));
+    match (lens.window, &all.origins.times) {
+        (None, _) => {}
+        (Some(Window::Rows(rows)), _) => {
+            let newest = all.origins.in_time(kept);
+            *kept = newest[newest.len().saturating_sub(rows)..].to_vec();
+            kept.sort_unstable();
+        }
+        (Some(Window::Time(span)), Some(times)) => {
+            let newest = kept.iter().map(|row| times[*row]).max().unwrap_or(Timestamp(0));
+            let from = newest.0.saturating_sub(i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX));
+            kept.retain(|row| times[*row].0 > from);
+        }
+        (Some(Window::Time(_)), None) => return Err(SourceError::Timeless),
     }
     Ok(())
 }
@@ -175,6 +189,17 @@ fn sift(all: &Dataset, task: TaskKind) -> Sifted {
     sifted
 }
 
+/// Covers origins only where there are any, so that rows without keep the digest they had.
+fn rows_digest(rows: &Rows) -> Digest {
+    let table = dataset_digest(&rows.table);
+    if rows.origins.is_unasked() {
+        return table;
+    }
+    let origins =
+        edgeward_core::canonical::digest(&rows.origins).expect("moments and names have a canonical form");
+    Digest::of_parts([table.as_bytes().as_slice(), origins.as_bytes()])
+}
+
 fn dataset_digest(dataset: &Dataset) -> Digest {
     let values = value_bytes(dataset);
     let names = dataset.feature_names.iter().map(String::as_bytes);
@@ -191,8 +216,10 @@ fn value_bytes(dataset: &Dataset) -> Vec<u8> {
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn write(dir: &Path, snapshot: &Snapshot, dataset: &Dataset) -> Result<(), WorkError> {
+pub fn write(dir: &Path, snapshot: &Snapshot, rows: &Rows) -> Result<(), WorkError> {
+    let dataset = &rows.table;
     write_json(&dir.join(SNAPSHOT_FILE), snapshot)?;
+    write_json(&dir.join(ORIGINS_FILE), &rows.origins)?;
     write_json(&dir.join(LABELS_FILE), &(&dataset.feature_names, &dataset.labels))?;
     write_output(&dir.join(VALUES_FILE), &value_bytes(dataset))
 }
@@ -201,24 +228,44 @@ pub fn write(dir: &Path, snapshot: &Snapshot, dataset: &Dataset) -> Result<(), W
 ///
 /// # Errors
 /// An output is missing or damaged.
-pub fn load(entry: &Entry) -> Result<Dataset, CacheError> {
+pub fn load(entry: &Entry) -> Result<Rows, CacheError> {
+    let origins = entry.json(ORIGINS_FILE)?;
     let (feature_names, labels) = entry.json(LABELS_FILE)?;
     let bytes = entry.read(VALUES_FILE)?;
     let (chunks, _) = bytes.as_chunks::<4>();
     let values = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    Ok(Dataset { feature_names, values, labels })
+    Ok(Rows { table: Dataset { feature_names, values, labels }, origins })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use edgeward_core::DeviceId;
+
     use super::*;
     use crate::captured::CapturedRow;
+    use crate::project::Span;
 
     fn row(values: &[f32], label: &str) -> CapturedRow {
-        CapturedRow { bits: values.iter().map(|value| value.to_bits()).collect(), label: label.to_owned() }
+        let bits = values.iter().map(|value| value.to_bits()).collect();
+        let device = Some(DeviceId::new("robot-1").unwrap());
+        CapturedRow { bits, label: label.to_owned(), at_ms: Timestamp(5 * 86_400_000), device }
     }
 
+    const LABEL: Roles<'static> = Roles { label: "label", time: None, group: None };
+
     fn take_from(csv: &str, task: TaskKind, samples: Vec<CapturedRow>) -> (Snapshot, Dataset) {
+        let (snapshot, rows) = take_through(csv, (task, LABEL), &Lens::default(), samples);
+        (snapshot, rows.table)
+    }
+
+    fn take_through(
+        csv: &str,
+        (task, roles): (TaskKind, Roles<'_>),
+        lens: &Lens,
+        samples: Vec<CapturedRow>,
+    ) -> (Snapshot, Rows) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.csv"), csv).unwrap();
         let content = Content { size_bytes: csv.len() as u64, digest: Digest::of(csv.as_bytes()) };
@@ -227,11 +274,11 @@ mod tests {
         let sources = Sources {
             dir: dir.path(),
             files: &files,
-            label: "label",
+            roles,
             task,
             captured: Some(&captured),
             rows_max: None,
-            lens: &Lens::default(),
+            lens,
         };
         take(&sources).unwrap()
     }
@@ -257,6 +304,24 @@ mod tests {
         assert_eq!(dataset.values, [1.0, 2.0, 3.0, 3.0]);
         assert_eq!((snapshot.label_conflicts, snapshot.label_conflict_rows), (1, 0));
         assert!(snapshot.classes.is_empty());
+    }
+
+    #[test]
+    fn a_window_shows_the_newest_rows_by_their_times() {
+        let csv = "t,x,label\n1970-01-05,1,a\n1970-01-02,2,b\n1970-01-04,3,a\n";
+        let roles = Roles { time: Some("t"), ..LABEL };
+        let through = |window| {
+            let lens = Lens { window: Some(window), ..Lens::default() };
+            let samples = vec![row(&[4.0], "b")];
+            take_through(csv, (TaskKind::Classification, roles), &lens, samples).1
+        };
+        let days = |days: u64| Window::Time(Span(Duration::from_secs(days * 86_400)));
+        // The sample was captured on the sixth day.
+        assert_eq!(through(days(2)).table.values, [1.0, 4.0]);
+        assert_eq!(through(days(3)).table.values, [1.0, 3.0, 4.0]);
+        let newest = through(Window::Rows(3));
+        assert_eq!(newest.table.values, [1.0, 3.0, 4.0]);
+        assert_eq!(newest.origins.times.unwrap()[2], Timestamp(5 * 86_400_000));
     }
 
     #[test]

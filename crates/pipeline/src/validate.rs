@@ -1,16 +1,17 @@
 //! Is the data fit to learn from? One verdict per check, each with its reason.
 //!
-//! Deliberately missing: drift against the reference: what the pinned schema does not forbid is there to be learned.
+//! Drift against the reference of the model that serves is judged in [`crate::moved`].
 
 use std::collections::BTreeSet;
 
 use edgeward_api::operator::GateVerdict;
 use edgeward_core::{Dataset, Digest};
 
+use crate::origin::Origins;
 use crate::project::{TaskKind, ValidateTable};
 use crate::schema::DataSchema;
 use crate::snapshot::Snapshot;
-use crate::split::Split;
+use crate::split::{By, Split};
 
 /// Most classes that a reason names.
 const NAMED_MAX: usize = 8;
@@ -21,6 +22,8 @@ pub struct Subject<'a> {
     pub snapshot: &'a Snapshot,
     /// Its rows.
     pub dataset: &'a Dataset,
+    /// Where they are from.
+    pub origins: &'a Origins,
     /// Their sides.
     pub split: &'a Split,
     /// What the label is.
@@ -57,6 +60,10 @@ fn rows(rules: &ValidateTable, subject: &Subject<'_>) -> GateVerdict {
     let facts = format!(
         "{rows} rows ({duplicates} duplicates dropped, {captured} captured), {train} to learn from, {held_out} held out"
     );
+    let facts = match subject.split.left_out {
+        0 => facts,
+        left_out => format!("{facts}, {left_out} on neither side"),
+    };
     let enough = *rows >= rules.rows_min && train > 0 && held_out > 0;
     match enough {
         true => verdict("data.rows", true, facts),
@@ -202,8 +209,24 @@ fn leak(subject: &Subject<'_>) -> GateVerdict {
         rows.iter().map(|row| subject.dataset.row_digest(*row)).collect::<BTreeSet<Digest>>()
     };
     let shared = digests(&subject.split.train).intersection(&digests(&subject.split.holdout)).count();
-    let reason = format!("{shared} inputs are both learned from and held out");
-    verdict("data.leak", shared == 0, reason)
+    let mut reason = format!("{shared} inputs are both learned from and held out");
+    let mut passed = shared == 0;
+    let Split { rule, train, holdout, .. } = subject.split;
+    if let (By::Group | By::Time { of_new_groups: true, .. }, Some(groups)) =
+        (&rule.by, &subject.origins.groups)
+    {
+        let of = |rows: &[usize]| rows.iter().map(|row| groups[*row].as_str()).collect::<BTreeSet<_>>();
+        let shared = of(train).intersection(&of(holdout)).count();
+        passed &= shared == 0;
+        reason += &format!(", {shared} groups are on both sides");
+    }
+    if let (By::Time { .. }, Some(times)) = (&rule.by, &subject.origins.times) {
+        let newest = train.iter().map(|row| times[*row]).max();
+        let early = holdout.iter().filter(|row| newest.is_some_and(|newest| times[**row] <= newest)).count();
+        passed &= early == 0;
+        reason += &format!(", {early} rows held out are not newer than every row learned from");
+    }
+    verdict("data.leak", passed, reason)
 }
 
 #[cfg(test)]
@@ -211,6 +234,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::origin::Rows;
     use crate::snapshot::{SNAPSHOT_SCHEMA, class_counts};
     use crate::split::{SplitRule, split};
 
@@ -240,7 +264,9 @@ mod tests {
         fn refused(self) -> Vec<String> {
             let labels: Vec<String> = self.labels.iter().map(|&label| label.to_owned()).collect();
             let dataset = Dataset { feature_names: vec!["x".to_owned()], values: self.values, labels };
-            let mut split = split(&dataset, SplitRule { seed: 0, holdout: 0.3 }, self.task);
+            let rows = Rows::from(dataset);
+            let mut split = split(&rows, SplitRule::by_row(0, 0.3), self.task).unwrap();
+            let dataset = rows.table;
             (self.split)(&mut split);
             let snapshot = Snapshot {
                 schema: SNAPSHOT_SCHEMA.to_owned(),
@@ -259,6 +285,7 @@ mod tests {
             let subject = Subject {
                 snapshot: &snapshot,
                 dataset: &dataset,
+                origins: &rows.origins,
                 split: &split,
                 task: self.task,
                 schema: None,

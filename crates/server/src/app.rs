@@ -15,6 +15,7 @@ use crate::access::Access;
 use crate::deltas::Deltas;
 use crate::drift::DriftCache;
 use crate::failure::{Failure, chain};
+use crate::figures::Figures;
 use crate::intake::Intake;
 use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::fleet::Watched;
@@ -68,6 +69,7 @@ pub(crate) struct App {
     pub(crate) tree: tokio::sync::Mutex<Tree>,
     pub(crate) watched: tokio::sync::Mutex<Watched>,
     pub(crate) drift: DriftCache,
+    pub(crate) figures: Figures,
     /// Keys of inputs that are kept for a time.
     pub(crate) vault: Arc<Vault>,
     pub(crate) deltas: Deltas,

@@ -37,6 +37,11 @@ impl Failure {
         self.status
     }
 
+    /// What is wrong, for a log.
+    pub(crate) fn error(&self) -> &str {
+        &self.problem.error
+    }
+
     /// What is told where nobody speaks HTTP.
     pub(crate) fn into_problem(self) -> Problem {
         self.problem

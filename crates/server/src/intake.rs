@@ -58,6 +58,11 @@ pub(crate) fn queue(waiting_max: usize) -> (Intake, Uploads) {
 }
 
 impl Intake {
+    /// Uploads that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Keeps what a device hands in; returns once it is safe.
     pub(crate) async fn put(&self, device: DeviceId, upload: Upload) -> Result<(), Failure> {
         let (answer, answered) = oneshot::channel();

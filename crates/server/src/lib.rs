@@ -20,7 +20,9 @@ mod deltas;
 mod drift;
 mod extract;
 mod failure;
+mod figures;
 mod handlers;
+mod instant;
 mod intake;
 mod listing;
 mod members;
@@ -38,6 +40,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod webhooks;
 pub mod why;
 
 pub use app::Stopped;
@@ -46,6 +49,7 @@ pub use secret::NoRandomness;
 pub use serve::{Bound, ServerConfig, ServerError, bind, run};
 pub use setup::SetupError;
 pub use tls::{DEVICE_LIFE, TlsConfig, TlsError};
+pub use webhooks::{Shape, Webhook};
 
 /// The OpenAPI document of the control plane, as JSON.
 #[must_use]

@@ -23,9 +23,10 @@ use crate::access::{Need, guard};
 use crate::app::App;
 use crate::dashboard;
 use crate::failure::Failure;
+use crate::figures::observe;
 use crate::handlers::{
-    access, audit, blobs, certificates, deltas, device as devices, fleet, groups, models, nudges, projects,
-    public, quarantine, records, repository, rollouts, shadows, sources,
+    access, audit, blobs, certificates, deltas, device as devices, fleet, groups, metrics, models, nudges,
+    projects, public, quarantine, records, repository, rollouts, shadows, sources,
 };
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
@@ -86,6 +87,7 @@ fn shared_routes() -> OpenApiRouter<Arc<App>> {
 
 fn viewer_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
+        .routes(routes!(metrics::metrics))
         .routes(routes!(fleet::devices))
         .routes(routes!(fleet::alerts))
         .routes(routes!(certificates::authorities))
@@ -213,6 +215,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(usize::try_from(JSON_BYTES_MAX).unwrap_or(usize::MAX)))
         .layer(middleware::from_fn(harden))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), observe))
         .layer(tower_http::trace::TraceLayer::new_for_http())
         .with_state(Arc::clone(app))
 }

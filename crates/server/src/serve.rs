@@ -12,6 +12,7 @@ use edgeward_api::broker::{Broker, BrokerError};
 use edgeward_api::connections::{Gate, Patience};
 use edgeward_api::door;
 use edgeward_api::limits::UPLOADS_WAITING_MAX;
+use edgeward_api::otlp::{Collector, Pusher, Resource};
 use edgeward_core::Timestamp;
 use edgeward_store::{Address, BlobError, Blobs, Bucket, BucketConfig, BucketError, Store, StoreError};
 use edgeward_trust::note::NoteError;
@@ -25,6 +26,7 @@ use crate::broker;
 use crate::deltas::{self, Deltas};
 use crate::drift::DriftCache;
 use crate::failure::chain;
+use crate::figures::{self, Figures};
 use crate::intake::{self, Uploads};
 use crate::mirror::Mirror;
 use crate::reconcile::checkpoints::Tree;
@@ -36,6 +38,7 @@ use crate::seals;
 use crate::secret;
 use crate::setup::{self, Home, Setup, SetupError};
 use crate::tls::{Certificates, Door, Peer, TLS_HINT, TlsConfig, TlsError};
+use crate::webhooks::{self, Webhook};
 
 /// Time that requests under way get when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -65,6 +68,10 @@ pub struct ServerConfig {
     pub runner_program: PathBuf,
     /// An MQTT broker to tell of news, beside the streams that devices hold open.
     pub broker: Option<Broker>,
+    /// Where its metrics are sent, beside being there to be scraped.
+    pub collector: Option<Collector>,
+    /// Who is told what happens.
+    pub webhooks: Vec<Webhook>,
     /// Longest time between two looks of the reconcilers.
     pub tick: Duration,
 }
@@ -145,6 +152,8 @@ pub struct Bound {
     address: SocketAddr,
     app: Arc<App>,
     tick: Duration,
+    collector: Option<Collector>,
+    webhooks: Vec<Webhook>,
     uploads: Uploads,
     /// Released when the server has ended.
     _lock: std::fs::File,
@@ -185,7 +194,8 @@ pub(crate) async fn bind_with_clock(config: ServerConfig, clock: Clock) -> Resul
     if let Some(broker) = &config.broker {
         broker::announce(&app, broker)?;
     }
-    Ok(Bound { listener, address, app, tick: config.tick, uploads, _lock: lock })
+    let ServerConfig { tick, collector, webhooks, .. } = config;
+    Ok(Bound { listener, address, app, tick, collector, webhooks, uploads, _lock: lock })
 }
 
 /// The data folder opened by itself, for as long as the lock is held: nobody is listened to, and nothing is reconciled.
@@ -247,6 +257,7 @@ fn assemble(opened: Opened, reached: Reached, runner_program: PathBuf, clock: Cl
         tree: tokio::sync::Mutex::new(Tree::seen_by(witness)),
         watched: tokio::sync::Mutex::default(),
         drift: DriftCache::default(),
+        figures: Figures::default(),
         vault: Arc::new(vault),
         deltas: Deltas::default(),
     });
@@ -350,6 +361,13 @@ fn with_address(mut tls: TlsConfig, listen: SocketAddr) -> TlsConfig {
     tls
 }
 
+/// Sends figures to a collector until it is dropped.
+fn push(app: &Arc<App>, address: SocketAddr, collector: &Collector) -> Pusher {
+    let resource = Resource { service: "edgeward-server", instance: address.to_string() };
+    let (app, runtime) = (Arc::clone(app), tokio::runtime::Handle::current());
+    collector.push(resource, move || runtime.block_on(figures::families(&app)).unwrap_or_default())
+}
+
 fn tls_problem(error: &TlsError) -> Problem {
     match error {
         TlsError::Setup(error) => error.problem(),
@@ -412,6 +430,8 @@ impl Bound {
         replicas::take_part(&app);
         tokio::spawn(intake::run(Arc::clone(&app), self.uploads));
         tokio::spawn(deltas::catch_up(Arc::clone(&app)));
+        let pusher = self.collector.map(|collector| push(&app, self.address, &collector));
+        webhooks::tell(&app, self.webhooks);
         let ending = Arc::clone(&app);
         let gate = Gate::new(self.listener, CONNECTIONS_MAX, Patience::default());
         let door = match app.is_tls {
@@ -438,6 +458,8 @@ impl Bound {
         // A reconciler that panicked has said so already.
         let _ = reconciler.await;
         runs::stop(&app).await;
+        // What was counted last is sent once more.
+        let _ = tokio::task::spawn_blocking(move || drop(pusher)).await;
         served
     }
 }

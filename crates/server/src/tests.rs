@@ -8,6 +8,7 @@ mod http;
 mod load;
 mod reconcilers;
 mod records;
+mod reference;
 mod repository;
 mod roles;
 pub(crate) mod support;

@@ -340,6 +340,7 @@ fn a_bare_model_and_a_bundle_are_served_without_a_control_plane() {
         name: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         speech: Speech::default(),
+        collector: None,
         engines: Arc::new(edgeward_model::Engines::embedded()),
         hardware: crate::Hardware::default(),
     };

@@ -8,6 +8,7 @@ mod access;
 mod device;
 mod files;
 mod operator;
+mod poster;
 mod tls;
 
 use std::io::Read;
@@ -29,6 +30,7 @@ use crate::limits::{
 };
 
 pub use files::{FileAnswer, Files};
+pub use poster::Poster;
 pub use tls::{ClientCertificate, Roots, RootsError, Tls};
 
 /// Talks to one control plane.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ActivationArgs, BrokerArgs, CourtesyArgs, EngineArgs, SpeechArgs, parse_server, parse_url};
+use super::{
+    ActivationArgs, BrokerArgs, CourtesyArgs, EngineArgs, SpeechArgs, TelemetryArgs, parse_server, parse_url,
+};
 
 /// Flags of `agent`.
 #[derive(Args)]
@@ -59,6 +61,8 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) activation: ActivationArgs,
     #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+    #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
 
@@ -79,6 +83,8 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) speech: SpeechArgs,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }

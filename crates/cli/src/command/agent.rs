@@ -34,6 +34,7 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     config.join_token = args.join_token.or(token);
     config.roots = args.ca.as_deref().map(roots).transpose()?;
     config.speech = args.speech.speech();
+    config.collector = args.telemetry.collector();
     config.repository = args.repository;
     config.poll = Duration::from_millis(args.poll_ms);
     config.upload = Duration::from_millis(args.upload_ms);

@@ -29,8 +29,8 @@ pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
             return Err(Failure::usage("name a bundle's folder or an ONNX file, or give --watch"));
         }
     };
-    let config =
-        ServeConfig { source, name, listen: args.listen, speech: args.speech.speech(), engines, hardware };
+    let (listen, speech, collector) = (args.listen, args.speech.speech(), args.telemetry.collector());
+    let config = ServeConfig { source, name, listen, speech, collector, engines, hardware };
     block_on(serve(config, out))?
 }
 

@@ -1,12 +1,14 @@
 //! `edgeward server`: the control plane.
 
+use std::path::Path;
 use std::time::Duration;
 
-use edgeward_server::{ServerConfig, ServerError, TlsConfig, bind};
+use edgeward_core::envelope::Base64;
+use edgeward_server::{ServerConfig, ServerError, Shape, TlsConfig, Webhook, bind};
 use serde::Serialize;
 
 use crate::adapters::bucket_config;
-use crate::args::ServerArgs;
+use crate::args::{ServerArgs, WebhookArgs};
 use crate::broker::broker;
 use crate::database;
 use crate::output::{Explain, Failure, Outcome, Output};
@@ -14,6 +16,9 @@ use crate::process::{block_on, interrupted};
 
 /// Longest time between two looks of the reconcilers.
 const TICK: Duration = Duration::from_millis(500);
+
+/// Fewest bytes of a secret, as Standard Webhooks has it.
+const SECRET_BYTES_MIN: usize = 24;
 
 /// What it says once it listens.
 #[derive(Serialize)]
@@ -40,9 +45,31 @@ pub(crate) fn run(args: ServerArgs, out: Output) -> Outcome {
         },
         runner_program: program,
         broker: broker(&args.broker)?,
+        webhooks: webhooks(args.webhooks)?,
+        collector: args.telemetry.collector(),
         tick: TICK,
     };
     block_on(serve(config, out))?
+}
+
+fn webhooks(args: WebhookArgs) -> Result<Vec<Webhook>, Failure> {
+    let secret = args.webhook_secret_file.as_deref().map(secret).transpose()?;
+    let alerts = args.alert_webhook.into_iter().map(|url| (url, Shape::Alertmanager));
+    let events = args.event_webhook.into_iter().map(|url| (url, Shape::CloudEvents));
+    Ok(alerts.chain(events).map(|(url, shape)| Webhook { url, shape, secret: secret.clone() }).collect())
+}
+
+/// The key that webhooks are signed with.
+fn secret(file: &Path) -> Result<Vec<u8>, Failure> {
+    let text = std::fs::read_to_string(file)
+        .explain("file", format_args!("reading the webhooks' secret in {}", file.display()))?;
+    let text = text.trim();
+    let key: Option<Base64> = text.strip_prefix("whsec_").unwrap_or(text).parse().ok();
+    key.filter(|key| key.0.len() >= SECRET_BYTES_MIN).map(|key| key.0).ok_or_else(|| {
+        Failure::usage(format!("{} holds no secret", file.display())).hint(
+            "write `whsec_` and at least 24 random bytes in base64, such as `echo whsec_$(openssl rand -base64 32)`",
+        )
+    })
 }
 
 async fn serve(config: ServerConfig, out: Output) -> Outcome {

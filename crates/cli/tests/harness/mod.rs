@@ -27,10 +27,13 @@ pub(crate) fn edgeward(dir: &Path) -> Command {
         "EDGEWARD_DATABASE",
         "EDGEWARD_LOG",
         "EDGEWARD_CA",
+        "EDGEWARD_LOG_FORMAT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_HEADERS",
     ] {
         command.env_remove(name);
     }
-    command.current_dir(dir).stdin(Stdio::null()).env("NO_PROXY", "*");
+    command.current_dir(dir).stdin(Stdio::null()).env("NO_PROXY", "*").env("EDGEWARD_CONFIG", "");
     command
 }
 

@@ -1,8 +1,9 @@
 //! The rules a project file keeps beyond the types of its values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use edgeward_core::ModelName;
 use edgeward_core::manifest::BundlePath;
@@ -11,7 +12,10 @@ use edgeward_core::shadow::SHADOWS_MAX;
 use edgeward_core::source::is_safe_name;
 use edgeward_monitor::MAX_LABEL_WINDOW;
 
-use super::{ProjectError, ProjectFile, RunnerKind, Span, TaskKind, TriggerOn, TriggerTable};
+use super::{
+    DataTable, ProjectError, ProjectFile, RunnerKind, Span, SplitBy, TaskKind, TriggerOn, TriggerTable,
+    Window,
+};
 use crate::tool::ToolSpec;
 
 /// Most variants of one model.
@@ -138,13 +142,9 @@ impl Checker<'_> {
             if shadow.files.as_ref().is_some_and(Vec::is_empty) {
                 return self.refuse(table, "files", "no data; name files such as [\"data/*.csv\"]");
             }
-            self.within(table, "window", shadow.window.unwrap_or(1), WINDOW)?;
+            self.window(table, shadow.window, project)?;
             self.within(table, "newest_weight", shadow.newest_weight, WEIGHT)?;
-            let odd = shadow.filter.values().find(|[low, high]| low.is_nan() || high.is_nan() || low > high);
-            if let Some([low, high]) = odd {
-                let reason = format!("[{low}, {high}] holds no number; use [lowest, highest]");
-                return self.refuse(table, "filter", reason);
-            }
+            self.filter(table, &shadow.filter)?;
         }
         Ok(())
     }
@@ -172,11 +172,14 @@ impl Checker<'_> {
                 );
             }
         }
-        if data.label.is_empty() {
-            return self.refuse("[data]", "label", "is empty; name the label's column");
-        }
-        self.within("[data]", "holdout", data.holdout, HOLDOUT)?;
+        self.columns(data)?;
+        self.division(project)?;
+        self.window("[data]", data.window, project)?;
+        self.filter("[data]", &data.filter)?;
         self.within("[validate]", "missing_max", validate.missing_max, SHARE)?;
+        if let Some(max) = validate.drift_max {
+            self.positive("[validate]", "drift_max", max)?;
+        }
         match validate.range {
             Some([low, high]) if low.is_nan() || high.is_nan() || low > high => self.refuse(
                 "[validate]",
@@ -185,6 +188,69 @@ impl Checker<'_> {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// The columns that are no features have names of their own.
+    fn columns(&self, data: &DataTable) -> Checked {
+        let roles =
+            [("label", Some(&data.label)), ("time", data.time.as_ref()), ("group", data.group.as_ref())];
+        let mut known: Vec<(&str, &String)> = Vec::new();
+        for (role, name) in roles.into_iter().filter_map(|(role, name)| Some((role, name?))) {
+            if name.is_empty() {
+                return self.refuse("[data]", role, "is empty; name a column");
+            }
+            if let Some((other, _)) = known.iter().find(|(_, found)| *found == name) {
+                return self.refuse("[data]", role, format!("'{name}' is the {other} already"));
+            }
+            known.push((role, name));
+        }
+        Ok(())
+    }
+
+    /// What decides which rows are held out is there.
+    fn division(&self, project: &ProjectFile) -> Checked {
+        let (table, data) = ("[data]", &project.data);
+        self.within(table, "holdout", data.holdout, HOLDOUT)?;
+        let needed = match data.split {
+            SplitBy::Time if data.time.is_none() => Some("time"),
+            SplitBy::Group if data.group.is_none() => Some("group"),
+            _ => None,
+        };
+        if let Some(key) = needed {
+            return self.refuse(
+                table,
+                "split",
+                format!("\"{key}\" needs the name of a column: {key} = \"...\""),
+            );
+        }
+        if data.stratify && (data.split != SplitBy::Row || project.task() == TaskKind::Regression) {
+            let why = "gives each class its share of rows held out by their values; it needs classes, and split = \"row\"";
+            return self.refuse(table, "stratify", why);
+        }
+        if data.gap.0 > Duration::ZERO && data.split != SplitBy::Time {
+            return self.refuse(table, "gap", "lies before rows held out by time; it needs split = \"time\"");
+        }
+        Ok(())
+    }
+
+    fn window(&self, table: &'static str, window: Option<Window>, project: &ProjectFile) -> Checked {
+        match window {
+            Some(Window::Rows(rows)) => self.within(table, "window", rows, WINDOW),
+            Some(Window::Time(span)) if span.0 == Duration::ZERO => {
+                self.refuse(table, "window", "is empty; use a duration above 0, such as \"30d\"")
+            }
+            Some(Window::Time(span)) if project.data.time.is_none() => {
+                let why = format!("\"{span}\" needs the times of rows: name their column in [data] time");
+                self.refuse(table, "window", why)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn filter(&self, table: &'static str, filter: &BTreeMap<String, [f64; 2]>) -> Checked {
+        let odd = filter.values().find(|[low, high]| low.is_nan() || high.is_nan() || low > high);
+        let Some([low, high]) = odd else { return Ok(()) };
+        self.refuse(table, "filter", format!("[{low}, {high}] holds no number; use [lowest, highest]"))
     }
 
     fn train(&self, project: &ProjectFile) -> Checked {

@@ -8,10 +8,10 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use toml::{Table, Value};
 
+use super::data::{DataTable, ValidateTable};
 use super::tables::{
-    AudioTable, ConvertTable, DataTable, GateTable, ImageTable, MonitorTable, ParityTable, ProjectTable,
-    RecordsTable, RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerTable, ValidateTable,
-    VariantTable,
+    AudioTable, ConvertTable, GateTable, ImageTable, MonitorTable, ParityTable, ProjectTable, RecordsTable,
+    RetrainTable, RolloutTable, SourceTable, TrainTable, TriggerTable, VariantTable,
 };
 use super::{Document, ProjectError, RunnerTable, ShadowTable, ShadowsTable};
 

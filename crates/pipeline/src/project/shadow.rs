@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgeward_core::shadow::{Promotion, ShadowPolicy};
 use serde::{Deserialize, Serialize};
 
-use super::{ProjectFile, Span};
+use super::{ProjectFile, Span, Window};
 
 /// `[[shadow]]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,13 +14,13 @@ use super::{ProjectFile, Span};
 pub struct ShadowTable {
     /// What it is called.
     pub name: String,
-    /// Only the newest so many rows; all if absent.
-    pub window: Option<usize>,
+    /// Only the newest rows; `[data] window` if absent.
+    pub window: Option<Window>,
     /// Patterns of files in place of `[data] files`.
     pub files: Option<Vec<String>>,
     /// In place of `[data] captured`.
     pub captured: Option<bool>,
-    /// Only rows with this feature between these two values, ends included.
+    /// Only rows with this feature between these two values, ends included; beside those of `[data] filter`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub filter: BTreeMap<String, [f64; 2]>,
     /// How often the newer half of the rows is learned from, for once that the older half is.
@@ -64,8 +64,8 @@ impl Default for ShadowsTable {
 /// Which rows a candidate learns from, and how often.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Lens {
-    /// Only the newest so many.
-    pub window: Option<usize>,
+    /// Only the newest.
+    pub window: Option<Window>,
     /// Only those with this feature between these two values.
     pub filter: BTreeMap<String, [f64; 2]>,
 }
@@ -81,7 +81,8 @@ impl ProjectFile {
         let mut project = self.clone();
         project.shadow.clear();
         project.candidate = Some(table.name.clone());
-        project.lens = Lens { window: table.window, filter: table.filter.clone() };
+        project.lens.window = table.window.or(project.lens.window);
+        project.lens.filter.extend(table.filter.clone());
         project.newest_weight = table.newest_weight;
         if let Some(files) = &table.files {
             project.data.files.clone_from(files);
@@ -124,7 +125,10 @@ mod tests {
         let candidates = project.candidates();
         let [(recent, first), (warm, second)] = candidates.as_slice() else { panic!("{candidates:?}") };
         assert_eq!((recent.as_str(), warm.as_str()), ("recent", "warm"));
-        assert_eq!((first.lens.window, first.newest_weight, first.data.captured), (Some(100), 3, false));
+        assert_eq!(
+            (first.lens.window, first.newest_weight, first.data.captured),
+            (Some(Window::Rows(100)), 3, false)
+        );
         assert_eq!(first.train.params["b"].as_integer(), Some(3));
         assert_eq!(first.train.params["a"].as_integer(), Some(1));
         assert_eq!(second.data.files, ["warm/*.csv"]);
@@ -144,6 +148,7 @@ mod tests {
         check("[[shadow]]\nname = \"a\"\nwindow = 0\n", "use 1 to");
         check("[[shadow]]\nname = \"a\"\nnewest_weight = 0\n", "use 1 to");
         check("[[shadow]]\nname = \"a\"\nfilter = { x = [2, 1] }\n", "holds no number");
+        check("[[shadow]]\nname = \"a\"\nwindow = \"30d\"\n", "needs the times of rows");
         check("[[shadow]]\nname = \"a\"\nwindows = 3\n", "did you mean 'window'?");
         check("[shadows]\nmax = 5\n", "use 1 to 4");
         check("[shadows]\npromote = \"never\"\n", "auto");

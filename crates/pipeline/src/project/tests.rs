@@ -148,3 +148,31 @@ labels_min = 30
     let gates = Gates { accuracy_drop_max: 0.05, labels_min: 30, ..Gates::default() };
     assert_eq!(project.rollout.gates, gates);
 }
+
+#[test]
+fn rows_are_divided_by_what_they_have() {
+    let with = |more: &str| {
+        let text = SMALL.replace("files = ", &format!("{more}\nfiles = "));
+        parse(&text).map_err(|error| error.to_string())
+    };
+    let by_time =
+        with("time = \"at\"\ngroup = \"who\"\nsplit = \"time\"\ngap = \"1d\"\nwindow = \"90d\"").unwrap();
+    assert_eq!((by_time.data.split, by_time.data.gap), (SplitBy::Time, Span::seconds(86_400)));
+    assert_eq!(by_time.lens.window, Some(Window::Time(Span::seconds(90 * 86_400))));
+    assert_eq!(with("window = 500\nstratify = true").unwrap().lens.window, Some(Window::Rows(500)));
+    let check = |more: &str, expected: &str| {
+        let said = with(more).expect_err(expected);
+        assert!(said.contains(expected), "{said}");
+    };
+    check("split = \"time\"", "time = \"...\"");
+    check("split = \"group\"", "group = \"...\"");
+    check("time = \"label\"", "'label' is the label already");
+    check("group = \"\"", "is empty");
+    check("group = \"g\"\nsplit = \"group\"\nstratify = true", "split = \"row\"");
+    check("task = \"regression\"\nstratify = true", "needs classes");
+    check("gap = \"1d\"", "split = \"time\"");
+    check("window = \"30d\"", "[data] time");
+    check("window = 0", "use 1 to");
+    check("window = true", "a number of rows");
+    check("filter = { x = [2, 1] }", "holds no number");
+}

@@ -4,7 +4,7 @@ use edgeward_api::operator::GateVerdict;
 use edgeward_core::Digest;
 use edgeward_model::Signature;
 
-use super::stages::{Data, SIGNATURE_FILE, forms_digest};
+use super::stages::{Data, SIGNATURE_FILE, VERDICTS_FILE, forms_digest};
 use super::{Pipeline, RunError};
 use crate::cache::{CacheError, Entry, StageCode, write_json};
 use crate::convert::Form;
@@ -14,11 +14,14 @@ use crate::gates::endurance::{self, Endurance};
 use crate::gates::{self, Bout, Candidate, Incumbent};
 use crate::incumbent::{self, IncumbentError};
 use crate::measure::Prediction;
+use crate::moved::{self, MovedError};
 use crate::slice::slice;
+use crate::split::Side;
 use crate::stress::Stress;
 
+const MOVED: StageCode = StageCode { name: "moved", version: 1 };
 const STRESS: StageCode = StageCode { name: "stress", version: 1 };
-const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 2 };
+const INCUMBENT: StageCode = StageCode { name: "incumbent", version: 3 };
 
 const PREDICTIONS_FILE: &str = "predictions.json";
 const ENDURANCE_FILE: &str = "endurance.json";
@@ -111,6 +114,33 @@ impl Pipeline<'_> {
         }
     }
 
+    /// Whether the data has left what the model that serves was made for; nothing unless the project asks.
+    pub(super) fn moved(&self, data: &Data) -> Result<Option<GateVerdict>, RunError> {
+        let Some(max) = self.project.validate.drift_max else { return Ok(None) };
+        let nothing = |why: &str| Ok(Some(moved::without(why)));
+        let Some(client) = self.context.server else { return nothing("there is no server") };
+        if self.looking.is_some() {
+            return Ok(None);
+        }
+        let told = |source| crate::register::RegisterError::Call { what: "asking for the incumbent", source };
+        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(told)? else {
+            return nothing("no version serves yet");
+        };
+        let mut read = self.data_inputs(data)?;
+        read.insert("incumbent", digest);
+        let stage = self.stage(MOVED, &max.to_bits(), &read, |out| {
+            let bundle = {
+                let _turn = self.cache.turn(digest);
+                let engines = self.context.tools.engines;
+                incumbent::obtain(client, self.work, &digest, engines)
+                    .map_err(|error| MovedError::Incumbent(Box::new(error)))?
+            };
+            let verdict = moved::judge(max, &bundle, self.rows(&data.snapshot)?)?;
+            Ok(write_json(&out.join(VERDICTS_FILE), &verdict)?)
+        })?;
+        Ok(Some(stage.json(VERDICTS_FILE)?))
+    }
+
     fn measure_incumbent(
         &self,
         data: &Data,
@@ -124,15 +154,16 @@ impl Pipeline<'_> {
             incumbent::obtain(client, self.work, digest, tools.engines)?
         };
         let rule = incumbent::split_rule(&bundle)?;
-        let rows = self.rows(&data.snapshot)?;
-        let held_by_both = |row: &usize| rule.holds_out(&rows.row_digest(*row));
+        let told = self.told_rows(&data.snapshot)?;
+        let (theirs, rows) = (rule.sides(told).map_err(IncumbentError::Divided)?, &told.table);
+        let held_by_both = |row: &usize| theirs[*row] == Side::Holdout;
         let (places, common): (Vec<usize>, Vec<usize>) =
             data.sides.holdout.iter().copied().enumerate().filter(|(_, row)| held_by_both(row)).unzip();
         let common = rows.select(&common);
         let task = self.project.task();
         let mut read = self.data_inputs(data)?;
         read.insert("incumbent", *digest);
-        let stage = self.stage_or(INCUMBENT, &(rule, task), &read, |out| -> Result<(), Unmeasured> {
+        let stage = self.stage_or(INCUMBENT, &(&rule, task), &read, |out| -> Result<(), Unmeasured> {
             let said = incumbent::predict(&bundle, tools.engines, &common)?;
             Ok(write_json(&out.join(PREDICTIONS_FILE), &said).map_err(RunError::Work)?)
         })?;

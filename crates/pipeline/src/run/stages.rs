@@ -21,19 +21,21 @@ use crate::index::Content;
 use crate::leak::{self, OPENED_FILE, Opened};
 use crate::lineage::Lineage;
 use crate::opened::OpenedFiles;
+use crate::origin::Rows;
 use crate::project::{TaskKind, VariantTable};
 use crate::schema::DataSchema;
 use crate::snapshot::{self, Snapshot, Sources};
+use crate::source::{self, Roles};
 use crate::split::{Split, SplitRule, split};
 use crate::train::{self, CommandTraining, METRICS_FILE, MODEL_FILE, TrainError};
 use crate::validate::{self, validate};
 use crate::workdir::WorkError;
 use crate::yardstick::has_embedding;
-use crate::{card, examine, git, source};
+use crate::{card, examine, git};
 
-const SNAPSHOT: StageCode = StageCode { name: "snapshot", version: 1 };
-const SPLIT: StageCode = StageCode { name: "split", version: 1 };
-const VALIDATE: StageCode = StageCode { name: "validate", version: 2 };
+const SNAPSHOT: StageCode = StageCode { name: "snapshot", version: 2 };
+const SPLIT: StageCode = StageCode { name: "split", version: 2 };
+const VALIDATE: StageCode = StageCode { name: "validate", version: 3 };
 const TRAIN: StageCode = StageCode { name: "train", version: 3 };
 const CONVERT: StageCode = StageCode { name: "convert", version: 2 };
 const EVALUATE: StageCode = StageCode { name: "evaluate", version: 2 };
@@ -68,6 +70,7 @@ impl Pipeline<'_> {
         self.notes.borrow_mut().deps.clone_from(&deps);
         let data = self.data()?;
         let mut verdicts = self.validate(&data)?;
+        verdicts.extend(self.moved(&data)?);
         self.judged(&verdicts);
         if gates::refusal(&verdicts, &BTreeSet::new()).is_some() {
             let (left_out, metrics) = (BTreeSet::new(), BTreeMap::new());
@@ -104,11 +107,12 @@ impl Pipeline<'_> {
     fn data(&self) -> Result<Data, RunError> {
         let snapshot = self.snapshot()?;
         let manifest: Snapshot = snapshot.json(snapshot::SNAPSHOT_FILE)?;
-        let rule = SplitRule { seed: self.project.seed, holdout: self.project.data.holdout };
-        let task = self.project.task();
+        let (task, data) = (self.project.task(), &self.project.data);
         let read = inputs([("snapshot", snapshot.digest_all(SPLIT.name)?)]);
-        let entry = self.stage(SPLIT, &(rule, task), &read, |out| {
-            let sides = split(self.rows(&snapshot)?, rule, task);
+        let how = (self.project.seed, data.holdout, data.split, data.stratify, data.gap, task);
+        let entry = self.stage(SPLIT, &how, &read, |out| {
+            let rows = self.told_rows(&snapshot)?;
+            let sides = split(rows, SplitRule::of(self.project, rows)?, task)?;
             Ok(write_json(&out.join(SPLIT_FILE), &sides)?)
         })?;
         Ok(Data { snapshot, manifest, sides: entry.json(SPLIT_FILE)?, split: entry })
@@ -129,23 +133,22 @@ impl Pipeline<'_> {
         let samples = captured.as_ref().map(Captured::digest).or(self.assumed_captured());
         read.extend(samples.map(|digest| ("captured", digest)));
         let lens = &self.project.lens;
-        self.stage(SNAPSHOT, &(&data.label, task, rows_max, lens), &read, |out| {
+        let roles = Roles::from(data);
+        self.stage(SNAPSHOT, &(roles.label, roles.time, roles.group, task, rows_max, lens), &read, |out| {
             let captured = captured.as_ref();
-            let (manifest, rows) = snapshot::take(&Sources {
-                dir,
-                files: &files,
-                label: &data.label,
-                task,
-                captured,
-                rows_max,
-                lens,
-            })?;
+            let (manifest, rows) =
+                snapshot::take(&Sources { dir, files: &files, roles, task, captured, rows_max, lens })?;
             Ok(snapshot::write(out, &manifest, &rows)?)
         })
     }
 
     /// The rows of the snapshot, read once and only when a stage works.
     pub(super) fn rows(&self, snapshot: &Entry) -> Result<&Dataset, RunError> {
+        Ok(&self.told_rows(snapshot)?.table)
+    }
+
+    /// The same with where they are from.
+    pub(super) fn told_rows(&self, snapshot: &Entry) -> Result<&Rows, RunError> {
         if let Some(rows) = self.dataset.get() {
             return Ok(rows);
         }
@@ -168,9 +171,11 @@ impl Pipeline<'_> {
         let rules = &self.project.validate;
         let schema = self.pinned(data)?;
         let entry = self.stage(VALIDATE, &(rules, &schema), &self.data_inputs(data)?, |out| {
+            let rows = self.told_rows(&data.snapshot)?;
             let subject = validate::Subject {
                 snapshot: &data.manifest,
-                dataset: self.rows(&data.snapshot)?,
+                dataset: &rows.table,
+                origins: &rows.origins,
                 split: &data.sides,
                 task: self.project.task(),
                 schema: schema.as_ref(),
@@ -220,7 +225,9 @@ impl Pipeline<'_> {
         let read = self.data_inputs(data)?;
         let key = crate::cache::key(TRAIN, &params, &read)?;
         self.stage(TRAIN, &params, &read, |out| {
-            let rows = self.side(data, &weighted(&data.sides.train, self.project.newest_weight))?;
+            let told = self.told_rows(&data.snapshot)?;
+            let in_time = told.origins.in_time(&data.sides.train);
+            let rows = told.table.select(&weighted(&data.sides.train, &in_time, self.project.newest_weight));
             match &table.run {
                 Some(command) => self.train_by_command((command, &key), &rows, deps, (&data.manifest, out)),
                 None => self.train_builtin(&rows, out),
@@ -275,7 +282,7 @@ impl Pipeline<'_> {
         let held_out = data.sides.holdout.iter().map(|row| rows.row_digest(*row)).collect();
         Ok(vec![
             leak::opened(&trained.json(OPENED_FILE)?),
-            leak::copies(&project.dir, deps, &project.data.label, rows, &held_out),
+            leak::copies(&project.dir, deps, Roles::from(&project.data), rows, &held_out),
         ])
     }
 
@@ -461,7 +468,7 @@ impl Pipeline<'_> {
             project: self.project,
             run: &self.context.run,
             snapshot: &data.manifest,
-            rule: data.sides.rule,
+            rule: &data.sides.rule,
             deps,
             commit: git::commit(&self.project.dir).as_deref(),
             models,
@@ -477,10 +484,8 @@ fn models(trained: &[u8], forms: &[Form]) -> Vec<(String, Digest)> {
     std::iter::once(("model.onnx".to_owned(), Digest::of(trained))).chain(forms).collect()
 }
 
-/// The rows with the newer half of them so many times.
-fn weighted(rows: &[usize], times: usize) -> Vec<usize> {
-    let mut in_time = rows.to_vec();
-    in_time.sort_unstable();
+/// The rows with the newer half of them, which stand in time in `in_time`, so many times.
+fn weighted(rows: &[usize], in_time: &[usize], times: usize) -> Vec<usize> {
     let newer = &in_time[in_time.len() / 2..];
     let repeated = newer.repeat(times.saturating_sub(1));
     rows.iter().copied().chain(repeated).collect()

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod control_plane;
+mod divided;
 mod harness;
 mod looks;
 mod runs;

@@ -18,6 +18,7 @@ use serde_json::json;
 use super::batches::each_batch;
 use super::folder::devices;
 use super::{AuditFault, Opened, Verified, Witness, audit};
+use crate::instant::rfc3339;
 
 /// Schema of [`Exported`].
 pub const EXPORT_SCHEMA: &str = "edgeward.ledger-export/1";
@@ -200,7 +201,7 @@ fn page(view: &View<'_>, exported: &Exported, verified: &Verified) -> Result<Mar
 }
 
 fn row(entry: &Entry) -> Markup {
-    let when = jiff::Timestamp::from_millisecond(entry.at_ms.0).map(|at| at.to_string()).unwrap_or_default();
+    let when = rfc3339(entry.at_ms);
     let says = serde_json::to_string(&entry.event).unwrap_or_default();
     html! { tr { td { (entry.seq) } td { (when) } td { (entry.event.kind()) } td { code { (says) } } } }
 }

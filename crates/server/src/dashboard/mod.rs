@@ -15,7 +15,7 @@ mod snapshot;
 mod stages;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::sync::Arc;
 

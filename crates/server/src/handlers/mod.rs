@@ -9,6 +9,7 @@ pub(crate) mod deltas;
 pub(crate) mod device;
 pub(crate) mod fleet;
 pub(crate) mod groups;
+pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod nudges;
 pub(crate) mod projects;

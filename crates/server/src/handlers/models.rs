@@ -251,5 +251,6 @@ pub(crate) async fn samples(
     });
     let rows = rows.await?;
     let next = (rows.len() == limit).then(|| rows.last().map(|row| row.seq)).flatten();
-    Ok(Json(SamplesPage { samples: rows.into_iter().map(listing::sample).collect(), next }))
+    let devices = rows.iter().map(|row| row.device.clone()).collect();
+    Ok(Json(SamplesPage { devices, samples: rows.into_iter().map(listing::sample).collect(), next }))
 }

@@ -167,7 +167,7 @@ fn an_edited_answer_is_not_believed() {
         a.record.entry.entry = a.record.entry.entry.replace("\"records\":4", "\"records\":5");
     });
     check("the entry's place", &|a| a.record.entry.index ^= 1);
-    check("the checkpoint", &|a| a.lineage.checkpoint = a.lineage.checkpoint.replacen('1', "2", 1));
+    check("the checkpoint", &|a| a.lineage.checkpoint = a.lineage.checkpoint.replacen('\n', "\n9", 1));
     check("the keys", &|a| a.lineage.ledger_keys = serde_json::json!({ "keys": [], "threshold": 0 }));
     check("the model", &|a| a.lineage.bundle = Digest::of(b"other"));
     check("the input", &|a| {

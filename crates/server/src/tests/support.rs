@@ -69,6 +69,8 @@ pub(crate) fn config(dir: &Path) -> ServerConfig {
         tls: TlsConfig::default(),
         runner_program: PathBuf::from("/bin/false"),
         broker: None,
+        collector: None,
+        webhooks: Vec::new(),
         tick: NEVER,
     }
 }

@@ -1,11 +1,11 @@
 //! An answer to "why?" as one page: style, bars and maps inside, no script, nothing loaded from elsewhere.
 
-use edgeward_core::Timestamp;
 use edgeward_core::record::{Answer, ShadowsRecord};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::draw;
 use super::{Explanation, FileState, Gate, InputTold, ModelTold, Reproduced, RolloutTold, RunTold, Why};
+use crate::instant::rfc3339;
 
 /// Features that are shown; the others are in the JSON.
 const SHOWN_MAX: usize = 30;
@@ -52,7 +52,7 @@ pub(crate) fn body(why: &Why) -> Markup {
 fn shadows(said: &ShadowsRecord) -> Markup {
     html! {
         table {
-            caption { "Candidates of run " (said.run) ", " (when(said.at_ms)) }
+            caption { "Candidates of run " (said.run) ", " (rfc3339(said.at_ms)) }
             thead { tr { th scope="col" { "bundle" } th scope="col" { "answered" } th scope="col" { "in" } } }
             tbody {
                 @for one in &said.candidates { tr {
@@ -74,17 +74,12 @@ fn answered(answers: &[Answer]) -> Markup {
     }
 }
 
-/// A time as people write it.
-fn when(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map(|at| at.to_string()).unwrap_or_default()
-}
-
 fn answer(why: &Why) -> Markup {
     let record = &why.record;
     html! {
         table {
             tr { th scope="row" { "answered" } td { (answered(&record.answers)) } }
-            tr { th scope="row" { "by" } td { (why.device) ", " (when(record.at_ms)) ", in " (record.latency_us) " µs" } }
+            tr { th scope="row" { "by" } td { (why.device) ", " (rfc3339(record.at_ms)) ", in " (record.latency_us) " µs" } }
             tr { th scope="row" { "model" } td {
                 (record.model)
                 @if let Some(version) = why.model.version { " version " (version) }
@@ -93,7 +88,7 @@ fn answer(why: &Why) -> Markup {
             tr { th scope="row" { "it saw" } td { (input(&why.input)) br; "salted digest " code { (record.input) } } }
             @for mark in &record.marks { tr { th scope="row" { (mark.kind) } td.bad { (mark.message) } } }
             @for label in &why.labels {
-                tr { th scope="row" { "truth, row " (label.row) } td { (label.label) ", known since " (when(label.at_ms)) } }
+                tr { th scope="row" { "truth, row " (label.row) } td { (label.label) ", known since " (rfc3339(label.at_ms)) } }
             }
         }
     }
@@ -219,7 +214,7 @@ const fn state(state: FileState) -> &'static str {
 fn run_told(run: &RunTold) -> Markup {
     let verdict = |gate: &Gate| if gate.passed { "passed" } else { "refused" };
     html! {
-        p { "Run " code { (run.id) } " of " (run.project) ", " (when(run.at_ms)) ": " (run.cause) }
+        p { "Run " code { (run.id) } " of " (run.project) ", " (rfc3339(run.at_ms)) ": " (run.cause) }
         table {
             thead { tr {
                 th scope="col" { "gate" } th scope="col" { "verdict" } th scope="col" { "why" } th scope="col" { "entry" }
@@ -236,12 +231,12 @@ fn run_told(run: &RunTold) -> Markup {
 fn rollout_told(rollout: &RolloutTold) -> Markup {
     html! {
         p {
-            "Rollout " code { (rollout.id) } ", " (when(rollout.at_ms)) ": " (rollout.cause) "; "
+            "Rollout " code { (rollout.id) } ", " (rfc3339(rollout.at_ms)) ": " (rollout.cause) "; "
             (rollout.waves.len()) " waves opened; " (rollout.reasons.join("; "))
         }
         @for approval in &rollout.approvals {
             p {
-                "Approved by " b { (approval.by) } ", " (when(approval.at_ms)) ", up to wave " (approval.waves)
+                "Approved by " b { (approval.by) } ", " (rfc3339(approval.at_ms)) ", up to wave " (approval.waves)
                 ": " (approval.cause) " (entry " (approval.entry) ")"
             }
         }

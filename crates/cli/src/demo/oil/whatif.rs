@@ -3,6 +3,7 @@
 use edgeward_core::Dataset;
 use edgeward_model::RtenEngine;
 use edgeward_pipeline::examine;
+use edgeward_pipeline::origin::Rows;
 use edgeward_pipeline::project::TaskKind;
 use edgeward_pipeline::split::{SplitRule, split};
 use edgeward_pipeline::train::Trainer as _;
@@ -13,7 +14,7 @@ use crate::adapters::EmbeddedTrainer;
 use crate::output::{Explain, Failure, with_causes};
 
 /// As in the project file.
-const RULE: SplitRule = SplitRule { seed: 1, holdout: 0.2 };
+const RULE: SplitRule = SplitRule::by_row(1, 0.2);
 const TRAINER: &str = "ridge";
 
 /// What a model that learned from everything up to `evening`, whose price is its last label, predicts on each day from
@@ -23,7 +24,9 @@ pub(super) fn predict(history: &[Row], days: &[Day], evening: &str) -> Result<Ve
     let lived = known.map(|pair| Row { price: pair[0].price, change: pair[0].change, next: pair[1].price });
     let rows: Vec<Row> = history.iter().cloned().chain(lived).collect();
     let all = dataset(rows.iter().map(|row| ([row.price, row.change], row.next.to_string())))?;
-    let train = all.select(&split(&all, RULE, TaskKind::Regression).train);
+    let rows = Rows::from(all);
+    let sides = split(&rows, RULE, TaskKind::Regression).explain("demo", "dividing rows")?;
+    let train = rows.table.select(&sides.train);
     let trained =
         EmbeddedTrainer.train(&train, TRAINER, &json!({}), RULE.seed, &mut |_| {}).map_err(|error| {
             Failure::new("demo", format!("training with the outlier: {}", with_causes(&*error)))

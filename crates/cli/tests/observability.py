@@ -1,0 +1,70 @@
+"""Reads what was sent with the receivers' own libraries."""
+
+import json
+import pathlib
+import sys
+
+from cloudevents.http import from_http
+from google.protobuf import json_format
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from prometheus_client.parser import text_string_to_metric_families
+from standardwebhooks import Webhook
+
+folder, secret = pathlib.Path(sys.argv[1]), sys.argv[2]
+
+
+def body(name):
+    return (folder / f"{name}.body").read_bytes()
+
+
+def headers(name):
+    return dict(json.loads((folder / f"{name}.headers").read_text()))
+
+
+def families(name):
+    return {family.name: family for family in text_string_to_metric_families((folder / name).read_text())}
+
+
+server, agent = families("server.prom"), families("agent.prom")
+runs = {sample.labels["outcome"]: sample.value for sample in server["edgeward_runs"].samples}
+assert runs == {"passed": 1.0, "refused": 1.0}, runs
+asked = [sample for sample in server["http_request_duration_seconds"].samples if sample.name.endswith("_count")]
+assert any(sample.labels["route"] == "/v1/runs" and sample.value >= 2 for sample in asked), asked
+assert agent["edgeward_requests"].samples[0].value == 1.0
+assert agent["edgeward_requests"].type == "counter"
+histogram = agent["edgeward_request_duration_seconds"].samples
+assert [sample.value for sample in histogram if sample.labels.get("le") == "+Inf"] == [1.0]
+for found in (server, agent):
+    assert found["process_resident_memory_bytes"].samples[0].value > 1e6
+
+for name in ("server-metrics", "agent-metrics"):
+    message = json_format.Parse(body(name), ExportMetricsServiceRequest())
+    (resource,) = message.resource_metrics
+    attributes = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
+    assert attributes["service.name"] == "edgeward-" + name.split("-")[0], attributes
+    metrics = {metric.name: metric for metric in resource.scope_metrics[0].metrics}
+    assert metrics["process_cpu_seconds_total"].sum.is_monotonic
+    assert metrics["process_resident_memory_bytes"].unit == "By"
+    for metric in metrics.values():
+        for point in metric.histogram.data_points:
+            assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
+            assert sum(point.bucket_counts) == point.count
+            assert point.start_time_unix_nano <= point.time_unix_nano
+
+log = json_format.Parse(body("server-log"), ExportLogsServiceRequest())
+records = [record for found in log.resource_logs[0].scope_logs for record in found.log_records]
+assert any(record.body.string_value == "control plane listens" and record.severity_number == 9 for record in records)
+
+event = from_http(headers("event"), body("event"))
+assert event["specversion"] == "1.0" and event["type"] == "io.edgeward.model_registered"
+assert event.data["model"] == "pumps", event.data
+
+for name in ("event", "alert"):
+    Webhook(secret).verify(body(name), headers(name))
+
+alert = json.loads(body("alert"))
+assert alert["version"] == "4" and alert["status"] == "firing"
+assert alert["alerts"][0]["labels"]["alertname"] == "EdgewardRunRefused"
+assert set(alert) >= {"groupKey", "receiver", "groupLabels", "commonLabels", "commonAnnotations", "externalURL", "alerts"}
+print("all of it")
