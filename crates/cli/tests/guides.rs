@@ -56,6 +56,11 @@ fn a_reader_can_convert_and_choose() {
 }
 
 #[test]
+fn a_reader_can_open_the_dashboard() {
+    follow("guides", &["dashboard.md"]);
+}
+
+#[test]
 fn a_reader_can_ask_a_pipeline() {
     follow("guides", &["pipelines.md"]);
 }
@@ -90,6 +95,7 @@ fn no_guide_is_left_out() {
             "apps-in-c.md",
             "audit.md",
             "convert.md",
+            "dashboard.md",
             "first-model.md",
             "frameworks.md",
             "install.md",

@@ -68,7 +68,7 @@ pub(crate) struct Person {
 
 impl Caller {
     /// What the caller may do; none for devices and nobody.
-    const fn role(&self) -> Option<Role> {
+    pub(crate) const fn role(&self) -> Option<Role> {
         match self {
             Self::Local => Some(Role::Admin),
             Self::Person(person) => Some(person.role),
@@ -258,7 +258,8 @@ fn unknown_credential() -> Failure {
         .hint("Operators: use the token in operator.token, or ask an admin for one. Devices: enrol again.")
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// What the dashboard's cookie holds.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
     headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).find_map(|text| {
         text.split(';')
             .filter_map(|pair| pair.trim().split_once('='))

@@ -12,10 +12,12 @@ use edgeward_trust::fleet::PublishError;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::access::Access;
+use crate::dashboard::{FleetCache, FormKey};
 use crate::deltas::Deltas;
 use crate::drift::DriftCache;
 use crate::failure::{Failure, chain};
 use crate::figures::Figures;
+use crate::heard::Heard;
 use crate::intake::Intake;
 use crate::reconcile::checkpoints::Tree;
 use crate::reconcile::fleet::Watched;
@@ -70,6 +72,12 @@ pub(crate) struct App {
     pub(crate) watched: tokio::sync::Mutex<Watched>,
     pub(crate) drift: DriftCache,
     pub(crate) figures: Figures,
+    /// What the devices' detectors said since this server started.
+    pub(crate) heard: Heard,
+    /// The fleet as the dashboard read it last.
+    pub(crate) fleet_seen: FleetCache,
+    /// Ties the dashboard's forms to local callers without a token.
+    pub(crate) forms: FormKey,
     /// Keys of inputs that are kept for a time.
     pub(crate) vault: Arc<Vault>,
     pub(crate) deltas: Deltas,

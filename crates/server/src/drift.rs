@@ -4,6 +4,8 @@
 //! Merging is exact addition, so the answer does not depend on the order of arrival. A window is widened until it holds
 //! [`SAMPLES_MIN`] samples, because an index over fewer shows their scatter and no drift.
 
+mod overlay;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
@@ -20,6 +22,8 @@ use edgeward_store::{PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow, StoreErro
 use crate::app::{App, blocking, lock};
 use crate::failure::Failure;
 use crate::reconcile::rollouts::CHAMPION;
+
+pub(crate) use overlay::{Overlay, Overlays, overlays};
 
 /// Most windows in one answer.
 const WINDOWS_MAX: i64 = 60;

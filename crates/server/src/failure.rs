@@ -124,7 +124,10 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (retry_after_s, close) = (self.retry_after_s, self.close);
+        // Kept beside the document, for whoever shows it otherwise.
+        let kept = self.problem.clone();
         let mut response = (self.status, Json(self.problem)).into_response();
+        response.extensions_mut().insert(kept);
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

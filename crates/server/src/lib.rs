@@ -22,6 +22,7 @@ mod extract;
 mod failure;
 mod figures;
 mod handlers;
+mod heard;
 mod instant;
 mod intake;
 mod listing;

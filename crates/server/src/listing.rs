@@ -25,7 +25,8 @@ pub(crate) fn devices(view: &View<'_>) -> Result<Vec<Device>, StoreError> {
     }
 }
 
-fn device(row: DeviceRow) -> Device {
+/// One of them.
+pub(crate) fn device(row: DeviceRow) -> Device {
     let seen_at_ms = row.report.as_ref().map(|report| report.received_at_ms);
     let report = row.report.and_then(|report| serde_json::from_value::<Report>(report.document).ok());
     Device {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use edgeward_api::limits::JSON_BYTES_MAX;
@@ -220,9 +220,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-async fn unknown_route(method: Method, uri: axum::http::Uri) -> Failure {
-    Failure::not_found(format!("there is no route {method} {}", uri.path()))
-        .hint("The routes are described in /openapi.json.")
+async fn unknown_route(method: Method, uri: axum::http::Uri, headers: HeaderMap) -> Response {
+    let failure = Failure::not_found(format!("there is no route {method} {}", uri.path()))
+        .hint("The routes are described in /openapi.json.");
+    dashboard::told_to(&headers, failure.into_response())
 }
 
 async fn wrong_method(method: Method, uri: axum::http::Uri) -> Response {

@@ -23,10 +23,12 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::access::Access;
 use crate::app::{App, Clock, Stopped, blocking, closed};
 use crate::broker;
+use crate::dashboard::{FleetCache, FormKey};
 use crate::deltas::{self, Deltas};
 use crate::drift::DriftCache;
 use crate::failure::chain;
 use crate::figures::{self, Figures};
+use crate::heard::Heard;
 use crate::intake::{self, Uploads};
 use crate::mirror::Mirror;
 use crate::reconcile::checkpoints::Tree;
@@ -226,7 +228,7 @@ struct Assembled {
 }
 
 fn assemble(opened: Opened, reached: Reached, runner_program: PathBuf, clock: Clock) -> Assembled {
-    let Opened { setup, store, blobs, witness, vault, origin, len } = opened;
+    let Opened { setup, store, blobs, witness, vault, origin, len, forms } = opened;
     let Setup { home, ledger, repository, lock, .. } = setup;
     let Reached { address, access, certificates, is_tls } = reached;
     let (intake, uploads) = intake::queue(UPLOADS_WAITING_MAX);
@@ -258,6 +260,9 @@ fn assemble(opened: Opened, reached: Reached, runner_program: PathBuf, clock: Cl
         watched: tokio::sync::Mutex::default(),
         drift: DriftCache::default(),
         figures: Figures::default(),
+        heard: Heard::default(),
+        fleet_seen: FleetCache::default(),
+        forms,
         vault: Arc::new(vault),
         deltas: Deltas::default(),
     });
@@ -273,6 +278,7 @@ struct Opened {
     origin: String,
     /// The ledger's length.
     len: u64,
+    forms: FormKey,
 }
 
 /// Blocks, as every use of the database does.
@@ -312,7 +318,8 @@ fn open(
         false => Vault::in_database(&setup.home.inputs_key(), &store)?,
     };
     let len = store.head()?.len;
-    Ok(Opened { setup, store, blobs, witness, vault, origin, len })
+    let forms = FormKey::fresh().map_err(SetupError::from)?;
+    Ok(Opened { setup, store, blobs, witness, vault, origin, len, forms })
 }
 
 fn say_how_it_listens(home: &Home, address: SocketAddr, access: &Access, tls: Option<&Certificates>) {

@@ -1,6 +1,7 @@
 //! The control plane over real loopback HTTP, and its reconcilers across crashes.
 
 mod audit;
+mod dashboard;
 mod drift;
 mod gates;
 mod groups;

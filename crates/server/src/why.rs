@@ -23,7 +23,7 @@ pub use proof::{Held, ProofFault, Proved, verify, verify_lineage};
 pub use story::{Approval, FormTold, Gate, MadeFrom, RolloutTold, RunTold, Story, story};
 pub use tell::{Asked, tell, tell_lineage};
 
-pub(crate) use own::{read, why};
+pub(crate) use own::{lineage, read, why};
 pub(crate) use page::body;
 
 use edgeward_core::record::{Kept, LabelRecord, PredictionRecord, ShadowsRecord};

@@ -190,6 +190,19 @@ impl View<'_> {
 }
 
 impl View<'_> {
+    /// The last entries that hold `word`, the newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn newest_about(&self, word: &str, limit: usize) -> Result<Vec<RawEntry>, StoreError> {
+        self.rows(
+            "searching the ledger backwards",
+            "SELECT seq, bytes FROM ledger WHERE instr(bytes, ?1) > 0 ORDER BY seq DESC LIMIT ?2",
+            params![word.as_bytes(), limit.min(ENTRIES_PAGE_MAX)],
+            RawEntry::read,
+        )
+    }
+
     /// Where the ledger stands.
     ///
     /// # Errors

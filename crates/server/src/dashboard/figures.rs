@@ -22,6 +22,17 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// `912 B`, `34.5 kB`, `1.2 MB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let scaled = |unit: f64, name: &str| format!("{:.1}\u{202f}{name}", count as f64 / unit);
+    match count {
+        0..1_000 => format!("{count}\u{202f}B"),
+        1_000..1_000_000 => scaled(1e3, "kB"),
+        1_000_000..1_000_000_000 => scaled(1e6, "MB"),
+        _ => scaled(1e9, "GB"),
+    }
+}
+
 /// `4 s`, `3 min`, `2 h`, `5 d`.
 pub(crate) fn span(duration: Duration) -> String {
     match duration.as_secs() {
@@ -73,6 +84,10 @@ mod tests {
         assert_eq!(percent(0.9712), "97.1\u{202f}%");
         let plain = |number| grouped(number).replace('\u{202f}', " ");
         assert_eq!([plain(7), plain(1_000), plain(1_234_567)], ["7", "1 000", "1 234 567"]);
+        assert_eq!(
+            [bytes(912), bytes(34_512), bytes(1_200_000)].map(|b| b.replace('\u{202f}', " ")),
+            ["912 B", "34.5 kB", "1.2 MB"]
+        );
         assert_eq!(ago(Timestamp(0), Timestamp(61_000)), "1\u{202f}min ago");
         assert_eq!(ago(Timestamp(5), Timestamp(0)), "just now");
         assert_eq!(instant(Timestamp(1_700_000_000_000)), "2023-11-14T22:13:20Z");

@@ -13,9 +13,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::figures::{ago, grouped, instant};
-use super::html as shown;
-use super::page::{document, frame};
-use super::words::happening;
+use super::layout::{Place, Sheet, badge, card, crumbs, scroll, shown};
+use super::session::Viewer;
+use super::words::{Tone, happening};
 use crate::app::{App, blocking};
 use crate::audit::{Identity, Inclusion, Verified, own_witness, prove, verify};
 use crate::failure::{Failure, chain};
@@ -59,6 +59,7 @@ pub(super) struct Trail {
 
 pub(super) async fn page(
     State(app): State<Arc<App>>,
+    viewer: Viewer,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
     let kind = asked.kind.filter(|kind| !kind.is_empty());
@@ -81,7 +82,7 @@ pub(super) async fn page(
             audit,
         })
     });
-    Ok(shown(&render(&trail.await?)).into_response())
+    Ok(shown(&render(&viewer, &trail.await?)).into_response())
 }
 
 /// Checks the whole ledger as `edgeward audit verify` does.
@@ -98,41 +99,41 @@ async fn audit(app: &Arc<App>) -> Result<Result<Verified, String>, Failure> {
     .await
 }
 
-pub(super) async fn one(State(app): State<Arc<App>>, Path(seq): Path<u64>) -> Result<Response, Failure> {
+pub(super) async fn one(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    Path(seq): Path<u64>,
+) -> Result<Response, Failure> {
     let found = app.read(move |view| Ok::<_, Failure>(prove(view, seq)?)).await?;
     let found = found.ok_or_else(|| {
         Failure::not_found(format!("the ledger has no entry {seq}"))
             .hint("See /audit for how many there are.")
     })?;
-    Ok(shown(&entry(&found)).into_response())
+    Ok(shown(&entry(&viewer, &found)).into_response())
 }
 
-pub(super) fn render(trail: &Trail) -> Markup {
+pub(super) fn render(viewer: &Viewer, trail: &Trail) -> Markup {
     let body = html! {
         h1 { "Audit" }
-        section.card.report aria-labelledby="state" {
-            h2 id="state" { "The ledger" }
-            (state(trail))
-        }
-        section.card.report aria-labelledby="entries" {
-            h2 id="entries" { "Decisions" }
-            (filter(trail))
-            (entries(trail))
-        }
-        section.card.report aria-labelledby="predictions" {
-            h2 id="predictions" { "Why did it say that?" }
-            form.line method="get" action="/predictions" {
-                label for="id" { "Prediction" }
-                input id="id" name="id" required placeholder="prediction_id of the answer" size="38";
-                button type="submit" { "Explain" }
-            }
-            @if !trail.predictions.is_empty() {
-                p.quiet { "Recorded lately; looking at one is an event:" }
-                ul { @for id in &trail.predictions { li { a href=(format!("/predictions/{id}")) { code { (id) } } } } }
-            }
-        }
+        (card("state", "The ledger", false, &state(trail)))
+        (card("entries", "Decisions", false, &html! { (filter(trail)) (entries(trail)) }))
+        (card("predictions", "Why did it say that?", false, &predictions(trail)))
     };
-    document("Audit", &frame(&body), false)
+    Sheet::still("Audit", Place::Audit).page(viewer, &body)
+}
+
+fn predictions(trail: &Trail) -> Markup {
+    html! {
+        form.line method="get" action="/predictions" {
+            label for="id" { "Prediction" }
+            input id="id" name="id" required placeholder="prediction_id of the answer" size="38";
+            button type="submit" { "Explain" }
+        }
+        @if !trail.predictions.is_empty() {
+            p.quiet { "Recorded lately; looking at one is an event:" }
+            ul.plain { @for id in &trail.predictions { li { a href=(format!("/predictions/{id}")) { code { (id) } } } } }
+        }
+    }
 }
 
 fn state(trail: &Trail) -> Markup {
@@ -140,16 +141,16 @@ fn state(trail: &Trail) -> Markup {
         p { code { (trail.origin) } }
         p {
             (grouped(trail.len)) " entries, " (grouped(trail.covered)) " of them under a signed checkpoint. "
-            a href="/audit?verify=true" { "Check all of it now" }
+            a.button href="/audit?verify=true" { "Check all of it now" }
         }
         @match &trail.audit {
             None => {},
             Some(Ok(verified)) => p role="status" {
-                b { "Verified: " } (grouped(verified.entries)) " entries follow from one another, each with its seal; "
+                (badge(Tone::Good, "Verified")) ": " (grouped(verified.entries)) " entries follow from one another, each with its seal; "
                 (verified.checkpoints) " checkpoints and " (verified.witnesses) " that witnesses saw agree; "
                 (grouped(verified.records)) " records of predictions are those whose roots they have."
             },
-            Some(Err(fault)) => p.bad role="alert" { b { "Not verified: " } (fault) },
+            Some(Err(fault)) => p.bad role="alert" { (badge(Tone::Bad, "Not verified")) ": " (fault) },
         }
     }
 }
@@ -175,23 +176,24 @@ fn entries(trail: &Trail) -> Markup {
     }
     let oldest = trail.entries.last().map(|entry| entry.seq).filter(|seq| *seq > 0);
     let kind = trail.kind.as_ref().map_or_else(String::new, |kind| format!("&kind={kind}"));
-    html! {
-        div.scroll tabindex="0" role="region" aria-label="Decisions, newest first" {
-            table {
-                thead { tr {
-                    th scope="col" { "Entry" } th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "Why" }
-                } }
-                tbody { @for entry in &trail.entries {
-                    @let told = happening(&entry.event);
-                    tr {
-                        th scope="row" { a href=(format!("/audit/{}", entry.seq)) { (entry.seq) } }
-                        td { time datetime=(instant(entry.at_ms)) title=(instant(entry.at_ms)) { (ago(entry.at_ms, trail.now)) } }
-                        td { (told.title) }
-                        td.quiet { (told.detail) }
-                    }
-                } }
-            }
+    let rows = html! {
+        table {
+            thead { tr {
+                th scope="col" { "Entry" } th scope="col" { "What" } th scope="col" { "Why" } th.n scope="col" { "When" }
+            } }
+            tbody { @for entry in &trail.entries {
+                @let told = happening(&entry.event);
+                tr {
+                    th scope="row" { a href=(format!("/audit/{}", entry.seq)) { (entry.seq) } }
+                    td { span class=(format!("dot {}", told.tone.class())) aria-hidden="true" {} (told.title) }
+                    td.wrap.quiet { (told.detail) }
+                    td.n { time datetime=(instant(entry.at_ms)) title=(instant(entry.at_ms)) { (ago(entry.at_ms, trail.now)) } }
+                }
+            } }
         }
+    };
+    html! {
+        (scroll("Decisions, newest first", &rows))
         @if trail.entries.len() >= PAGE {
             @if let Some(oldest) = oldest {
                 p { a href=(format!("/audit?before={oldest}{kind}")) rel="next" { "Earlier" } }
@@ -200,23 +202,23 @@ fn entries(trail: &Trail) -> Markup {
     }
 }
 
-pub(super) fn entry(found: &Inclusion) -> Markup {
+pub(super) fn entry(viewer: &Viewer, found: &Inclusion) -> Markup {
     let title = format!("Entry {}", found.index);
     let said: Option<Entry> = serde_json::from_str(found.entry.get()).ok();
     let body = html! {
+        (crumbs(&[("/audit", "Audit")], &title))
         h1 { (title) }
-        section.card.report aria-label="Entry" {
-            @if let Some(entry) = &said {
-                p { b { (happening(&entry.event).title) } ", " time datetime=(instant(entry.at_ms)) { (instant(entry.at_ms)) } }
-            }
-            h2 { "As it is hashed" }
-            p { code { (found.entry.get()) } }
-            h2 { "Proof" }
-            (proof(found))
+        @if let Some(entry) = &said {
+            @let told = happening(&entry.event);
+            (card("what", "What", false, &html! {
+                p { b { (told.title) } ", " time datetime=(instant(entry.at_ms)) { (instant(entry.at_ms)) } }
+                p.quiet { (told.detail) }
+            }))
         }
-        p { a href="/audit" { "The ledger" } }
+        (card("hashed", "As it is hashed", false, &html! { pre { (found.entry.get()) } }))
+        (card("proof", "Proof", false, &proof(found)))
     };
-    document(&title, &frame(&body), false)
+    Sheet::still(&title, Place::Audit).page(viewer, &body)
 }
 
 fn proof(found: &Inclusion) -> Markup {

@@ -1,130 +1,107 @@
 //! The dashboard: pages rendered here, with nothing from elsewhere and no build step.
 //!
-//! The overview is rendered from one [`snapshot::Snapshot`]; a small script fetches its parts again when the ledger grows.
-//! Beside it stand the audit trail ([`ledger`]) and a page per recorded prediction ([`prediction`]).
-//! Deliberately missing: anything that changes state, but that reading a record is an event.
+//! Each page is a module: it reads what it shows at one moment, and renders it as a pure function. A small script fetches the
+//! live parts of the page again when the ledger grows. What changes something is in [`action`]: a page that asks, a form that
+//! belongs to the session, and then the API's own handler. Charts are in [`plot`], what pages share in [`layout`], signing in
+//! in [`session`].
+//!
+//! Deliberately missing: tokens, certificates and erasing subjects, whose secrets and whose weight belong on the command line.
 
+mod action;
+mod alerts;
 mod assets;
+mod charts;
+mod device;
+mod drifting;
+mod failed;
 mod figures;
+mod fleet;
+mod layout;
 mod ledger;
-mod page;
+mod model;
+mod overview;
 mod performance;
+mod picture;
 mod plot;
 mod prediction;
+mod rollout;
+mod run;
+mod session;
+mod shadow;
 mod snapshot;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod version;
 pub(crate) mod words;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Form, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use edgeward_api::limits::PAGE_MAX;
 use edgeward_core::Role;
-use maud::Markup;
 use serde::Deserialize;
 
-use crate::access::{COOKIE, Need, check_same_site, guard, person};
+use crate::access::{Need, guard};
 use crate::app::App;
 use crate::failure::Failure;
-use crate::handlers::audit;
-use crate::listing;
 use assets::Asset;
-use page::Part;
-use snapshot::Snapshot;
 
-/// Ledger entries read for the timeline and the plot's marks.
-const ENTRIES_MAX: usize = 200;
-/// Life of the cookie, in seconds.
-const COOKIE_LIFE_S: u32 = 30 * 24 * 3600;
+pub(crate) use failed::told as told_to;
+pub(crate) use fleet::FleetCache;
+pub(crate) use session::FormKey;
+
+/// What was done just before a page is shown.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Done {
+    #[serde(default)]
+    done: Option<String>,
+}
+
+/// A name from a path or a field.
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
+    text.trim().parse().map_err(|error: T::Err| Failure::invalid(error.to_string()))
+}
 
 /// The dashboard's routes, with their guards.
 pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
-    let guarded = |need| middleware::from_fn_with_state((Arc::clone(app), need), guard);
-    let pages = Router::new()
-        .route("/", get(overview))
-        .route("/audit", get(ledger::page))
-        .route("/audit/{seq}", get(ledger::one))
-        .route_layer(guarded(Need::Role(Role::Viewer)));
+    let guarded = |role| middleware::from_fn_with_state((Arc::clone(app), Need::Role(role)), guard);
     // Inputs are shown there: whoever may ask the API for a record may look at its page.
     let records = Router::new()
         .route("/predictions", get(prediction::look_up))
         .route("/predictions/{prediction}", get(prediction::page))
-        .route_layer(guarded(Need::Role(Role::Operator)));
-    let pages = pages.merge(records).route_layer(middleware::from_fn_with_state(Arc::clone(app), door));
-    let parts = Router::new()
-        .route("/fragments/{part}", get(fragment))
-        .route_layer(guarded(Need::Role(Role::Viewer)));
-    let open = Router::new().route("/assets/{name}", get(asset)).route("/sign-in", post(sign_in));
-    pages.merge(parts).merge(open)
+        .route_layer(guarded(Role::Operator));
+    let actions = action::routes().map(|(role, routes)| routes.route_layer(guarded(role)));
+    let pages = pages().route_layer(guarded(Role::Viewer)).merge(records);
+    let pages = actions.into_iter().fold(pages, Router::merge);
+    let pages = pages.route_layer(middleware::from_fn_with_state(Arc::clone(app), session::door));
+    let open = Router::new().route("/assets/{name}", get(asset)).route("/sign-in", post(session::sign_in));
+    pages.merge(open)
 }
 
-#[derive(Debug, Deserialize)]
-struct Token {
-    token: Option<String>,
-}
-
-/// Turns a token in the address into a cookie, and a refusal into a page that asks for the token.
-async fn door(
-    State(app): State<Arc<App>>,
-    Query(asked): Query<Token>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if let Some(token) = asked.token {
-        return admit(&app, &token).await;
-    }
-    let response = next.run(request).await;
-    match response.status() {
-        StatusCode::UNAUTHORIZED => (StatusCode::UNAUTHORIZED, html(&page::sign_in(false))).into_response(),
-        _ => response,
-    }
-}
-
-async fn sign_in(
-    State(app): State<Arc<App>>,
-    method: Method,
-    headers: HeaderMap,
-    Form(form): Form<Token>,
-) -> Response {
-    match check_same_site(&method, &headers) {
-        Ok(()) => admit(&app, form.token.unwrap_or_default().trim()).await,
-        Err(failure) => failure.into_response(),
-    }
-}
-
-async fn admit(app: &App, token: &str) -> Response {
-    match person(app, token).await {
-        Ok(Some(_)) => {}
-        Ok(None) => return (StatusCode::UNAUTHORIZED, html(&page::sign_in(true))).into_response(),
-        Err(failure) => return failure.into_response(),
-    }
-    let secure = if app.address.starts_with("https:") { "; Secure" } else { "" };
-    let cookie =
-        format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={COOKIE_LIFE_S}{secure}");
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
-}
-
-fn html(markup: &Markup) -> Html<String> {
-    Html(markup.0.clone())
-}
-
-async fn overview(State(app): State<Arc<App>>) -> Result<Response, Failure> {
-    let seen = snapshot(&app).await?;
-    Ok(html(&page::overview(&seen)).into_response())
-}
-
-async fn fragment(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, Failure> {
-    let part =
-        Part::named(&name).ok_or_else(|| Failure::not_found(format!("the overview has no part '{name}'")))?;
-    let seen = snapshot(&app).await?;
-    Ok(html(&part.render(&seen)).into_response())
+fn pages() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(overview::page))
+        .route("/fleet", get(fleet::page))
+        .route("/devices/{device}", get(device::page))
+        .route("/groups/{group}", get(action::group_page))
+        .route("/models", get(model::list))
+        .route("/models/{model}", get(model::page))
+        .route("/models/{model}/drift", get(drifting::page))
+        .route("/models/{model}/{version}", get(version::page))
+        .route("/rollouts", get(rollout::list))
+        .route("/rollouts/{rollout}", get(rollout::page))
+        .route("/runs", get(run::list))
+        .route("/runs/{run}", get(run::page))
+        .route("/shadows", get(shadow::page))
+        .route("/alerts", get(alerts::page))
+        .route("/audit", get(ledger::page))
+        .route("/audit/{seq}", get(ledger::one))
+        .route("/sign-out", post(session::sign_out))
 }
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
@@ -140,31 +117,4 @@ async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response,
     response.headers_mut().insert(header::CACHE_CONTROL, forever);
     response.headers_mut().extend(HeaderValue::from_str(&tag).ok().map(|tag| (header::ETAG, tag)));
     Ok(response)
-}
-
-/// Reads everything at one moment.
-async fn snapshot(app: &Arc<App>) -> Result<Snapshot, Failure> {
-    let (now, address) = (app.now(), app.address.clone());
-    let mut seen = app
-        .read(move |view| {
-            Ok::<_, Failure>(Snapshot {
-                now,
-                address,
-                projects: view.projects()?,
-                devices: listing::devices(view)?,
-                models: listing::models(view)?,
-                runs: listing::runs(view)?,
-                rollouts: listing::rollouts(view)?,
-                alerts: view.alerts(None, PAGE_MAX)?,
-                entries: audit::newest(view, ENTRIES_MAX)?,
-                drift: None,
-            })
-        })
-        .await?;
-    let newest = seen.models.iter().max_by_key(|model| model.versions.last().map(|v| v.registered_at_ms));
-    if let Some(model) = newest.map(|model| model.name.clone()) {
-        let drift = crate::drift::of_model(app, &model).await?;
-        seen.drift = drift.map(|drift| (model, (*drift).clone()));
-    }
-    Ok(seen)
 }

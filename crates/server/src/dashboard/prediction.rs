@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use edgeward_core::PredictionId;
@@ -10,9 +9,8 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::html as shown;
-use super::page::{document, frame};
-use crate::access::Caller;
+use super::layout::{Place, Sheet, card, crumbs, shown};
+use super::session::Viewer;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::why::{self, Why};
@@ -38,13 +36,13 @@ pub(super) async fn look_up(Query(typed): Query<Typed>) -> Result<Response, Fail
 
 pub(super) async fn page(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    viewer: Viewer,
     Path(id): Path<String>,
     Query(Row { row }): Query<Row>,
 ) -> Result<Response, Failure> {
     let id = PredictionId(parse(&id)?);
-    let why = why::why(&app, id, row, None, caller.name()).await?;
-    Ok(shown(&render(&why)).into_response())
+    let why = why::why(&app, id, row, None, viewer.caller.name()).await?;
+    Ok(shown(&render(&viewer, &why)).into_response())
 }
 
 fn parse(id: &str) -> Result<Uuid, Failure> {
@@ -54,12 +52,12 @@ fn parse(id: &str) -> Result<Uuid, Failure> {
     })
 }
 
-pub(super) fn render(why: &Why) -> Markup {
+pub(super) fn render(viewer: &Viewer, why: &Why) -> Markup {
     let title = format!("Why prediction {}?", why.record.prediction);
     let body = html! {
+        (crumbs(&[("/audit", "Audit")], "Prediction"))
         h1 { (title) }
-        section.card.report aria-label="Why" { (why::body(why)) }
-        p { a href="/audit" { "The ledger" } }
+        (card("why", "Why", false, &html! { div.report { (why::body(why)) } }))
     };
-    document(&title, &frame(&body), false)
+    Sheet::still(&title, Place::Audit).page(viewer, &body)
 }

@@ -1,15 +1,21 @@
-//! What one rendering of the dashboard looks at: plain documents, read once, so that a page never contradicts itself.
+//! What one rendering of the overview looks at: plain documents, read once, so that a page never contradicts itself.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use edgeward_api::device::ModelReport;
-use edgeward_api::operator::{Device, Drift, Model, Rollout, Run, Version};
+use edgeward_api::limits::PAGE_MAX;
+use edgeward_api::operator::{Drift, Model, Rollout, Run, Version};
 use edgeward_core::event::Project;
 use edgeward_core::ledger::Entry;
-use edgeward_core::{Alert, Digest, ModelName, Timestamp};
+use edgeward_core::{Alert, ModelName, Timestamp};
 
-/// A device that was silent for longer is shown as away.
-pub(crate) const AWAY_AFTER: Duration = Duration::from_secs(15);
+use super::fleet::{self, Fleet};
+use crate::app::App;
+use crate::failure::Failure;
+use crate::handlers::audit;
+use crate::listing;
+
+/// Ledger entries read for the timeline and the marks of charts.
+const ENTRIES_MAX: usize = 200;
 
 /// Everything the overview shows.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +25,7 @@ pub(crate) struct Snapshot {
     /// Where this control plane listens, for the commands in empty states.
     pub(crate) address: String,
     pub(crate) projects: Vec<Project>,
-    pub(crate) devices: Vec<Device>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) models: Vec<Model>,
     /// The newest first.
     pub(crate) runs: Vec<Run>,
@@ -34,44 +40,43 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The version of `bundle`, if it is registered.
-    pub(crate) fn version_of(&self, bundle: Digest) -> Option<(&ModelName, u64)> {
-        self.models.iter().find_map(|model| {
-            let version = model.versions.iter().find(|version| version.bundle == bundle)?;
-            Some((&model.name, version.version))
-        })
-    }
-
-    /// `v3` for people, or the start of the digest.
-    pub(crate) fn bundle_label(&self, bundle: Digest) -> String {
-        self.version_of(bundle).map_or_else(|| bundle.short(), |(_, version)| format!("v{version}"))
-    }
-
-    /// Whether the control plane heard of `device` lately.
-    pub(crate) fn is_online(&self, device: &Device) -> bool {
-        device.seen_at_ms.is_some_and(|seen| self.now.since(seen) < AWAY_AFTER)
+    /// Reads everything.
+    pub(super) async fn of(app: &App) -> Result<Self, Failure> {
+        let (now, address, fleet) = (app.now(), app.address.clone(), fleet::fleet(app).await?);
+        let mut seen = app
+            .read(move |view| {
+                Ok::<_, Failure>(Self {
+                    now,
+                    address,
+                    fleet,
+                    projects: view.projects()?,
+                    models: listing::models(view)?,
+                    runs: listing::runs(view)?,
+                    rollouts: listing::rollouts(view)?,
+                    alerts: view.alerts(None, PAGE_MAX)?,
+                    entries: audit::newest(view, ENTRIES_MAX)?,
+                    drift: None,
+                })
+            })
+            .await?;
+        let newest = seen.models.iter().max_by_key(|model| model.versions.last().map(|v| v.registered_at_ms));
+        if let Some(model) = newest.map(|model| model.name.clone()) {
+            let drift = crate::drift::of_model(app, &model).await?;
+            seen.drift = drift.map(|drift| (model, (*drift).clone()));
+        }
+        Ok(seen)
     }
 
     /// Alerts about a bundle that some model has as its champion: the ones that still matter.
     pub(crate) fn open_alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.alerts.iter().filter(|alert| {
-            let champion = self.models.iter().find(|model| model.name == alert.model).and_then(champion);
-            champion.is_some_and(|version| version.bundle == alert.bundle)
-        })
+        self.alerts.iter().filter(|alert| is_open(alert, &self.models))
     }
+}
 
-    /// Accuracy over the whole fleet, weighted by labels, with the number of labels.
-    pub(crate) fn fleet_accuracy(&self) -> Option<(f64, u64)> {
-        let reports = self.model_reports().filter_map(|seen| Some((seen.accuracy?, seen.accuracy_labels)));
-        let (sum, labels) =
-            reports.fold((0.0, 0), |(sum, labels), (accuracy, n)| (sum + accuracy * n as f64, labels + n));
-        (labels > 0).then(|| (sum / labels as f64, labels))
-    }
-
-    /// Every model on every device.
-    pub(crate) fn model_reports(&self) -> impl Iterator<Item = &ModelReport> {
-        self.devices.iter().filter_map(|device| device.report.as_ref()).flat_map(|r| r.models.values())
-    }
+/// Whether an alert is about what serves now: the alarm of a model that was replaced is settled.
+pub(crate) fn is_open(alert: &Alert, models: &[Model]) -> bool {
+    let champion = models.iter().find(|model| model.name == alert.model).and_then(champion);
+    champion.is_some_and(|version| version.bundle == alert.bundle)
 }
 
 /// The version that `champion` names.

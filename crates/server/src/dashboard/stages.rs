@@ -1,9 +1,10 @@
-//! The loop as a strip: which of its nine stages is alive, and what it last did.
+//! The loop in stages: which of its nine stages is alive, and what it last did.
 
 use edgeward_api::operator::Run;
 use edgeward_core::event::{RolloutOutcome, RunOutcome};
 
 use super::figures::{ago, percent};
+use super::fleet::Seen;
 use super::snapshot::{Snapshot, champion};
 
 /// How a stage stands.
@@ -46,6 +47,19 @@ pub(crate) struct Stage {
     pub(crate) name: &'static str,
     pub(crate) state: State,
     pub(crate) detail: String,
+}
+
+impl Stage {
+    /// The page that tells more of it.
+    pub(crate) fn path(&self) -> &'static str {
+        match self.name {
+            "Convert" | "Sign" => "/models",
+            "Deploy" => "/rollouts",
+            "Serve" | "Monitor" => "/fleet",
+            "Alert" => "/alerts",
+            _ => "/runs",
+        }
+    }
 }
 
 fn stage(name: &'static str, state: State, detail: impl Into<String>) -> Stage {
@@ -130,12 +144,11 @@ fn deploy(seen: &Snapshot) -> Stage {
 }
 
 fn serve(seen: &Snapshot) -> Stage {
-    let total = seen.devices.len();
-    let serves = |device: &&edgeward_api::operator::Device| {
-        let report = device.report.as_ref();
-        seen.is_online(device) && report.is_some_and(|r| r.models.values().any(|m| m.active.is_some()))
+    let total = seen.fleet.devices.len();
+    let serves = |device: &&Seen| {
+        device.standing.reports() && device.models.iter().any(|model| model.active.is_some())
     };
-    let serving = seen.devices.iter().filter(serves).count();
+    let serving = seen.fleet.devices.iter().filter(serves).count();
     let state = match (serving, total) {
         (0, 0) => return stage("Serve", State::Waiting, "no device yet"),
         (0, _) => State::Waiting,
@@ -145,7 +158,7 @@ fn serve(seen: &Snapshot) -> Stage {
 }
 
 fn monitor(seen: &Snapshot) -> Stage {
-    match (seen.fleet_accuracy(), &seen.drift) {
+    match (seen.fleet.accuracy(), &seen.drift) {
         (Some((accuracy, _)), _) => stage("Monitor", State::Live, format!("{} right", percent(accuracy))),
         (None, Some((_, drift))) if !drift.windows.is_empty() => {
             stage("Monitor", State::Live, "no labels yet")

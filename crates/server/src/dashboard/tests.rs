@@ -1,23 +1,46 @@
 //! The dashboard from plain snapshots.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use edgeward_api::device::{ModelReport, REPORT_SCHEMA, Report};
-use edgeward_api::operator::{Device, Drift, DriftWindow, Metric, Model, Run, Version};
+use edgeward_api::operator::{
+    Device, Drift, DriftWindow, Metric, Model, Rollout, RolloutDevices, RolloutStatus, Run, Version,
+};
 use edgeward_core::ledger::{Chain, Entry};
 use edgeward_core::record::{Answer, Kept, PredictionRecord, ShadowSaid, ShadowsRecord};
-use edgeward_core::{Alert, DeviceId, Digest, Event, ModelName, ProjectName, RunId, Timestamp};
+use edgeward_core::rollout::{Approval, RolloutPolicy};
+use edgeward_core::{
+    Alert, DeviceId, Digest, Event, GroupName, ModelName, ProjectName, Role, RolloutId, RunId, Timestamp,
+};
 
-use super::page::{Part, overview};
+use super::fleet::{Asked, Context, Fleet, Standing};
+use super::session::{FormKey, Viewer};
 use super::snapshot::Snapshot;
 use super::stages::{State, stages};
-use super::{ledger, prediction};
+use super::{alerts, fleet, ledger, model as models, overview, prediction, rollout, run as runs, shadow};
+use crate::access::Caller;
 use crate::audit::Inclusion;
 use crate::why::{
     Attribution, Explanation, InputTold, Kind, ModelTold, Picture, Proved, Reproduced, Story, WHY_SCHEMA, Why,
 };
 
 const NOW: i64 = 1_700_000_000_000;
+
+fn viewer(role: Role) -> Viewer {
+    Viewer {
+        caller: Caller::Local,
+        role,
+        signed_in: true,
+        alerts_open: 1,
+        forms: FormKey::fresh().unwrap(),
+        now: Timestamp(NOW),
+    }
+}
+
+fn admin() -> Viewer {
+    viewer(Role::Admin)
+}
 
 fn model() -> ModelName {
     ModelName::new("digits").unwrap()
@@ -106,15 +129,18 @@ fn lively() -> Snapshot {
         estimated_accuracy: Some(metric(Some("assumes no concept drift".into()))),
     };
     let windows = (0..5).map(|n| window(n * 1000, 0.1 * n as f64)).collect();
+    let models = vec![Model {
+        name: model(),
+        aliases: BTreeMap::from([("champion".into(), 1)]),
+        versions: vec![version],
+    }];
+    let context = Context { now: Timestamp(NOW), models: &models, open: &[], coming: &[] };
+    let devices = [device("d1", 0.9, 100), device("d2", 0.5, 60_000)];
     Snapshot {
         now: Timestamp(NOW),
         address: "http://127.0.0.1:7700".into(),
-        devices: vec![device("d1", 0.9, 100), device("d2", 0.5, 60_000)],
-        models: vec![Model {
-            name: model(),
-            aliases: BTreeMap::from([("champion".into(), 1)]),
-            versions: vec![version],
-        }],
+        fleet: Arc::new(Fleet::of(&devices, &context)),
+        models,
         runs: vec![run()],
         alerts: vec![alert("<script>alert(1)</script>")],
         entries: entries(vec![Event::AlertRaised(alert("<script>alert(1)</script>"))]),
@@ -142,7 +168,11 @@ fn state_of(seen: &Snapshot, name: &str) -> State {
 
 #[test]
 fn an_empty_control_plane_says_what_to_do() {
-    let page = overview(&Snapshot { address: "http://127.0.0.1:7700".into(), ..Snapshot::default() }).0;
+    let page = overview::render(
+        &admin(),
+        &Snapshot { address: "http://127.0.0.1:7700".into(), ..Snapshot::default() },
+    )
+    .0;
     for words in
         ["edgeward run --project", "No device has joined", "No model is registered", "Nothing to plot yet"]
     {
@@ -153,7 +183,7 @@ fn an_empty_control_plane_says_what_to_do() {
 
 #[test]
 fn what_a_device_says_is_never_markup() {
-    let page = overview(&lively()).0;
+    let page = overview::render(&admin(), &lively()).0;
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     assert!(!page.contains("<script>alert"));
     assert!(!page.contains("<pixel>") && !page.contains("<camera>"));
@@ -171,40 +201,184 @@ fn the_strip_shows_what_is_alive() {
 }
 
 #[test]
-fn the_fleet_shows_who_is_away_and_one_accuracy() {
-    let page = Part::Fleet.render(&lively()).0;
+fn the_overview_counts_who_is_away_and_has_one_accuracy() {
+    let page = overview::render(&admin(), &lively()).0;
     assert!(page.contains("70.0\u{202f}%"), "mean of both devices");
-    assert_eq!(page.matches("(away)").count(), 1);
-    assert!(page.contains("<b>v1</b>"));
+    assert!(page.contains("href=\"/fleet?standing=away\"") && page.contains("1 fine, 1 away"));
+    assert!(page.contains("1 of 2 devices report"));
 }
 
 #[test]
 fn the_plot_draws_the_streams_and_their_numbers() {
-    let page = Part::Drift.render(&lively()).0;
+    let page = overview::render(&admin(), &lively()).0;
     assert!(page.contains("class=\"line s0\"") && page.contains("class=\"line s1\""));
-    assert!(!page.contains("NaN") && !page.contains("inf"));
+    assert!(!page.contains("NaN") && !page.contains("inf\""));
     assert!(page.contains("role=\"img\"") && page.contains("96.0\u{202f}%"));
     assert!(page.contains("f1 macro") && page.contains("0.931") && page.contains("0.900 to 0.950"));
     assert!(page.contains("assumes no concept drift.") && page.contains("&lt;camera&gt;"));
 }
 
+/// A fleet of so many devices, every tenth of which is away.
+fn large(devices: usize) -> Fleet {
+    let all: Vec<Device> = (0..devices)
+        .map(|n| device(&format!("device-{n:05}"), 0.9, if n % 10 == 0 { 60_000 } else { 0 }))
+        .collect();
+    let models = lively().models;
+    Fleet::of(&all, &Context { now: Timestamp(NOW), models: &models, open: &[], coming: &[] })
+}
+
+fn asked(query: &str) -> Asked {
+    let uri = format!("/fleet?{query}").parse::<axum::http::Uri>().unwrap();
+    axum::extract::Query::<Asked>::try_from_uri(&uri).unwrap().0
+}
+
 #[test]
-fn every_part_can_be_fetched_alone() {
-    for part in Part::ALL {
-        assert_eq!(Part::named(part.name()), Some(part));
-        assert!(!part.render(&lively()).0.is_empty());
+fn ten_thousand_devices_are_counts_and_one_page_of_rows() {
+    let fleet = large(10_000);
+    let page = fleet::render(&admin(), &fleet, &Asked::default(), "http://127.0.0.1:7700").0;
+    assert!(page.len() < 120_000, "{} bytes", page.len());
+    assert_eq!(page.matches("<th scope=\"row\"><a href=\"/devices/").count(), 50);
+    assert!(
+        page.contains("1–50 of 10\u{202f}000")
+            && page.contains("9\u{202f}000")
+            && page.contains("data-look=\"5000\"")
+    );
+    let away = fleet::render(&admin(), &fleet, &asked("standing=away&page=19"), "").0;
+    assert!(away.contains("951–1\u{202f}000 of 1\u{202f}000") && !away.contains("rel=\"next\""));
+    let one = fleet::render(&admin(), &fleet, &asked("q=device-00042"), "").0;
+    assert!(one.contains("1–1 of 1") && one.contains("/devices/device-00042"));
+    let none = fleet::render(&admin(), &fleet, &asked("group=nobody"), "").0;
+    assert!(none.contains("No such device"));
+    let seen = Snapshot { fleet: Arc::new(fleet), ..lively() };
+    let overview = overview::render(&admin(), &seen).0;
+    assert!(overview.len() < 120_000 && overview.contains("a dot is 60 of them"), "{}", overview.len());
+}
+
+#[test]
+fn a_device_stands_as_badly_as_what_is_worst_of_it() {
+    let at = |change: fn(&mut Device)| {
+        let mut one = device("d1", 0.9, 0);
+        change(&mut one);
+        let models = lively().models;
+        let context =
+            Context { now: Timestamp(NOW), models: &models, open: &[], coming: &[Digest::of(b"v2")] };
+        Fleet::of(&[one], &context).devices[0].standing
+    };
+    fn report(device: &mut Device) -> &mut ModelReport {
+        device.report.as_mut().unwrap().models.get_mut(&model()).unwrap()
     }
-    assert_eq!(Part::named("nothing"), None);
+    assert_eq!(at(|_| {}), Standing::Fine);
+    assert_eq!(at(|device| report(device).phase = "probation".into()), Standing::Updating);
+    assert_eq!(at(|device| report(device).log10_threshold = Some(4.0)), Standing::Alarmed);
+    let refused = |device: &mut Device| {
+        report(device)
+            .refused
+            .push(edgeward_core::slot::Refused { bundle: Digest::of(b"v2"), reason: "no".into() });
+    };
+    assert_eq!(at(refused), Standing::Refusing);
+    assert_eq!(at(|device| device.seen_at_ms = Some(Timestamp(NOW - 20_000))), Standing::Away);
+    let rare = |device: &mut Device| {
+        device.seen_at_ms = Some(Timestamp(NOW - 100_000));
+        device.report.as_mut().unwrap().session_started_at_ms = Timestamp(NOW - 60_000);
+    };
+    assert_eq!(at(rare), Standing::Fine, "it reports once in a minute");
+    assert_eq!(at(|device| device.report = None), Standing::Silent);
+    assert_eq!(at(|device| device.revoked_at_ms = Some(Timestamp(NOW))), Standing::Revoked);
+}
+
+#[test]
+fn actions_are_offered_to_whoever_may_take_them() {
+    let rollout = Rollout {
+        id: RolloutId::new("rollout-1").unwrap(),
+        model: model(),
+        version: 2,
+        bundle: Digest::of(b"v2"),
+        group: Some(GroupName::new("canaries").unwrap()),
+        started_at_ms: Timestamp(NOW),
+        start_at_ms: None,
+        wave: Some(0),
+        waves_approved: 0,
+        paused: false,
+        outcome: None,
+        finished_at_ms: None,
+        reasons: vec!["<b>wave 1 opens</b>".into()],
+    };
+    let told = rollout::Told {
+        now: Timestamp(NOW),
+        status: RolloutStatus {
+            rollout: rollout.clone(),
+            devices: vec![RolloutDevices { all: 10, reached: 1, running: 1, ..RolloutDevices::default() }],
+            gates: Vec::new(),
+            now: vec!["wave 2: waits for approval".into()],
+        },
+        policy: RolloutPolicy { approval: Approval::Each, ..RolloutPolicy::default() },
+        from: Some(Digest::of(b"v1")),
+        cause: "by hand".into(),
+        entries: Vec::new(),
+    };
+    let page = |role| rollout::render(&viewer(role), &told, Some("approved")).0;
+    let offers = |role| {
+        ["approve", "pause", "abort"]
+            .map(|verb| page(role).contains(&format!("href=\"/rollouts/rollout-1/{verb}\"")))
+    };
+    assert_eq!(offers(Role::Viewer), [false; 3]);
+    assert_eq!(offers(Role::Operator), [false, true, true]);
+    assert_eq!(offers(Role::Approver), [true; 3]);
+    let page = page(Role::Approver);
+    assert!(
+        page.contains("needs approval")
+            && page.contains("Done: approved")
+            && page.contains("&lt;b&gt;wave 1")
+    );
+    assert_eq!(page.matches("class=\"live\"").count(), 1);
+    let list = rollout::render_list(&viewer(Role::Viewer), &[rollout], Timestamp(NOW)).0;
+    assert!(list.contains("under way") && list.contains("None yet."));
+}
+
+#[test]
+fn the_inbox_tells_open_from_settled() {
+    let seen = lively();
+    let inbox = |models, all| alerts::Inbox {
+        now: seen.now,
+        alerts: seen.alerts.clone(),
+        models,
+        asked: axum::extract::Query::try_from_uri(&format!("/alerts?all={all}").parse().unwrap()).unwrap().0,
+        ..alerts::Inbox::default()
+    };
+    let page = alerts::render(&admin(), &inbox(seen.models.clone(), false)).0;
+    assert!(page.contains("Decay on d1") && page.contains("open</span>") && page.contains("&lt;script&gt;"));
+    let settled = alerts::render(&admin(), &inbox(Vec::new(), false)).0;
+    assert!(settled.contains("No alert."));
+    assert!(alerts::render(&admin(), &inbox(Vec::new(), true)).0.contains("settled</span>"));
+}
+
+#[test]
+fn lists_that_are_empty_say_what_fills_them() {
+    let (nobody, now) = (viewer(Role::Viewer), Timestamp(NOW));
+    for (page, words) in [
+        (models::render_list(&nobody, &[], &[], now), "No model is registered"),
+        (rollout::render_list(&nobody, &[], now), "None is under way"),
+        (runs::render_list(&nobody, (&[], &[], &[]), now, None), "No run yet"),
+        (shadow::render(&nobody, &[], now), "No shadows yet"),
+        (fleet::render(&nobody, &Fleet::default(), &Asked::default(), "http://x"), "No device has joined"),
+        (alerts::render(&nobody, &alerts::Inbox::default()), "No alert."),
+    ] {
+        assert!(page.0.contains(words), "{words}");
+    }
 }
 
 #[test]
 fn pages_need_nothing_from_elsewhere_and_no_inline_style_or_script() {
     let pages = [
-        overview(&lively()),
-        ledger::render(&trail()),
-        ledger::entry(&inclusion()),
-        prediction::render(&why(mapped())),
-        prediction::render(&why(features())),
+        overview::render(&admin(), &lively()),
+        fleet::render(&admin(), &large(3), &Asked::default(), ""),
+        alerts::render(&admin(), &alerts::Inbox::default()),
+        runs::render_list(&admin(), (&[run()], &[], &[]), Timestamp(NOW), None),
+        shadow::render(&admin(), &[], Timestamp(NOW)),
+        ledger::render(&admin(), &trail()),
+        ledger::entry(&admin(), &inclusion()),
+        prediction::render(&admin(), &why(mapped())),
+        prediction::render(&admin(), &why(features())),
     ];
     for page in pages.map(|page| page.0) {
         assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"));
@@ -324,7 +498,7 @@ fn why(explanation: Explanation) -> Why {
 
 #[test]
 fn the_audit_trail_shows_its_state_its_entries_and_what_was_found() {
-    let page = ledger::render(&trail()).0;
+    let page = ledger::render(&admin(), &trail()).0;
     assert!(
         page.contains("1\u{202f}234")
             && page.contains("href=\"/audit/1\"")
@@ -336,24 +510,24 @@ fn the_audit_trail_shows_its_state_its_entries_and_what_was_found() {
             && !page.contains("<script>alert")
     );
     assert!(!page.contains("rel=\"next\""), "all of them are on the page");
-    let found = |audit| ledger::render(&ledger::Trail { audit: Some(audit), ..trail() }).0;
+    let found = |audit| ledger::render(&admin(), &ledger::Trail { audit: Some(audit), ..trail() }).0;
     let bad = found(Err("entry 7 was edited".into()));
     assert!(
         bad.contains("Not verified") && bad.contains("entry 7 was edited") && bad.contains("role=\"alert\"")
     );
     let filtered = ledger::Trail { kind: Some("alert_raised".into()), ..trail() };
-    assert!(ledger::render(&filtered).0.contains("<option value=\"alert_raised\" selected>"));
-    let proof = ledger::entry(&inclusion()).0;
+    assert!(ledger::render(&admin(), &filtered).0.contains("<option value=\"alert_raised\" selected>"));
+    let proof = ledger::entry(&admin(), &inclusion()).0;
     assert!(proof.contains(&Digest::of(b"sibling").hex()) && proof.contains("&quot;device_enrolled&quot;"));
 }
 
 #[test]
 fn a_prediction_is_explained_by_bars_and_by_maps() {
-    let page = prediction::render(&why(features())).0;
+    let page = prediction::render(&admin(), &why(features())).0;
     assert!(page.contains("&lt;vibration&gt;") && page.contains("&lt;i&gt;8&lt;/i&gt;"));
     assert!(page.contains("width=\"100.0\"") && page.contains("width=\"33.3\""), "bars by their share");
     assert!(page.contains("Candidates of run r2") && page.contains("failed"));
-    let page = prediction::render(&why(mapped())).0;
+    let page = prediction::render(&admin(), &why(mapped())).0;
     assert_eq!(page.matches("role=\"img\"").count(), 2, "what was seen and what mattered");
     assert!(page.contains("rests most on what is about line 0, point 2"), "{page}");
     assert!(page.contains("fill-opacity=\"0.50\""), "half as much against it");

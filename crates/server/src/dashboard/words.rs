@@ -133,7 +133,7 @@ fn records(event: &Event) -> Happening {
     }
 }
 
-fn alert_title(alert: &Alert) -> String {
+pub(crate) fn alert_title(alert: &Alert) -> String {
     match alert.kind {
         AlertKind::WorldChanged => "The world changed".to_owned(),
         AlertKind::OddDevice => format!("{} is odd", alert.device),

@@ -60,6 +60,7 @@ pub(crate) async fn report(
     check_ledger(&device, &report)?;
     let document = serde_json::to_value(&report);
     let document = document.map_err(|error| Failure::internal("keeping a report", &error))?;
+    app.heard.hear(app.now(), &report);
     app.intake.put(device, Upload::Report(Box::new(report), document)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -235,7 +235,7 @@ fn the_dashboard_is_for_operators() {
         request.call().unwrap()
     };
     let prediction = "/predictions/0192f3a0-0000-7000-8000-000000000000";
-    for path in ["/", "/fragments/fleet", "/audit", "/audit/0", prediction] {
+    for path in ["/", "/fleet", "/audit", "/audit/0", prediction] {
         assert_eq!(get(path, &[]).status(), 401, "{path}");
     }
     assert_eq!(get("/?token=wrong", &[]).status(), 401);
@@ -249,7 +249,16 @@ fn the_dashboard_is_for_operators() {
     let csp = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(csp.contains("default-src 'none'") && !csp.contains("unsafe"), "{csp}");
     assert!(page.body_mut().read_to_string().unwrap().contains("No device has joined"));
-    for path in ["/fragments/fleet", "/audit", "/audit?kind=records_kept&verify=true"] {
+    for path in [
+        "/fleet",
+        "/models",
+        "/rollouts",
+        "/runs",
+        "/shadows",
+        "/alerts",
+        "/audit",
+        "/audit?kind=records_kept&verify=true",
+    ] {
         assert_eq!(get(path, &[("cookie", pair)]).status(), 200, "{path}");
     }
     let looked_up = get("/predictions?id=0192f3a0-0000-7000-8000-000000000000", &[("cookie", pair)]);
@@ -257,11 +266,21 @@ fn the_dashboard_is_for_operators() {
         (looked_up.status().as_u16(), &looked_up.headers()["location"]),
         (303, &prediction.parse().unwrap())
     );
-    for path in [prediction, "/audit/99", "/fragments/nothing"] {
+    for path in [
+        prediction,
+        "/audit/99",
+        "/devices/nobody",
+        "/models/nothing",
+        "/models/nothing/1",
+        "/runs/run-0",
+        "/rollouts/r-0",
+    ] {
         assert_eq!(get(path, &[("cookie", pair)]).status(), 404, "{path}");
     }
-    assert_eq!(get("/fragments/nothing", &[("cookie", pair)]).status(), 404);
-    assert_eq!(get("/fragments/fleet", &[("cookie", pair), ("origin", "http://evil.example")]).status(), 403);
+    assert_eq!(get("/fleet", &[("cookie", pair), ("origin", "http://evil.example")]).status(), 403);
+    let mut lost = get("/nowhere", &[("accept", "text/html,*/*")]);
+    assert_eq!(lost.status(), 404);
+    assert!(lost.body_mut().read_to_string().unwrap().contains("There is nothing here"));
     let asset = get("/assets/style.css", &[]);
     assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
     let tag = asset.headers()["etag"].to_str().unwrap().to_owned();

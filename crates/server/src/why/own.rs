@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgeward_api::Problem;
-use edgeward_core::{Digest, Event, PredictionId};
+use edgeward_core::{Digest, Event, ModelName, PredictionId};
 use edgeward_store::{BlobError, Blobs};
 use tokio::runtime::Handle;
 
 use super::bundle::Shelf;
-use super::tell::{Asked, tell};
-use super::{ProofFault, Why};
+use super::tell::{Asked, tell, tell_lineage};
+use super::{ModelTold, ProofFault, Proved, Why};
 use crate::app::{App, Stopped, blocking};
 use crate::failure::{Failure, chain};
 use crate::records;
@@ -77,15 +77,34 @@ pub(crate) async fn why(
         tell(&shelf, &answer, asked, &mut go_on).map_err(Told::Unproved)
     })
     .await
-    .map_err(|told| match told {
-        Told::Unproved(fault) => unproved(&fault),
-        Told::Stopped(stopped) => stopped.into(),
-    })
+    .map_err(Failure::from)
+}
+
+/// What is told about a version of a model, with its card and what proves it. The model's own files are not read.
+pub(crate) async fn lineage(
+    app: &Arc<App>,
+    model: &ModelName,
+    bundle: Digest,
+) -> Result<(ModelTold, Option<String>, Proved), Failure> {
+    let lineage = records::lineage(app, model, bundle).await?;
+    let shelf = Own { blobs: app.blobs.clone(), runtime: Handle::current() };
+    blocking(move || tell_lineage(&shelf, &lineage, None).map_err(Told::Unproved))
+        .await
+        .map_err(Failure::from)
 }
 
 enum Told {
     Unproved(ProofFault),
     Stopped(Stopped),
+}
+
+impl From<Told> for Failure {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Unproved(fault) => unproved(&fault),
+            Told::Stopped(stopped) => stopped.into(),
+        }
+    }
 }
 
 impl From<Stopped> for Told {

@@ -106,6 +106,19 @@ pub(crate) fn records_become_batches_and_are_forgotten(store: &Store) {
     };
     assert_eq!((seqs(None, None), seqs(Some(2), None)), (vec![2, 1, 0], vec![1, 0]));
     assert_eq!((seqs(None, Some("alert_raised")), seqs(Some(2), Some("alert_raised"))), (vec![2], vec![]));
+    newest_first(store);
+}
+
+/// What the ledger holds about a word, from its end.
+fn newest_first(store: &Store) {
+    let newest = |word: &str, limit| {
+        let found = read(store, |view| view.newest_about(word, limit));
+        found.into_iter().map(|entry| entry.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (newest("\"d1\"", 10), newest("\"d1\"", 1), newest("nowhere", 10)),
+        (vec![2, 1], vec![2], vec![])
+    );
 }
 
 pub(crate) fn what_is_forgotten_leaves_its_leaf(store: &Store) {
