@@ -3,7 +3,7 @@
 //! an alert to a rollout that a person approves and watches.
 
 #![cfg(feature = "control")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "harness/answer.rs"]
 mod answer;

@@ -12,7 +12,7 @@ use crate::harness::Running;
 
 const DRIVER: &str = "chromedriver";
 /// How long the driver may take for one command.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Notes every layout shift that no input explains, from the first paint on.
 const WATCH: &str = "window.__shifts = [];
     new PerformanceObserver((list) => {
@@ -74,6 +74,8 @@ impl Browser {
         let said = post(&root, &asked);
         let session = said["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {said}")).to_owned();
         let browser = Self { base: format!("{root}/{session}"), _driver: driver };
+        let patience = PATIENCE.as_millis() as u64;
+        post(&format!("{}/timeouts", browser.base), &json!({"script": patience, "pageLoad": patience}));
         browser.cdp("Page.addScriptToEvaluateOnNewDocument", &json!({"source": WATCH}));
         Some(browser)
     }

@@ -251,10 +251,8 @@ pub(crate) struct FleetCache(Mutex<Option<(Instant, Arc<Fleet>)>>);
 /// The fleet now; a large one as it was a moment ago.
 pub(crate) async fn fleet(app: &App) -> Result<Arc<Fleet>, Failure> {
     let known = lock(&app.fleet_seen.0).clone();
-    if let Some((at, fleet)) =
-        known.filter(|(at, fleet)| fleet.devices.len() >= LARGE && at.elapsed() < FRESH)
-    {
-        let _ = at;
+    let is_fresh = |(at, fleet): &(Instant, Arc<Fleet>)| fleet.devices.len() >= LARGE && at.elapsed() < FRESH;
+    if let Some((_, fleet)) = known.filter(is_fresh) {
         return Ok(fleet);
     }
     let now = app.now();
