@@ -99,6 +99,7 @@ fn project() -> Project {
             ..RolloutPolicy::default()
         },
         shadows: None,
+        mlflow: None,
     }
 }
 

@@ -356,6 +356,9 @@ pub struct Project {
     /// How the winner among its shadows is chosen; none if it declares no shadow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadows: Option<ShadowPolicy>,
+    /// The registered model of the MLflow API whose champion it takes in place of training; none if it trains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlflow: Option<String>,
 }
 
 /// Who carries out a run.

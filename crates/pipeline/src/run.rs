@@ -18,7 +18,7 @@ use noted::{Looking, Notes};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -104,6 +104,8 @@ pub struct RunContext<'a> {
     pub signer: Option<&'a dyn Signer>,
     /// The control plane; none leaves the bundle in the work folder.
     pub server: Option<&'a Client>,
+    /// A model that is trained already, as an ONNX file: it is judged and shipped in place of one of the run's own.
+    pub trained: Option<&'a Path>,
     /// Most rows that are looked at, spread over all of them: a smoke run. None for all.
     pub rows_max: Option<usize>,
     /// The pipeline that is followed if the run passes: that of a commit on trial. It is then judged for leaks, too.
@@ -391,7 +393,7 @@ impl Pipeline<'_> {
         code: StageCode,
         params: &impl Serialize,
         inputs: &Inputs<'_>,
-        make: impl FnOnce(&std::path::Path) -> Result<(), RunError>,
+        make: impl FnOnce(&Path) -> Result<(), RunError>,
     ) -> Result<Entry, RunError> {
         self.stage_or(code, params, inputs, make)
     }
@@ -402,7 +404,7 @@ impl Pipeline<'_> {
         code: StageCode,
         params: &impl Serialize,
         inputs: &Inputs<'_>,
-        make: impl FnOnce(&std::path::Path) -> Result<(), E>,
+        make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<Entry, E> {
         let key = cache::key(code, params, inputs)?;
         let _turn = self.cache.turn(key);

@@ -25,6 +25,8 @@ pub const MODEL_FILE: &str = "model.onnx";
 pub const METRICS_FILE: &str = "metrics.json";
 /// Largest metrics file read.
 pub const METRICS_BYTES_MAX: u64 = 1 << 20;
+/// Largest model that comes trained.
+pub const TRAINED_BYTES_MAX: u64 = 2 << 30;
 /// Most files a command's result may depend on.
 pub const DEPS_MAX: usize = 20_000;
 /// Deepest folder searched for them.
@@ -81,6 +83,23 @@ pub enum TrainError {
     NoModel {
         /// The command.
         command: String,
+    },
+    /// The project takes a model of MLflow's, and this run was given none.
+    #[error(
+        "the project takes its model from MLflow, '{name}', and none came with this run; set the alias champion of a \
+         version at the control plane, or give an ONNX file with --trained"
+    )]
+    NoneBrought {
+        /// The registered model.
+        name: String,
+    },
+    /// The model that came with the run cannot be read, or is too large.
+    #[error("reading the trained model {}: {why}", path.display())]
+    Trained {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
     },
     /// The metrics file is no JSON object or too large.
     #[error("$EDGEWARD_METRICS_OUT: {0}; write a JSON object such as {{\"loss\": 0.1}}")]
@@ -168,6 +187,19 @@ impl CommandTraining<'_> {
         }
         check_metrics(&out.join(METRICS_FILE))
     }
+}
+
+/// Reads a model that is trained already.
+///
+/// # Errors
+/// It cannot be read, or has more than [`TRAINED_BYTES_MAX`] bytes.
+pub fn read_trained(path: &Path) -> Result<Vec<u8>, TrainError> {
+    let failed = |why: String| TrainError::Trained { path: path.to_owned(), why };
+    let size = fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+    if size > TRAINED_BYTES_MAX {
+        return Err(failed(format!("{size} bytes are over the limit of {TRAINED_BYTES_MAX}")));
+    }
+    fs::read(path).map_err(|error| failed(error.to_string()))
 }
 
 fn check_metrics(path: &Path) -> Result<(), TrainError> {

@@ -1,6 +1,7 @@
 //! Who may call what.
 //!
-//! A device is known by the certificate it shows under TLS, or by its bearer credential. A certificate counts because the
+//! A device is known by the certificate it shows under TLS, or by its bearer credential. A token may also be the password of
+//! basic authentication, whatever the user's name: some clients know no other way. A certificate counts because the
 //! store knows it; one that does not is refused whatever else the request carries.
 //!
 //! Each route belongs to one [`Need`]; the router asks [`guard`] before a handler runs, and writes the same need into
@@ -17,6 +18,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::Engine as _;
 use edgeward_core::{DeviceId, Digest, Role};
 
 use crate::app::App;
@@ -126,21 +128,31 @@ pub(crate) async fn person(app: &App, token: &str) -> Result<Option<Person>, Fai
 }
 
 /// What a request carries to show who sends it.
-enum Presented<'a> {
-    Bearer(&'a str),
+enum Presented {
+    Bearer(String),
     Garbage,
     Nothing,
 }
 
-fn presented(headers: &HeaderMap) -> Presented<'_> {
+fn presented(headers: &HeaderMap) -> Presented {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Presented::Nothing };
     let token = value.to_str().ok().and_then(|text| {
-        let (scheme, token) = text.split_once(' ')?;
-        let token = token.trim();
-        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= SECRET_LEN_MAX)
-            .then_some(token)
+        let (scheme, shown) = text.split_once(' ')?;
+        let shown = shown.trim();
+        match scheme {
+            scheme if scheme.eq_ignore_ascii_case("bearer") => Some(shown.to_owned()),
+            scheme if scheme.eq_ignore_ascii_case("basic") => password(shown),
+            _ => None,
+        }
     });
+    let token = token.filter(|token| !token.is_empty() && token.len() <= SECRET_LEN_MAX);
     token.map_or(Presented::Garbage, Presented::Bearer)
+}
+
+/// What stands after the first colon of what basic authentication encodes.
+fn password(encoded: &str) -> Option<String> {
+    let text = String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).ok()?).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// Lets a request through to the routes of `need`, with its [`Caller`] as an extension.
@@ -163,10 +175,10 @@ async fn identify(app: &App, peer: Peer, method: &Method, headers: &HeaderMap) -
         return identify_certificate(app, certificate).await;
     }
     match presented(headers) {
-        Presented::Bearer(token) => match person(app, token).await? {
+        Presented::Bearer(token) => match person(app, &token).await? {
             Some(person) => Ok(Caller::Person(person)),
             None => {
-                let device = app.device_of(secret::digest(token)).await?;
+                let device = app.device_of(secret::digest(&token)).await?;
                 device.map(Caller::Device).ok_or_else(unknown_credential)
             }
         },
@@ -379,6 +391,20 @@ mod tests {
         check(&remote, &Method::GET, &[host, good], Some(&Caller::Person(person(Role::Viewer))));
         check(&remote, &Method::POST, &[host, good, ("origin", "http://evil.example")], None);
         check(&remote, &Method::GET, &[host, ("cookie", "edgeward_operator=guess")], Some(&Caller::Nobody));
+    }
+
+    #[test]
+    fn a_token_may_be_a_password() {
+        let shown = |value: &str| match presented(&headers(&[("authorization", value)])) {
+            Presented::Bearer(token) => token,
+            Presented::Garbage => "garbage".to_owned(),
+            Presented::Nothing => "nothing".to_owned(),
+        };
+        assert_eq!(shown("Bearer abc"), "abc");
+        assert_eq!(shown("basic YW5uOmFiYzpk"), "abc:d", "ann:abc:d");
+        for garbage in ["Basic YW5u", "Basic %%%", "Basic ", "Digest abc", "Bearer ", "Basic YW5uOg=="] {
+            assert_eq!(shown(garbage), "garbage", "{garbage}");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod intake;
 mod listing;
 mod members;
 mod mirror;
+mod mlflow;
 mod reconcile;
 mod records;
 mod replicas;

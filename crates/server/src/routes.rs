@@ -28,6 +28,7 @@ use crate::handlers::{
     access, audit, blobs, certificates, deltas, device as devices, fleet, groups, metrics, models, nudges,
     projects, public, quarantine, records, repository, rollouts, shadows, sources,
 };
+use crate::mlflow;
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -211,6 +212,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         whole.merge(guarded)
     });
     api.merge(dashboard::router(app))
+        .merge(mlflow::router(app))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(usize::try_from(JSON_BYTES_MAX).unwrap_or(usize::MAX)))

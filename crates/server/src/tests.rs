@@ -7,6 +7,7 @@ mod gates;
 mod groups;
 mod http;
 mod load;
+mod mlflow;
 mod reconcilers;
 mod records;
 mod reference;

@@ -31,6 +31,7 @@ mod folder;
 mod forget;
 mod group;
 mod ledger;
+mod mlflow;
 mod operator_token;
 mod postgresql;
 mod profile;
@@ -58,6 +59,9 @@ pub use folder::{Folder, FolderError};
 pub use forget::{FORGOTTEN_PER_STEP_MAX, Recorded, Remembered};
 pub use group::GroupBundle;
 pub use ledger::{Checkpoint, ENTRIES_PAGE_MAX, Fault, Head, RawEntry, SealedEntry};
+pub use mlflow::{
+    MlflowArtifact, MlflowDocument, MlflowKind, MlflowLabel, MlflowLabelKind, MlflowMetric, MlflowPoint,
+};
 pub use operator_token::TokenRow;
 pub use postgresql::{Address, AddressError, Heard, Seat};
 pub use profile::{ArrivedProfile, NewProfile, PROFILE_RETENTION, PROFILES_PAGE_MAX, ProfileRow};

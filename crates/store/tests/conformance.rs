@@ -8,6 +8,8 @@
 
 #[path = "conformance/beside.rs"]
 mod beside;
+#[path = "conformance/mlflow.rs"]
+mod mlflow;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +33,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 
 type Check = (&'static str, fn(&Store));
 
-const CHECKS: [Check; 31] = [
+const CHECKS: [Check; 34] = [
     ("appends form one chain", appends_form_one_chain),
     ("append_if compares", append_if_compares),
     ("a failed closure leaves nothing", a_failed_closure_leaves_nothing),
@@ -63,6 +65,9 @@ const CHECKS: [Check; 31] = [
     ("certificates count until revoked", beside::certificates_count_until_revoked),
     ("kept files are numbered", beside::kept_files_are_numbered),
     ("names sort by their bytes and text keeps what it can", beside::names_sort_by_their_bytes),
+    ("MLflow's documents and labels", mlflow::documents_and_labels),
+    ("MLflow's metrics", mlflow::metrics),
+    ("MLflow's artifacts", mlflow::artifacts),
 ];
 
 fn check_all(open: impl Fn() -> Store) {

@@ -24,6 +24,9 @@ pub(crate) struct RunArgs {
     /// Put this commit of the project's repository on trial, as the control plane does at level 2
     #[arg(long, value_name = "COMMIT", requires = "run_id")]
     pub(crate) commit: Option<String>,
+    /// An ONNX file that is trained already: it is judged, converted and shipped in place of training
+    #[arg(long, value_name = "FILE", conflicts_with = "commit")]
+    pub(crate) trained: Option<PathBuf>,
     /// The folder where the data is, if the project's own folder holds none
     #[arg(long, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,

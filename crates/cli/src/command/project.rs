@@ -100,6 +100,7 @@ fn looking<T>(
         now: now(),
         signer: None,
         server: None,
+        trained: None,
         rows_max: None,
         adopts: None,
         tools: &tools,

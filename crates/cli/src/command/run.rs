@@ -37,6 +37,9 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
         let told = client.register_project(&project.to_core_project());
         told.map_err(|error| refused(&format!("registering project {}", project.name), &error))?;
     }
+    if let (Some(_), Some(name), None) = (&client, &project.train.mlflow, &args.trained) {
+        return out.document(&Follows { project: project.name.as_str(), mlflow: name }, Follows::words);
+    }
     let cancel = Arc::new(AtomicBool::new(false));
     cancel_on_signal(&cancel).explain("system", "watching for signals")?;
     let at_hand = at_hand(&project, &args.engines);
@@ -52,6 +55,7 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
         now: now(),
         signer: key.as_deref(),
         server: client.as_ref(),
+        trained: args.trained.as_deref(),
         rows_max: None,
         adopts: None,
         tools: &tools,
@@ -67,6 +71,23 @@ pub(crate) fn run(args: &RunArgs, out: Output) -> Outcome {
     }
     out.document(&summary, words)?;
     verdict(&summary)
+}
+
+/// A project that is registered and has nothing to run yet.
+#[derive(serde::Serialize)]
+struct Follows<'a> {
+    project: &'a str,
+    mlflow: &'a str,
+}
+
+impl Follows<'_> {
+    fn words(&self) -> String {
+        let Self { project, mlflow } = self;
+        format!(
+            "{project} is registered; the control plane runs it when a version of '{mlflow}' in its MLflow registry gets the \
+             alias champion"
+        )
+    }
 }
 
 /// The engines that the forms of a project are made for, as far as they are here.

@@ -196,6 +196,7 @@ fn policies(dir: &Path) -> Result<Project, Failure> {
         source: None,
         rollout,
         shadows: None,
+        mlflow: None,
     })
 }
 

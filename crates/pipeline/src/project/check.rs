@@ -256,11 +256,25 @@ impl Checker<'_> {
     fn train(&self, project: &ProjectFile) -> Checked {
         let train = &project.train;
         let key = "run";
+        if let Some(name) = &train.mlflow {
+            return match (train.run.is_some() || train.builtin.is_some(), name.trim().is_empty()) {
+                (true, _) => {
+                    self.refuse("[train]", "mlflow", "stands beside another way to a model; keep one of them")
+                }
+                (_, true) => {
+                    self.refuse("[train]", "mlflow", "is empty; name a registered model of MLflow's")
+                }
+                _ if train.deps.is_some() => {
+                    self.refuse("[train]", "deps", "belongs to a command; a model of MLflow's has none")
+                }
+                _ => Ok(()),
+            };
+        }
         match (&train.run, train.builtin) {
             (None, None) => self.refuse(
                 "[train]",
                 key,
-                "nothing trains; set run = \"a command\" or builtin = \"mlp\" | \"logistic\" | \"ridge\" | \"gbdt\"",
+                "nothing trains; set run = \"a command\", builtin = \"mlp\" | \"logistic\" | \"ridge\" | \"gbdt\", or mlflow = \"a registered model\"",
             ),
             (Some(_), Some(_)) => {
                 self.refuse("[train]", key, "stands beside builtin; keep one of the two")

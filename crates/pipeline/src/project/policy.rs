@@ -30,6 +30,7 @@ impl ProjectFile {
             rollout: self.rollout_policy(),
             source: self.source_at(&path, crate::git::commit(&self.dir)),
             shadows: self.shadow_policy(),
+            mlflow: self.train.mlflow.clone(),
         }
     }
 

@@ -109,6 +109,8 @@ pub struct TrainTable {
     pub run: Option<String>,
     /// An embedded trainer.
     pub builtin: Option<Builtin>,
+    /// A registered model of the MLflow API: the control plane brings the ONNX file of its champion.
+    pub mlflow: Option<String>,
     /// Patterns of files the command's result depends on; every file of the project besides the data if absent.
     pub deps: Option<Vec<String>>,
     /// How long the command may take.

@@ -3,6 +3,7 @@
 //! A reconciler takes no input: it reads the state, does what is missing, and may be stopped and begun again anywhere.
 //! One loop drives all of them, woken by every change and by a timer.
 
+pub(crate) mod champions;
 pub(crate) mod checkpoints;
 pub(crate) mod evidence;
 pub(crate) mod fleet;
@@ -76,6 +77,9 @@ pub(crate) enum ReconcileError {
     /// A rollout could not be started.
     #[error("{0}")]
     Start(String),
+    /// A champion of MLflow's registry cannot be read.
+    #[error("looking for champions: {0}")]
+    Champion(String),
     /// An id that is no name.
     #[error(transparent)]
     Name(#[from] edgeward_core::name::ParseNameError),
@@ -86,6 +90,7 @@ pub(crate) async fn turn(app: &App) {
     let outcomes = [
         ("fleet", fleet::reconcile(app).await),
         ("sources", sources::reconcile(app).await),
+        ("champions", champions::reconcile(app).await),
         ("triggers", triggers::reconcile(app).await),
         ("runs", runs::reconcile(app).await),
         ("evidence", evidence::reconcile(app).await),

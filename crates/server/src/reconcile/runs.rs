@@ -6,9 +6,10 @@
 //! carries out and never ends is given up after [`CALLER_TIME_MAX`], for it keeps the project's other runs waiting.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::process::{Child, Command};
 
 use super::ReconcileError;
 use crate::app::App;
+use crate::mlflow::{self, BringError};
 
 /// Deaths of a run's child before the run counts as failed.
 const DEATHS_MAX: u32 = 3;
@@ -26,6 +28,8 @@ const DEATHS_MAX: u32 = 3;
 const CALLER_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A log larger than this is begun anew.
 const LOG_BYTES_MAX: u64 = 16 << 20;
+/// The model that a run takes from MLflow, in the project's work folder.
+const CHAMPION_FILE: &str = "champion.onnx";
 /// How much of a log's end explains a failure.
 const LOG_TAIL_BYTES: u64 = 600;
 /// Time a child gets to end by itself when the server stops.
@@ -77,12 +81,13 @@ pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
         }
         match children.deaths.get(&run) {
             Some((deaths, how)) if *deaths >= DEATHS_MAX => give_up(app, &run, how).await?,
-            _ => match spawn(app, &asked, &project) {
+            _ => match begin(app, &asked, &project).await {
                 Ok(child) => {
                     tracing::info!(%run, project = %project.name, pid = child.id(), "run started");
                     children.alive.insert(run, child);
                 }
-                Err(error) => children.died(run, format!("it could not be started: {error}")),
+                Err(BringError::NotNow(why)) => children.died(run, format!("it could not be started: {why}")),
+                Err(BringError::Never(why)) => fail(app, &run, why).await?,
             },
         }
     }
@@ -151,7 +156,22 @@ fn tail(path: PathBuf) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn spawn(app: &App, run: &RunRow, project: &Project) -> std::io::Result<Child> {
+/// Starts a run; where the project takes its model from MLflow, that is brought first.
+async fn begin(app: &App, run: &RunRow, project: &Project) -> Result<Child, BringError> {
+    let trained = match &project.mlflow {
+        None => None,
+        Some(name) => {
+            let work = app.home.work(&project.name);
+            std::fs::create_dir_all(&work)?;
+            let path = work.join(CHAMPION_FILE);
+            mlflow::bring(app, name, (&project.name, &run.id), &path).await?;
+            Some(path)
+        }
+    };
+    Ok(spawn(app, run, project, trained.as_deref())?)
+}
+
+fn spawn(app: &App, run: &RunRow, project: &Project, trained: Option<&Path>) -> std::io::Result<Child> {
     let work = app.home.work(&project.name);
     std::fs::create_dir_all(&work)?;
     let mut log = open_log(&log_path(app, &run.id))?;
@@ -166,6 +186,7 @@ fn spawn(app: &App, run: &RunRow, project: &Project) -> std::io::Result<Child> {
         .args(["--project", &project.path, "--server", &app.address, "--run-id", run.id.as_str()])
         .args(project.source.iter().flat_map(|source| ["--home", &source.home]))
         .args(run.commit.iter().flat_map(|commit| ["--commit", commit]))
+        .args(trained.iter().flat_map(|path| [OsStr::new("--trained"), path.as_os_str()]))
         .arg("--work")
         .arg(work)
         .arg("--release-key")

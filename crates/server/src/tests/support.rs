@@ -84,13 +84,18 @@ impl Plant {
     /// The same, with a clock that starts at `now`.
     pub(crate) fn serving_from(now: i64, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut plant = Self::open(Arc::new(tempfile::tempdir().unwrap()), now, change);
+        plant.begin_serving();
+        plant
+    }
+
+    /// Answers HTTP from now on.
+    pub(crate) fn begin_serving(&mut self) {
         let (stop, stopped) = oneshot::channel();
-        let bound = plant._idle.take().unwrap();
-        let task = plant.runtime.spawn(bound.serve(async {
+        let bound = self._idle.take().unwrap();
+        let task = self.runtime.spawn(bound.serve(async {
             let _ = stopped.await;
         }));
-        plant.running = Some((stop, task));
-        plant
+        self.running = Some((stop, task));
     }
 
     /// Answers nothing: the test turns each wheel itself.
@@ -294,6 +299,7 @@ pub(crate) fn project() -> Project {
             ..RolloutPolicy::default()
         },
         shadows: None,
+        mlflow: None,
     }
 }
 

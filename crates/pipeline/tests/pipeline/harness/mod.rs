@@ -242,6 +242,7 @@ impl Bench {
                 now: Timestamp(1_000),
                 signer: Some(&signer),
                 server,
+                trained: None,
                 rows_max: None,
                 adopts: None,
                 tools: &tools,

@@ -1,0 +1,79 @@
+//! A model that someone made champion in the MLflow API becomes a run of every project that follows it.
+//!
+//! Which version had its run is said by a tag on the version, written in the transaction that asks for the run; so an alias
+//! that is set twice, or a server that was stopped in between, asks for one run. How the run ended is written beside it.
+
+use edgeward_core::Event;
+use edgeward_core::event::{Project, RunOutcome, Runner};
+use edgeward_store::MlflowLabelKind;
+
+use super::ReconcileError;
+use crate::app::{App, Decision};
+use crate::handlers::fresh_run_id;
+use crate::mlflow::{Champion, champion, run_tag};
+
+/// The tag that says how a run for a version ended.
+fn outcome_tag(project: &Project) -> String {
+    format!("edgeward.outcome.{}", project.name)
+}
+
+/// Asks for the runs that are due, and writes down how others ended.
+pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
+    let followers = app.read(|view| {
+        let projects = view.projects()?;
+        Ok::<Vec<Project>, ReconcileError>(
+            projects.into_iter().filter(|project| project.mlflow.is_some()).collect(),
+        )
+    });
+    for project in followers.await? {
+        app.decide(move |decision| follow(decision, &project)).await?;
+    }
+    Ok(())
+}
+
+fn follow(decision: &Decision<'_, '_>, project: &Project) -> Result<(), ReconcileError> {
+    let Some(name) = &project.mlflow else { return Ok(()) };
+    let found = champion(decision, name).map_err(|refusal| ReconcileError::Champion(refusal.to_string()))?;
+    let Some(champion) = found else { return Ok(()) };
+    match decision.mlflow_label(MlflowLabelKind::Tag, &champion.id, &run_tag(&project.name))? {
+        Some(run) => note_outcome(decision, project, &champion, &run),
+        None if decision.run_under_way(&project.name)?.is_some() => Ok(()),
+        None => request(decision, project, &champion),
+    }
+}
+
+fn request(
+    decision: &Decision<'_, '_>,
+    project: &Project,
+    champion: &Champion,
+) -> Result<(), ReconcileError> {
+    let run = fresh_run_id(decision.now())?;
+    let cause = format!("MLflow: version {} of {} is champion", champion.version, champion.name);
+    tracing::info!(%run, project = %project.name, cause, "run requested");
+    let tag = run_tag(&project.name);
+    decision.put_mlflow_label(MlflowLabelKind::Tag, &champion.id, (&tag, run.as_str()))?;
+    let (project, runner) = (project.name.clone(), Runner::ControlPlane);
+    Ok(decision.append(Event::RunRequested { run, project, cause, runner, commit: None })?)
+}
+
+fn note_outcome(
+    decision: &Decision<'_, '_>,
+    project: &Project,
+    champion: &Champion,
+    run: &str,
+) -> Result<(), ReconcileError> {
+    let tag = outcome_tag(project);
+    if decision.mlflow_label(MlflowLabelKind::Tag, &champion.id, &tag)?.is_some() {
+        return Ok(());
+    }
+    let Some(outcome) = decision.run(&run.parse()?)?.and_then(|known| known.outcome) else { return Ok(()) };
+    let said = match outcome {
+        RunOutcome::Passed { bundle } => match decision.version_of_bundle(&project.model, bundle)? {
+            Some(version) => format!("passed: {} version {}", project.model, version.version),
+            None => "passed".to_owned(),
+        },
+        RunOutcome::Refused { reason } => format!("refused: {reason}"),
+        RunOutcome::Failed { reason } => format!("failed: {reason}"),
+    };
+    Ok(decision.put_mlflow_label(MlflowLabelKind::Tag, &champion.id, (&tag, &said))?)
+}
