@@ -212,7 +212,17 @@ fn not_ready(policy: &RolloutPolicy, observed: &Observed, open: OpenWave, now: T
     }
     let newest = wave.iter().filter_map(|seen| seen.running_since_ms).max().unwrap_or(open.since_ms);
     let left = policy.bake_ms.saturating_sub(now.since(newest.max(open.since_ms)));
-    (!left.is_zero()).then(|| format!("wave {}: baking, {} ms left", open.index + 1, left.as_millis()))
+    (!left.is_zero()).then(|| format!("wave {}: baking, {} left", open.index + 1, rounded_up(left)))
+}
+
+/// `48 s`, `9 min 48 s`.
+fn rounded_up(left: std::time::Duration) -> String {
+    let seconds = left.as_millis().div_ceil(1000);
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, 0) => format!("{minutes} min"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
 }
 
 /// Opens wave `index`, or a later one if that would reach nobody new.
