@@ -5,8 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::future::Future;
-use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,9 +22,10 @@ use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
 use edgeward_sdk::{LoadError, Loaded, Watch, WatchOptions};
 use edgeward_trust::LedgerKeys;
 use edgeward_trust::tuf::Trusted;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
+use crate::address::{Address, Listening};
 use crate::bandwidth::Bandwidth;
 use crate::brain::{Brain, RestoreError, SNAPSHOT_SCHEMA, Snapshot};
 use crate::config::{AgentConfig, AgentError, ServeConfig, Source, system_clock};
@@ -58,8 +58,7 @@ pub const ONE_THREAD: LoadOptions = LoadOptions::with_threads(1);
 
 /// An agent or endpoint that has its address but does not serve yet.
 pub struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
+    listening: Vec<Listening>,
     speech: Speech,
     endpoint: Arc<Endpoint>,
     collector: Option<Collector>,
@@ -112,14 +111,12 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     if let Some(problem) = config.activation.problem() {
         return Err(AgentError::Activation(problem));
     }
-    config.speech.check(config.listen)?;
     let lock = lock(&config.data_dir)?;
-    let listener = listen(config.listen).await?;
-    let address = listener.local_addr().map_err(AgentError::Endpoint)?;
+    let listening = listen(&config.listen, &config.speech).await?;
     let (identity, pinned) = identify(&config).await?;
     let (store, brain) = restore(&config, &identity, pinned)?;
     let ledger = LedgerKeys::of(brain.trusted().root()).unwrap_or_default();
-    let url = url(&config.speech, address);
+    let url = url(&listening, &config.speech);
     tell_address(&config.data_dir, &url)?;
     let registry = Arc::new(Registry::default());
     let records = Arc::new(Records::open(&config.data_dir, identity.device.clone())?);
@@ -160,8 +157,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
     let control = Some(Running { sender, end, keeper: stop });
     let endpoint = Endpoint::new(registry, records, about, system_clock);
     Ok(Bound {
-        listener,
-        address,
+        listening,
         speech: config.speech,
         endpoint,
         collector: config.collector,
@@ -175,7 +171,6 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
 /// # Errors
 /// The model does not load or the address is taken.
 pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
-    config.speech.check(config.listen)?;
     let registry = Arc::new(Registry::default());
     let watch = match &config.source {
         Source::Path(path) => {
@@ -185,8 +180,7 @@ pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
         }
         Source::Active(data_dir) => Some(watch(config, data_dir, &registry)?),
     };
-    let listener = listen(config.listen).await?;
-    let address = listener.local_addr().map_err(AgentError::Endpoint)?;
+    let listening = listen(&config.listen, &config.speech).await?;
     let folder = tempfile::tempdir().map_err(AgentError::data_dir(&std::env::temp_dir()))?;
     let device = DeviceId::new("local").map_err(|error| refuse(folder.path(), error.to_string()))?;
     let records = Arc::new(Records::open(folder.path(), device.clone())?);
@@ -194,20 +188,21 @@ pub async fn bind_bare(config: &ServeConfig) -> Result<Bound, AgentError> {
     let speech = config.speech.clone();
     let collector = config.collector.clone();
     let kept = Kept::Temporary(folder, watch);
-    Ok(Bound { listener, address, speech, endpoint, collector, control: None, _kept: kept })
+    Ok(Bound { listening, speech, endpoint, collector, control: None, _kept: kept })
 }
 
 impl Bound {
-    /// Where it serves.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its address as callers on this machine write it.
+    /// Its first address as callers on this machine write it.
     #[must_use]
     pub fn url(&self) -> String {
-        url(&self.speech, self.address)
+        url(&self.listening, &self.speech)
+    }
+
+    /// All of its addresses, as callers on this machine write them.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        let is_tls = self.speech.is_tls();
+        self.listening.iter().map(|listening| listening.address.url(is_tls)).collect()
     }
 
     /// Serves until `shutdown` is ready, then lets requests under way finish, for [`DRAIN_TIMEOUT`] at most.
@@ -215,12 +210,8 @@ impl Bound {
     /// # Errors
     /// The endpoint fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async move {
-            // A dropped sender means the same.
-            let _ = stopped.await;
-        };
-        let url = self.url();
+        let (stop, stopped) = watch::channel(());
+        let urls = self.urls().join(" and ");
         let pusher = self.collector.map(|collector| {
             let (registry, records) =
                 (Arc::clone(&self.endpoint.registry), Arc::clone(&self.endpoint.records));
@@ -229,13 +220,24 @@ impl Bound {
             collector.push(resource, move || families(&registry, &records))
         });
         let router = self.endpoint.router();
-        let door = self.speech.door(self.listener);
-        let server =
-            tokio::spawn(async move { axum::serve(door, router).with_graceful_shutdown(stopped).await });
-        tracing::info!("serving at {url}");
+        let mut servers = JoinSet::new();
+        for Listening { listener, file, .. } in self.listening {
+            let (door, router) = (self.speech.door(listener), router.clone());
+            let mut stopped = stopped.clone();
+            let stopped = async move {
+                // A dropped sender is the sign.
+                while stopped.changed().await.is_ok() {}
+            };
+            servers.spawn(async move {
+                let served = axum::serve(door, router).with_graceful_shutdown(stopped).await;
+                drop(file);
+                served
+            });
+        }
+        tracing::info!("serving at {urls}");
         shutdown.await;
         drop(stop);
-        let drained = tokio::time::timeout(DRAIN_TIMEOUT, server).await;
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, first_failure(servers)).await;
         // What was counted last is sent once more; a collector that does not answer holds nothing up for long.
         let _ = tokio::task::spawn_blocking(move || drop(pusher)).await;
         if let Some(Running { sender, end, keeper }) = self.control {
@@ -244,11 +246,17 @@ impl Bound {
             let _ = sender.send(Message::Stop);
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, end).await;
         }
-        match drained {
-            Ok(Ok(Err(source))) => Err(AgentError::Endpoint(source)),
-            _ => Ok(()),
-        }
+        drained.unwrap_or(Ok(())).map_err(AgentError::Endpoint)
     }
+}
+
+/// Waits for all of them; one that panicked has said so already.
+async fn first_failure(mut servers: JoinSet<io::Result<()>>) -> io::Result<()> {
+    let mut failure = Ok(());
+    while let Some(ended) = servers.join_next().await {
+        failure = failure.and(ended.unwrap_or(Ok(())));
+    }
+    failure
 }
 
 /// Loads what was active, then starts the loop.
@@ -298,19 +306,22 @@ fn lock(data_dir: &Path) -> Result<File, AgentError> {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, AgentError> {
-    TcpListener::bind(address).await.map_err(|source| AgentError::Listen { address, source })
+/// Listens at every address, once it is known that each may be listened at.
+async fn listen(addresses: &[Address], speech: &Speech) -> Result<Vec<Listening>, AgentError> {
+    for address in addresses {
+        speech.check(address)?;
+    }
+    let mut listening = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let open = address.listen().await;
+        listening.push(open.map_err(|source| AgentError::Listen { address: address.clone(), source })?);
+    }
+    Ok(listening)
 }
 
 /// The address under which this machine reaches the endpoint.
-fn url(speech: &Speech, address: SocketAddr) -> String {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let scheme = if speech.is_tls() { "https" } else { "http" };
-    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
+fn url(listening: &[Listening], speech: &Speech) -> String {
+    listening.first().map(|first| first.address.url(speech.is_tls())).unwrap_or_default()
 }
 
 /// The device's identity; a fresh one comes with what goes into a fresh state.
@@ -492,14 +503,14 @@ fn load_onnx(bytes: &[u8], config: &ServeConfig) -> Result<Loaded, Box<LoadError
     })
 }
 
-fn read_model(path: &Path) -> std::io::Result<Vec<u8>> {
+fn read_model(path: &Path) -> io::Result<Vec<u8>> {
     let limit = onnx::MODEL_BYTES_MAX as u64;
     let mut bytes = Vec::new();
     // A size that the file system tells is no bound: a pipe or a device has none.
     File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let why = format!("the file is over the limit of {limit} bytes");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(bytes)
 }

@@ -1,7 +1,6 @@
 //! What an agent or an endpoint is told when it starts, and why it may not start.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use edgeward_core::{DeviceId, ModelName, Timestamp};
 use edgeward_model::Engines;
 
 use crate::activation::ActivationConfig;
+use crate::address::Address;
 use crate::brain::RestoreError;
 use crate::courtesy::Courtesy;
 use crate::door::{DoorError, Speech};
@@ -42,8 +42,8 @@ pub struct AgentConfig {
     pub data_dir: PathBuf,
     /// The name it would like.
     pub name: DeviceId,
-    /// Where it serves predictions; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where it serves predictions, over HTTP and gRPC alike; port 0 takes a free one. The first is the one it tells.
+    pub listen: Vec<Address>,
     /// How it speaks there.
     pub speech: Speech,
     /// Where its metrics are sent, beside being there to be scraped.
@@ -81,7 +81,7 @@ impl AgentConfig {
         server: impl Into<String>,
         data_dir: impl Into<PathBuf>,
         name: DeviceId,
-        listen: SocketAddr,
+        listen: impl Into<Vec<Address>>,
     ) -> Self {
         Self {
             server: server.into(),
@@ -90,7 +90,7 @@ impl AgentConfig {
             roots: None,
             data_dir: data_dir.into(),
             name,
-            listen,
+            listen: listen.into(),
             speech: Speech::default(),
             collector: None,
             poll: Duration::from_secs(1),
@@ -132,8 +132,8 @@ pub struct ServeConfig {
     pub source: Source,
     /// The model's name in URLs; by default the bundle's, or the file's. Needed to follow an agent.
     pub name: Option<ModelName>,
-    /// Where it serves predictions; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where it serves predictions, over HTTP and gRPC alike; port 0 takes a free one. The first is the one it tells.
+    pub listen: Vec<Address>,
     /// How it speaks there.
     pub speech: Speech,
     /// Where its metrics are sent, beside being there to be scraped.
@@ -169,7 +169,7 @@ pub enum AgentError {
     #[error("listening on {address} (give --listen a free address, or port 0 for any free port)")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         #[source]
         source: io::Error,

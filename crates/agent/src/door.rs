@@ -1,4 +1,4 @@
-//! The way in to the endpoint: plain HTTP on loopback, TLS everywhere else.
+//! The way in to the endpoint: plain HTTP on loopback and at sockets that are files, TLS everywhere else.
 //!
 //! The certificate is the device's owner's: apps and gateways that ask a device know it by a name, which the certificate
 //! that the device shows to the control plane does not bear. Its files are read again when they change, so a renewal needs
@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use edgeward_api::connections::{Gate, Patience};
+use edgeward_api::connections::{Gate, Listener, Patience};
 use edgeward_api::door::{self, CertificateFileError, Configure, Io, read_certificate};
 use edgeward_sdk::chain;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::sign::SingleCertAndKey;
-use tokio::net::TcpListener;
+
+use crate::address::Address;
 
 /// Most connections to the endpoint at once; further ones wait for a place.
 pub const CONNECTIONS_MAX: usize = 512;
@@ -69,22 +70,25 @@ impl Speech {
     ///
     /// # Errors
     /// Either of them.
-    pub fn check(&self, listen: SocketAddr) -> Result<(), DoorError> {
-        match self {
-            Self::Plain if !listen.ip().is_loopback() => Err(DoorError::Open(listen)),
-            Self::Plain | Self::PlainAnywhere => Ok(()),
-            Self::Tls { certificate, key } => Shown::read(certificate, key).map(|_| ()),
+    pub fn check(&self, listen: &Address) -> Result<(), DoorError> {
+        match (self, listen) {
+            (Self::Plain, Address::Tcp(address)) if !address.ip().is_loopback() => {
+                Err(DoorError::Open(*address))
+            }
+            (Self::Plain | Self::PlainAnywhere, _) => Ok(()),
+            (Self::Tls { certificate, key }, _) => Shown::read(certificate, key).map(|_| ()),
         }
     }
 
-    /// The way in at `listener`.
-    pub(crate) fn door(&self, listener: TcpListener) -> Door {
+    /// The way in at `listener`. Nobody listens in on a socket that is a file.
+    pub(crate) fn door(&self, listener: Listener) -> Door {
+        let is_file = matches!(listener, Listener::Unix(_));
         let gate = Gate::new(listener, CONNECTIONS_MAX, Patience::default());
         Door(match self {
-            Self::Plain | Self::PlainAnywhere => door::Door::Plain(gate),
-            Self::Tls { certificate, key } => {
+            Self::Tls { certificate, key } if !is_file => {
                 door::Door::tls(gate, configure(certificate.clone(), key.clone()), TLS_HINT)
             }
+            _ => door::Door::Plain(gate),
         })
     }
 }
@@ -99,10 +103,12 @@ impl Shown {
     fn read(certificate: &PathBuf, key: &PathBuf) -> Result<Self, DoorError> {
         let changed = [certificate, key].map(changed);
         let certified = read_certificate(certificate, key)?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        // gRPC clients insist on the former.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), changed })
     }
 }
@@ -149,7 +155,7 @@ mod tests {
     use super::*;
 
     fn check(speech: &Speech, listen: &str, expect: Option<&str>) {
-        let refused = speech.check(listen.parse().unwrap()).err().map(|error| error.to_string());
+        let refused = speech.check(&listen.parse().unwrap()).err().map(|error| error.to_string());
         match (&refused, expect) {
             (None, None) => {}
             (Some(said), Some(words)) => assert!(said.contains(words), "{said}"),
@@ -163,6 +169,7 @@ mod tests {
         check(&Speech::Plain, "[::1]:0", None);
         check(&Speech::Plain, "0.0.0.0:0", Some("give --tls-cert and --tls-key"));
         check(&Speech::Plain, "192.168.1.5:8600", Some("192.168.1.5:8600 is not loopback"));
+        check(&Speech::Plain, "unix:/run/edgeward.sock", None);
         check(&Speech::PlainAnywhere, "0.0.0.0:0", None);
     }
 

@@ -1,19 +1,26 @@
-//! The local endpoint: Open Inference Protocol v2 over HTTP, late labels, metrics and status.
+//! The local endpoint: Open Inference Protocol v2 over HTTP and gRPC, late labels, metrics and status.
 //!
 //! A request passes, in order: the time limit, the cap on requests in flight, the body limit, the protocol's checks, the
 //! model. Models run on blocking threads, so that a slow one never keeps the endpoint from answering health checks.
-//! Every error is `{"error": "..."}` with a text that says what to send instead. What a web page of another origin sends
-//! is refused: otherwise any page open in a browser on the machine could feed labels to the next training.
+//! Both transports decode into one [`ask::Ask`], which is answered, recorded and counted in one place. Every error is
+//! `{"error": "..."}`, or the status of a gRPC call, with a text that says what to send instead. What a web page of another
+//! origin sends is refused: otherwise any page open in a browser on the machine could feed labels to the next training.
 //!
-//! Deliberately missing: gRPC, compressed bodies, and a credential: the endpoint is for the machine it runs on, so listen on a
-//! loopback address.
+//! Deliberately missing: shared memory, and a credential: the endpoint is for the machine it runs on, so listen on a
+//! loopback address or a Unix socket.
 
+mod ask;
 mod binary;
+mod classes;
+mod context;
+mod encoding;
 mod feedback;
+mod grpc;
 mod infer;
 mod metadata;
 mod metrics;
 mod remembered;
+mod settings;
 mod triton;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +53,8 @@ pub const LABELS_PER_REQUEST_MAX: usize = 1_000;
 pub const TEXT_BYTES_MAX: usize = 1_024;
 /// Longest time for one request, its body included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most gRPC streams of requests open at once; more are told to come again.
+pub const STREAMS_MAX: usize = 16;
 
 /// What the endpoint answers from.
 pub struct Endpoint {
@@ -56,6 +65,7 @@ pub struct Endpoint {
     /// What the control loop says about the device.
     pub about: Arc<About>,
     permits: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     clock: fn() -> Timestamp,
 }
 
@@ -110,7 +120,8 @@ impl Endpoint {
         clock: fn() -> Timestamp,
     ) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(REQUESTS_CONCURRENT_MAX));
-        Arc::new(Self { registry, records, about, permits, clock })
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Arc::new(Self { registry, records, about, permits, streams, clock })
     }
 
     /// The routes.
@@ -133,6 +144,7 @@ impl Endpoint {
             .route("/v2/repository/index", post(triton::index))
             .route("/v2/repository/models/{model}/load", post(triton::load_or_unload))
             .route("/v2/repository/models/{model}/unload", post(triton::load_or_unload))
+            .merge(settings::routes())
             .route("/v1/feedback", post(feedback::take))
             .route("/v1/predictions/{prediction}", get(remembered::one))
             .route("/v1/status", get(metrics::status))
@@ -140,8 +152,10 @@ impl Endpoint {
             .fallback(unknown_route)
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .layer(middleware::from_fn(no_foreign_page))
             .layer(middleware::from_fn(in_time))
+            .merge(grpc::routes())
+            .layer(middleware::from_fn(context::follow))
+            .layer(middleware::from_fn(no_foreign_page))
             .with_state(self)
     }
 }
@@ -170,7 +184,7 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.error }));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             return (self.status, [(header::RETRY_AFTER, "1")], body).into_response();
         }
         (self.status, body).into_response()
@@ -190,15 +204,28 @@ impl From<BytesRejection> for Refusal {
 /// The right to have one request under way.
 struct Permit(OwnedSemaphorePermit);
 
+impl Permit {
+    /// One of those that are free.
+    fn take(endpoint: &Endpoint) -> Result<Self, Refusal> {
+        Arc::clone(&endpoint.permits).try_acquire_owned().map(Self).map_err(|_| {
+            let error =
+                format!("{REQUESTS_CONCURRENT_MAX} requests are under way already; try again shortly");
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, error)
+        })
+    }
+
+    /// The next that is free.
+    async fn wait(endpoint: &Endpoint) -> Result<Self, Refusal> {
+        let permit = Arc::clone(&endpoint.permits).acquire_owned().await;
+        permit.map(Self).map_err(|_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the endpoint is closing"))
+    }
+}
+
 impl FromRequestParts<Arc<Endpoint>> for Permit {
     type Rejection = Refusal;
 
     async fn from_request_parts(_parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, Refusal> {
-        Arc::clone(&endpoint.permits).try_acquire_owned().map(Self).map_err(|_| {
-            let error =
-                format!("{REQUESTS_CONCURRENT_MAX} requests are under way already; try again shortly");
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
-        })
+        Self::take(endpoint)
     }
 }
 
@@ -233,8 +260,12 @@ fn is_from_foreign_page(headers: &HeaderMap) -> bool {
     !(is_own && (is_address || name.eq_ignore_ascii_case("localhost")))
 }
 
-async fn unknown_route(request: Request) -> Refusal {
-    Refusal::not_found(format!("there is no {}; see /v2 and /v1/status", request.uri().path()))
+async fn unknown_route(request: Request) -> Response {
+    if grpc::is_call(request.headers()) {
+        return grpc::unknown(request.uri().path());
+    }
+    let error = format!("there is no {}; see /v2 and /v1/status", request.uri().path());
+    Refusal::not_found(error).into_response()
 }
 
 async fn wrong_method(request: Request) -> Refusal {
@@ -247,8 +278,10 @@ async fn blocking<T: Send + 'static>(
     permit: Permit,
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
+    // What is logged on the way belongs to the request that is logged about here.
+    let span = tracing::Span::current();
     let held = move || {
-        let result = work();
+        let result = span.in_scope(work);
         drop(permit.0);
         result
     };

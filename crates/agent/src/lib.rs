@@ -8,7 +8,7 @@
 //! - [`nudge`]: being told that there is news, so that it need not wait for the next poll.
 //! - [`spool`], [`journal`], [`records`]: what must not be lost between a request and its upload.
 //! - [`witness`]: what the device saw of the ledger.
-//! - [`registry`], [`endpoint`], [`door`]: the models being served, and how they are asked.
+//! - [`registry`], [`endpoint`], [`address`], [`door`]: the models being served, and how they are asked.
 //! - [`shadow`]: candidates that answer copies of requests, after the champion has.
 //! - [`control`]: the thread that polls, carries out, reports and uploads.
 //! - [`agent`]: starting and stopping all of it.
@@ -17,6 +17,7 @@
 //! the environment (the command line does), and anything that makes models.
 
 pub mod activation;
+pub mod address;
 pub mod agent;
 pub mod bandwidth;
 pub mod brain;
@@ -49,6 +50,7 @@ pub mod witness;
 mod fixtures;
 
 pub use activation::{ActivationConfig, AppConfig, Method, Ready};
+pub use address::Address;
 pub use agent::{Bound, bind, bind_bare, run, serve};
 pub use brain::Brain;
 pub use config::{AgentConfig, AgentError, ServeConfig, Source};

@@ -66,16 +66,19 @@ pub struct Counters {
     pub pin_ns_max: AtomicU64,
     /// Sum of all latencies, in microseconds.
     pub latency_us_sum: AtomicU64,
+    /// When the last request was answered; 0 before the first.
+    pub answered_at_ms: AtomicU64,
     buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
 }
 
 impl Counters {
-    /// Counts an answered request that took `latency`.
-    pub fn answered(&self, latency: Duration) {
+    /// Counts a request that was answered at this time and took `latency`.
+    pub fn answered(&self, now: Timestamp, latency: Duration) {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.latency_us_sum.fetch_add(us, Ordering::Relaxed);
+        self.answered_at_ms.fetch_max(u64::try_from(now.0).unwrap_or(0), Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -220,11 +223,12 @@ mod tests {
     fn latencies_fall_into_their_buckets() {
         let counters = Counters::default();
         for us in [1, 100, 101, 1_000_000, 1_000_001] {
-            counters.answered(Duration::from_micros(us));
+            counters.answered(Timestamp(7), Duration::from_micros(us));
         }
         let buckets: Vec<u64> = counters.latency_buckets().collect();
         assert_eq!((buckets[0], buckets[1], buckets[11], buckets[12]), (2, 1, 1, 1));
         assert_eq!(counters.requests.load(Ordering::Relaxed), 5);
+        assert_eq!(counters.answered_at_ms.load(Ordering::Relaxed), 7);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! Deliberately missing: limits by caller, and a shortest rate of bytes; whoever sends one byte a minute keeps a place.
 
 use std::future::Future as _;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -49,10 +49,47 @@ impl Patience {
     }
 }
 
+/// Where connections arrive.
+#[derive(Debug)]
+pub enum Listener {
+    /// At an address of a network.
+    Tcp(TcpListener),
+    /// At a file.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+impl Listener {
+    /// The next connection, and the address it comes from if it has one.
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // An answer in several pieces would wait for the other end to acknowledge the first; if it cannot be
+                // helped, it waits.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Some(address)))
+            }
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
+        }
+    }
+}
+
 /// Accepts a bounded number of connections at a time.
 #[derive(Debug)]
 pub struct Gate {
-    listener: TcpListener,
+    listener: Listener,
     places: Arc<Semaphore>,
     places_max: usize,
     is_crowded: Arc<AtomicBool>,
@@ -62,13 +99,14 @@ pub struct Gate {
 impl Gate {
     /// A gate before `listener` with room for `places_max` connections.
     #[must_use]
-    pub fn new(listener: TcpListener, places_max: usize, patience: Patience) -> Self {
+    pub fn new(listener: impl Into<Listener>, places_max: usize, patience: Patience) -> Self {
         let places = Arc::new(Semaphore::new(places_max));
-        Self { listener, places, places_max, is_crowded: Arc::default(), patience }
+        Self { listener: listener.into(), places, places_max, is_crowded: Arc::default(), patience }
     }
 
-    /// The next connection, once there is a place for it. Failures to accept are waited out.
-    pub async fn accept(&mut self) -> (Connection, SocketAddr) {
+    /// The next connection, once there is a place for it, and the address it comes from if it has one. Failures to
+    /// accept are waited out.
+    pub async fn accept(&mut self) -> (Connection, Option<SocketAddr>) {
         let place = self.place().await;
         loop {
             match self.listener.accept().await {
@@ -82,14 +120,6 @@ impl Gate {
         }
     }
 
-    /// Where the gate stands.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
     async fn place(&self) -> OwnedSemaphorePermit {
         let is_scarce = self.places.available_permits() < self.places_max.div_ceil(SCARCE_PART);
         self.is_crowded.store(is_scarce, Ordering::Relaxed);
@@ -100,7 +130,7 @@ impl Gate {
         }
     }
 
-    fn admit(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> Connection {
+    fn admit(&self, stream: Stream, place: OwnedSemaphorePermit) -> Connection {
         Connection {
             stream,
             _place: place,
@@ -120,10 +150,67 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
 /// A connection that ends by itself when it is quiet for too long.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     _place: OwnedSemaphorePermit,
     is_crowded: Arc<AtomicBool>,
     patience: Patience,
@@ -137,10 +224,11 @@ impl Connection {
     /// The first byte that the other end sends, which stays to be read.
     ///
     /// # Errors
-    /// The connection ends before that.
+    /// The connection ends before that, or is none of a network.
     pub async fn first_byte(&self) -> io::Result<u8> {
+        let Stream::Tcp(stream) = &self.stream else { return Err(ErrorKind::Unsupported.into()) };
         let mut byte = [0];
-        match self.stream.peek(&mut byte).await? {
+        match stream.peek(&mut byte).await? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             _ => Ok(byte[0]),
         }
@@ -197,6 +285,23 @@ impl AsyncWrite for Connection {
         polled
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        if polled.is_pending() {
+            return self.wait(context);
+        }
+        self.was_active(false);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
@@ -217,9 +322,8 @@ mod tests {
 
     async fn gate(places_max: usize, patience: Patience) -> (Gate, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gate = Gate::new(listener, places_max, patience);
-        let address = gate.local_addr().unwrap();
-        (gate, address)
+        let address = listener.local_addr().unwrap();
+        (Gate::new(listener, places_max, patience), address)
     }
 
     async fn read(connection: &mut Connection) -> io::Result<usize> {

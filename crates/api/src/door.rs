@@ -144,8 +144,8 @@ async fn accept(mut gate: Gate, configure: Configure, hint: &'static str, sender
     }
 }
 
-fn tell(address: SocketAddr, why: &str) {
-    tracing::debug!(%address, "no TLS connection: {why}");
+fn tell(address: Option<SocketAddr>, why: &str) {
+    tracing::debug!(?address, "no TLS connection: {why}");
 }
 
 async fn shake_hands(

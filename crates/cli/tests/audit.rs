@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use edgeward_agent::AgentConfig;
+use edgeward_agent::{Address, AgentConfig};
 use edgeward_api::Client;
 use edgeward_api::operator::{JoinTokenRequest, LabelsChange};
 use edgeward_core::DeviceId;
@@ -71,7 +71,7 @@ fn ledger(folder: &Path, labels: usize) -> (PathBuf, PathBuf) {
     let agent = AgentConfig {
         join_token: Some(token.join_token),
         upload: Duration::from_millis(50),
-        ..AgentConfig::new(operator.base(), &device, name.clone(), ([127, 0, 0, 1], 0).into())
+        ..AgentConfig::new(operator.base(), &device, name.clone(), "127.0.0.1:0".parse::<Address>().unwrap())
     };
     let agent = runtime.block_on(edgeward_agent::bind(agent)).unwrap();
     for n in 0..labels {

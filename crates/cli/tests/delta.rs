@@ -146,12 +146,12 @@ fn a_new_last_layer_ships_a_last_layer() {
     let token =
         operator.make_join_token(&JoinTokenRequest { uses: 1, ttl_ms: 60_000, device: None }).unwrap();
     let name = DeviceId::new("camera-1").unwrap();
-    let listen = "127.0.0.1:0".parse().unwrap();
+    let listen: edgeward_agent::Address = "127.0.0.1:0".parse().unwrap();
     let mut config = AgentConfig::new(&server_url, folder.path().join("device"), name, listen);
     config.join_token = Some(token.join_token);
     (config.poll, config.upload) = (Duration::from_millis(20), Duration::from_millis(50));
     let agent = runtime.block_on(edgeward_agent::bind(config)).unwrap();
-    let url = format!("http://{}", agent.address());
+    let url = agent.url();
     runtime.spawn(agent.serve(std::future::pending()));
 
     let (one, two) = (bundle(folder.path(), 1), bundle(folder.path(), 2));

@@ -76,8 +76,48 @@ def narrow():
 
 refused(narrow, "takes")
 refused(lambda: asked(True, [triton.InferRequestedOutput("nothing")]), "no output 'nothing'")
-refused(lambda: asked(True, [triton.InferRequestedOutput(scores, class_count=2)]), "classification")
+best = asked(True, [triton.InferRequestedOutput(scores, class_count=1)]).as_numpy(scores)
+assert best.shape == (3, 1) and best.dtype == np.object_, best
+value, index = best[0, 0].split(b":")[:2]
+assert int(index) == expected[0].argmax() and np.isclose(float(value), expected[0].max(), atol=1e-6), best
+
+for algorithm in ["gzip", "deflate"]:
+    packed = asked(
+        True, None, request_compression_algorithm=algorithm, response_compression_algorithm=algorithm
+    )
+    np.testing.assert_array_equal(packed.as_numpy(scores), expected)
+many = triton.InferInput(name, [2000, 2], "FP32")
+many.set_data_from_numpy(np.tile(rows, (667, 1))[:2000])
+packed = client.infer("pumps", [many], request_compression_algorithm="gzip", response_compression_algorithm="gzip")
+np.testing.assert_array_equal(packed.as_numpy(scores)[:3], expected)
+
+assert client.is_model_ready("pumps", version) and not client.is_model_ready("pumps", "7")
+assert client.get_model_metadata("pumps", version) == model
+assert client.get_model_config("pumps", version) == config
+assert client.get_inference_statistics("pumps", version)["model_stats"][0]["version"] == version
+assert client.get_trace_settings()["trace_level"] == ["OFF"]
+assert client.get_trace_settings("pumps") == client.get_trace_settings()
+assert client.get_log_settings()["log_errors"] in (True, False)
+assert client.get_system_shared_memory_status() == [] and client.get_cuda_shared_memory_status() == []
+client.unregister_system_shared_memory()
+client.unregister_cuda_shared_memory("frames")
+refused(lambda: client.register_system_shared_memory("frames", "/frames", 64), "shared memory is not supported")
+refused(lambda: client.update_trace_settings(settings={"trace_level": "TIMESTAMPS"}), "traceparent")
+refused(lambda: client.update_log_settings({"log_verbose_level": 1}), "--log LEVEL")
+shared = triton.InferInput(name, [3, 2], "FP32")
+shared.set_shared_memory("frames", 24)
+refused(lambda: client.infer("pumps", [shared]), "shared memory is not supported")
+texts = triton.InferInput(name, [1, 2], "BYTES")
+texts.set_data_from_numpy(np.array([["a", "b"]], dtype=np.object_))
+refused(lambda: client.infer("pumps", [texts]), "takes FP32")
+halves = triton.InferInput(name, [1, 2], "FP16")
+halves.set_data_from_numpy(np.zeros((1, 2), dtype=np.float16))
+refused(lambda: client.infer("pumps", [halves]), "FP16")
+
+body, json_size = triton.InferenceServerClient.generate_request_body([many], outputs=None, request_id="eight")
+assert json_size < len(body)
 refused(lambda: asked(True, None, model_version="7"), "is not serving")
 refused(lambda: client.get_model_metadata("presses"), "there is no model 'presses'")
 refused(lambda: client.load_model("pumps"), "decided by the control plane")
+refused(lambda: client.unload_model("pumps"), "decided by the control plane")
 print("all of it")

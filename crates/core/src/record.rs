@@ -167,6 +167,9 @@ pub struct PredictionRecord {
     pub marks: Vec<Mark>,
     /// Seed of the explanation.
     pub seed: u64,
+    /// The trace that the request was a step of: 32 hex digits; none if its caller told none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// What of an input is kept.

@@ -150,6 +150,7 @@ impl Loaded {
             table,
             alarms,
             latency,
+            trace: None,
             keepsake: keepsake.map(Box::new),
         };
         if let Some(outbox) = self.outbox() {

@@ -64,6 +64,7 @@ pub fn record_of(model: &ModelName, prediction: &Prediction, now: Timestamp) -> 
         answers: answers.collect(),
         marks: keepsake.marks.clone(),
         seed: seed(prediction.id),
+        trace: prediction.trace.clone(),
     })
 }
 

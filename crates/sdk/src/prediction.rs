@@ -25,6 +25,8 @@ pub struct Prediction {
     pub alarms: Vec<Alarm>,
     /// Time from the pinned model to the answer.
     pub latency: Duration,
+    /// The trace that the request was a step of (W3C Trace Context); none if its caller told none.
+    pub trace: Option<String>,
     /// What is to be kept of it; none if the bundle has nothing kept, or if an app has left it for the agent already.
     pub keepsake: Option<Box<Keepsake>>,
 }

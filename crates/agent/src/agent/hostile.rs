@@ -81,7 +81,7 @@ impl Field {
     fn config(&self, site: &str, data: &Path, clock: &Arc<AtomicI64>) -> AgentConfig {
         let name = DeviceId::new("robot-1").unwrap();
         let server = format!("{}/{site}", self.web.url);
-        let mut config = AgentConfig::new(server, data, name, "127.0.0.1:0".parse().unwrap());
+        let mut config = AgentConfig::new(server, data, name, "127.0.0.1:0".parse::<Address>().unwrap());
         config.join_token = Some("good".to_owned());
         (config.poll, config.upload) = (Duration::from_millis(20), Duration::from_secs(3600));
         (config.nudges, config.refresh_timeout) = (Nudges::Off, REFRESH_TIMEOUT);

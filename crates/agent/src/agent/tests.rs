@@ -147,7 +147,7 @@ impl Fleet {
     fn new() -> Self {
         let plane = Shared::default();
         let runtime = Runtime::new().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         let router = fake(Arc::clone(&plane));
         runtime.spawn(async move { axum::serve(listener, router).await });
@@ -156,7 +156,7 @@ impl Fleet {
 
     fn config(&self, token: Option<&str>) -> AgentConfig {
         let name = DeviceId::new("robot-1").unwrap();
-        let listen = "127.0.0.1:0".parse().unwrap();
+        let listen: Address = "127.0.0.1:0".parse().unwrap();
         let mut config = AgentConfig::new(&self.server, self.folder.path().join("data"), name, listen);
         config.join_token = token.map(str::to_owned);
         (config.poll, config.upload) = (Duration::from_millis(20), Duration::from_millis(20));
@@ -205,12 +205,12 @@ impl Agent {
         let thread = std::thread::spawn(move || {
             Runtime::new().unwrap().block_on(async move {
                 let bound = bind(config).await.unwrap();
-                started.send(bound.address()).unwrap();
+                started.send(bound.url()).unwrap();
                 let stopped = async move { stopped.await.unwrap_or(()) };
                 bound.serve(stopped).await.unwrap();
             });
         });
-        let url = format!("http://{}", ready.recv().unwrap());
+        let url = ready.recv().unwrap();
         Self { url, stop: Some(stop), thread: Some(thread) }
     }
 
@@ -317,7 +317,7 @@ fn what_stands_in_the_way_of_a_start_is_said() {
     fails(fleet.config(None), "another agent already runs on the data folder");
     let mut taken = fleet.config(Some("good"));
     taken.data_dir = fleet.folder.path().join("other");
-    taken.listen = agent.url.trim_start_matches("http://").parse().unwrap();
+    taken.listen = vec![agent.url.trim_start_matches("http://").parse().unwrap()];
     fails(taken, "give --listen a free address");
     agent.stop();
     let mut in_a_file = fleet.config(None);
@@ -338,7 +338,7 @@ fn a_bare_model_and_a_bundle_are_served_without_a_control_plane() {
     let config = |path: &Path| ServeConfig {
         source: Source::Path(path.to_owned()),
         name: None,
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
         speech: Speech::default(),
         collector: None,
         engines: Arc::new(edgeward_model::Engines::embedded()),
@@ -352,5 +352,5 @@ fn a_bare_model_and_a_bundle_are_served_without_a_control_plane() {
     let error = load_bare(&config(&file), &file).err().unwrap();
     assert!(error.to_string().contains("My Model.onnx"), "{error}");
     let bound = Runtime::new().unwrap().block_on(bind_bare(&config(bundle.dir()))).unwrap();
-    assert_ne!(bound.address().port(), 0);
+    assert!(bound.url().starts_with("http://127.0.0.1:") && !bound.url().ends_with(":0"), "{}", bound.url());
 }

@@ -8,7 +8,7 @@ use edgeward_model::{DataType, NamedTensor, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Refusal;
+use super::{Refusal, ask};
 
 /// How long the JSON is, in bytes.
 pub(super) static HEADER: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -24,7 +24,7 @@ pub(super) struct Input {
     shape: Vec<usize>,
     datatype: DataType,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    pub(super) parameters: Map<String, Value>,
     data: Option<Value>,
 }
 
@@ -58,6 +58,7 @@ pub(super) fn read(inputs: Vec<Input>, mut rest: &[u8]) -> Result<Vec<NamedTenso
     let mut tensors = Vec::with_capacity(inputs.len());
     for input in inputs {
         let name = &input.name;
+        ask::check_parameters(&format!("input '{name}'"), |given| input.parameters.contains_key(given))?;
         tensors.push(match (input.parameters.get(SIZE), &input.data) {
             (Some(size), None) => {
                 let size = size.as_u64().and_then(|size| usize::try_from(size).ok());

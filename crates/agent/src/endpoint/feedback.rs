@@ -10,13 +10,13 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use edgeward_core::PredictionId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Endpoint, LABELS_PER_REQUEST_MAX, Permit, Refusal, TEXT_BYTES_MAX, blocking};
+use super::{Endpoint, LABELS_PER_REQUEST_MAX, Permit, Refusal, TEXT_BYTES_MAX, blocking, encoding};
 use crate::records::{Label, LabelsTaken};
 use edgeward_sdk::chain;
 
@@ -43,10 +43,11 @@ struct One {
 pub(super) async fn take(
     State(endpoint): State<Arc<Endpoint>>,
     permit: Permit,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body?;
-    blocking(permit, move || take_labels(&endpoint, &body)).await
+    blocking(permit, move || take_labels(&endpoint, &encoding::plain(&headers, &body)?)).await
 }
 
 fn take_labels(endpoint: &Endpoint, body: &[u8]) -> Result<Response, Refusal> {

@@ -1,24 +1,23 @@
 //! `POST /v2/models/{model}[/versions/{version}]/infer`.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use edgeward_core::ModelName;
 use edgeward_model::NamedTensor;
-use edgeward_sdk::{InferError, Loaded, Prediction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::ask::{self, Answered, Ask, Wanted};
 use super::binary::{self, Output};
-use super::{Endpoint, Permit, ROWS_PER_REQUEST_MAX, Refusal, TEXT_BYTES_MAX, blocking};
-use crate::registry::Served;
-use edgeward_sdk::chain;
+use super::context::Trace;
+use super::encoding::{self, Encoding};
+use super::{Endpoint, Permit, Refusal, blocking};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,27 +38,35 @@ struct RequestedOutput {
     parameters: Map<String, Value>,
 }
 
-/// Which outputs are wanted, and how.
-struct Wanted {
-    /// None named: all.
-    outputs: Vec<RequestedOutput>,
-    /// Whether they follow the JSON where an output says nothing else.
+/// How outputs are written.
+struct Form {
+    /// Those that say so themselves.
+    said: Vec<(String, bool)>,
+    /// Whether the others follow the JSON.
     is_binary: bool,
+}
+
+/// What is said of a request outside its body.
+struct Of {
+    model: String,
+    version: Option<String>,
+    trace: Option<Extension<Trace>>,
 }
 
 /// An answer's body, and the length of its JSON if something follows it.
 struct Body {
     bytes: Vec<u8>,
     json_len: Option<usize>,
+    encoding: Option<Encoding>,
 }
 
 #[derive(Serialize)]
 struct InferAnswer<'a> {
-    model_name: &'a ModelName,
-    model_version: String,
+    model_name: &'a str,
+    model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    parameters: Map<String, Value>,
+    id: Option<&'a str>,
+    parameters: &'a Map<String, Value>,
     outputs: Vec<Output>,
 }
 
@@ -67,95 +74,65 @@ pub(super) async fn newest(
     State(endpoint): State<Arc<Endpoint>>,
     Path(model): Path<String>,
     permit: Permit,
+    trace: Option<Extension<Trace>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    infer(endpoint, model, None, permit, &headers, body?).await
+    let of = Of { model, version: None, trace };
+    infer(endpoint, of, permit, headers, body?).await
 }
 
 pub(super) async fn version(
     State(endpoint): State<Arc<Endpoint>>,
     Path((model, version)): Path<(String, String)>,
     permit: Permit,
+    trace: Option<Extension<Trace>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    infer(endpoint, model, Some(version), permit, &headers, body?).await
+    let of = Of { model, version: Some(version), trace };
+    infer(endpoint, of, permit, headers, body?).await
 }
 
 async fn infer(
     endpoint: Arc<Endpoint>,
-    model: String,
-    version: Option<String>,
+    of: Of,
     permit: Permit,
-    headers: &HeaderMap,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let headers = headers.clone();
-    let answer = move || answer(&endpoint, (&model, version.as_deref()), &headers, &body);
-    let Body { bytes, json_len } = blocking(permit, answer).await?;
-    Ok(match json_len {
-        None => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Some(len) => {
-            let kind = (header::CONTENT_TYPE, "application/octet-stream".to_owned());
-            ([kind, (binary::HEADER.clone(), len.to_string())], bytes).into_response()
-        }
-    })
+    let answer = move || answer(&endpoint, of, &headers, &body);
+    blocking(permit, answer).await.map(IntoResponse::into_response)
 }
 
-fn answer(
-    endpoint: &Endpoint,
-    (model, version): (&str, Option<&str>),
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Body, Refusal> {
-    let served = super::metadata::find(endpoint, model)?;
-    let request = parse(headers, body)?;
-    let began = Instant::now();
-    let loaded = served.handle.current();
-    served.counters.pinned(began.elapsed());
-    let loaded = loaded.ok_or_else(|| not_serving(&served))?;
-    super::metadata::check_version(&loaded, version)?;
-    check_outputs(&loaded, &request.outputs)?;
-    let InferRequest { id, inputs, outputs, parameters } = request;
-    let wanted =
-        Wanted { outputs, is_binary: parameters.get("binary_data_output") == Some(&Value::Bool(true)) };
-    let shadows = &endpoint.registry.shadows;
-    let ticket = shadows.ticket(&served.name, loaded.bundle(), body.len());
-    let copy = ticket.map(|ticket| (ticket, inputs.clone()));
-    let prediction = loaded.infer(inputs).map_err(|error| refuse(&served, &error))?;
-    if let Err(error) = endpoint.records.answered(&served.name, &prediction, (endpoint.clock)()) {
-        tracing::warn!(model = %served.name, "the prediction cannot be labelled later: {}", chain(&error));
-    }
-    let copied = copy.map(|(ticket, inputs)| ticket.of(inputs, &prediction));
-    let written = write(&served, &loaded, prediction, id, &wanted);
-    if written.is_ok() {
-        served.counters.answered(began.elapsed());
-        copied.into_iter().for_each(|copied| shadows.mirror(copied));
-    }
-    written
+fn answer(endpoint: &Endpoint, of: Of, headers: &HeaderMap, body: &[u8]) -> Result<Body, Refusal> {
+    let served = super::metadata::find(endpoint, &of.model)?;
+    let (ask, form) = parse(headers, of, &encoding::plain(headers, body)?)?;
+    let mut answered = ask.answer(endpoint, served)?;
+    let body = write(&mut answered, &form, encoding::accepted(headers));
+    let body = body.map_err(|error| answered.lost(&error))?;
+    answered.done(endpoint);
+    Ok(body)
 }
 
-fn parse(headers: &HeaderMap, body: &[u8]) -> Result<InferRequest<NamedTensor>, Refusal> {
-    let request = match binary::split(headers, body)? {
-        None => parse_json(body)?,
+fn parse(headers: &HeaderMap, of: Of, body: &[u8]) -> Result<(Ask, Form), Refusal> {
+    let request: InferRequest<NamedTensor> = match binary::split(headers, body)? {
+        None => parse_json(body).map_err(|refusal| unless_shared_memory(body, refusal))?,
         Some((json, rest)) => {
             let InferRequest { id, parameters, inputs, outputs } = parse_json::<binary::Input>(json)?;
             InferRequest { id, parameters, inputs: binary::read(inputs, rest)?, outputs }
         }
     };
-    if request.id.as_ref().is_some_and(|id| id.len() > TEXT_BYTES_MAX) {
-        return Err(Refusal::bad_request(format!("the request's id is over {TEXT_BYTES_MAX} bytes")));
-    }
-    if request.inputs.is_empty() {
-        return Err(Refusal::bad_request("the request has no inputs; send at least one tensor"));
-    }
-    let rows = request.inputs.iter().map(|input| input.tensor.rows()).max().unwrap_or(0);
-    if rows > ROWS_PER_REQUEST_MAX {
-        let error = format!("{rows} rows in one request, over {ROWS_PER_REQUEST_MAX}; send several requests");
-        return Err(Refusal::bad_request(error));
-    }
-    Ok(request)
+    let InferRequest { id, parameters, inputs, outputs } = request;
+    let is_binary = parameters.get("binary_data_output") == Some(&Value::Bool(true));
+    let said = |output: &RequestedOutput| {
+        output.parameters.get("binary_data").and_then(Value::as_bool).map(|says| (output.name.clone(), says))
+    };
+    let form = Form { said: outputs.iter().filter_map(said).collect(), is_binary };
+    let outputs = outputs.into_iter().map(wanted).collect::<Result<_, _>>()?;
+    let Of { version, trace, .. } = of;
+    let trace = trace.map(|Extension(trace)| trace);
+    Ok((Ask { id, version, trace, inputs, outputs, bytes: body.len() }, form))
 }
 
 fn parse_json<I: DeserializeOwned>(body: &[u8]) -> Result<InferRequest<I>, Refusal> {
@@ -166,84 +143,58 @@ fn parse_json<I: DeserializeOwned>(body: &[u8]) -> Result<InferRequest<I>, Refus
     })
 }
 
-fn check_outputs(loaded: &Loaded, wanted: &[RequestedOutput]) -> Result<(), Refusal> {
-    let specs = &loaded.session().signature().outputs;
-    for output in wanted {
-        if !specs.iter().any(|spec| spec.name == output.name) {
-            let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-            let error = format!("the model has no output '{}'; it has {}", output.name, names.join(", "));
-            return Err(Refusal::bad_request(error));
-        }
-        for unknown in ["classification", "shared_memory_region"] {
-            if output.parameters.contains_key(unknown) {
-                let error =
-                    format!("output '{}': {unknown} is not supported; ask for the tensor", output.name);
-                return Err(Refusal::bad_request(error));
-            }
-        }
-    }
-    Ok(())
+/// An input in shared memory has no elements, which is not the trouble with it.
+fn unless_shared_memory(body: &[u8], refusal: Refusal) -> Refusal {
+    let asks = parse_json::<binary::Input>(body).is_ok_and(|request| {
+        request.inputs.iter().any(|input| input.parameters.contains_key("shared_memory_region"))
+    });
+    if asks { ask::check_parameters("the inputs", |_| true).err().unwrap_or(refusal) } else { refusal }
 }
 
-fn not_serving(served: &Served) -> Refusal {
-    served.counters.failed();
-    let error = format!("{} has no model to serve yet; see /v1/status", served.name);
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
+fn wanted(RequestedOutput { name, parameters }: RequestedOutput) -> Result<Wanted, Refusal> {
+    let tensor = format!("output '{name}'");
+    ask::check_parameters(&tensor, |parameter| parameters.contains_key(parameter))?;
+    let classes = match parameters.get("classification") {
+        None => None,
+        Some(said) => Some(ask::classes(&tensor, said.as_u64())?),
+    };
+    Ok(Wanted { name, classes })
 }
 
-fn refuse(served: &Served, error: &InferError) -> Refusal {
-    if error.is_input() {
-        return Refusal::bad_request(chain(error));
-    }
-    served.counters.failed();
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the model failed: {}", chain(error)))
-}
-
-/// An embedding is for the monitor, and large: only who names it gets it.
-fn write(
-    served: &Served,
-    loaded: &Loaded,
-    prediction: Prediction,
-    id: Option<String>,
-    wanted: &Wanted,
-) -> Result<Body, Refusal> {
-    let parameters = parameters(&prediction);
-    let embedding = loaded.session().signature().roles.embedding.as_deref();
+fn write(answered: &mut Answered, form: &Form, packed: Option<Encoding>) -> Result<Body, std::io::Error> {
     let (mut outputs, mut rest) = (Vec::new(), Vec::new());
-    for output in prediction.outputs {
-        let asked = wanted.outputs.iter().find(|asked| asked.name == output.name);
-        let is_wanted = match wanted.outputs.is_empty() {
-            true => embedding != Some(output.name.as_str()),
-            false => asked.is_some(),
-        };
-        let says = asked.and_then(|asked| asked.parameters.get("binary_data")?.as_bool());
-        if is_wanted {
-            outputs.push(binary::write(output, says.unwrap_or(wanted.is_binary), &mut rest));
-        }
+    for output in std::mem::take(&mut answered.outputs) {
+        let said = form.said.iter().find(|(name, _)| *name == output.name).map(|(_, says)| *says);
+        outputs.push(binary::write(output, said.unwrap_or(form.is_binary), &mut rest));
     }
     let is_binary = outputs.iter().any(|output| matches!(output, Output::Binary { .. }));
-    let answer = InferAnswer {
-        model_name: &served.name,
-        model_version: prediction.bundle.hex(),
-        id,
-        parameters,
+    let mut bytes = serde_json::to_vec(&InferAnswer {
+        model_name: answered.model(),
+        model_version: &answered.version,
+        id: answered.id.as_deref(),
+        parameters: &answered.parameters,
         outputs,
-    };
-    let mut bytes = serde_json::to_vec(&answer).map_err(|error| {
-        served.counters.failed();
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("writing the answer: {error}"))
     })?;
     let json_len = is_binary.then_some(bytes.len());
     bytes.append(&mut rest);
-    Ok(Body { bytes, json_len })
+    match packed.filter(|_| bytes.len() >= encoding::ANSWER_BYTES_MIN) {
+        Some(encoding) => Ok(Body { bytes: encoding.pack(&bytes)?, json_len, encoding: Some(encoding) }),
+        None => Ok(Body { bytes, json_len, encoding: None }),
+    }
 }
 
-/// The prediction's id; for a single row also what it means.
-fn parameters(prediction: &Prediction) -> Map<String, Value> {
-    let mut parameters = Map::from_iter([("prediction_id".to_owned(), prediction.id.to_string().into())]);
-    if let [row] = prediction.rows.as_slice() {
-        parameters.extend(row.label.clone().map(|label| ("predicted".to_owned(), label.into())));
-        parameters.extend(row.confidence.map(|confidence| ("confidence".to_owned(), confidence.into())));
+impl IntoResponse for Body {
+    fn into_response(self) -> Response {
+        let kind = if self.json_len.is_some() { "application/octet-stream" } else { "application/json" };
+        let mut response = ([(header::CONTENT_TYPE, kind)], self.bytes).into_response();
+        let headers = response.headers_mut();
+        if let Some(len) = self.json_len {
+            headers.insert(binary::HEADER.clone(), len.into());
+        }
+        if let Some(encoding) = self.encoding {
+            headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static(encoding.as_str()));
+            headers.insert(header::VARY, header::HeaderValue::from_static("accept-encoding"));
+        }
+        response
     }
-    parameters
 }

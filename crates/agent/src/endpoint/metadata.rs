@@ -14,7 +14,14 @@ use super::{Endpoint, Refusal};
 use crate::registry::Served;
 
 /// What is answered besides the protocol's own calls.
-const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+pub(super) const EXTENSIONS: [&str; 6] = [
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+];
 
 pub(super) async fn server() -> Json<Value> {
     Json(json!({ "name": "edgeward", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
@@ -102,10 +109,15 @@ fn describe(served: &Served, loaded: &Loaded) -> Json<Value> {
     Json(json!({
         "name": served.name,
         "versions": [loaded.bundle().hex()],
-        "platform": format!("edgeward_{}", loaded.session().variant().engine),
+        "platform": platform(loaded),
         "inputs": signature.inputs.iter().map(tensor).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor).collect::<Vec<_>>(),
     }))
+}
+
+/// What runs the model.
+pub(super) fn platform(loaded: &Loaded) -> String {
+    format!("edgeward_{}", loaded.session().variant().engine)
 }
 
 fn tensor(spec: &TensorSpec) -> Value {

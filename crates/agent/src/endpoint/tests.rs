@@ -157,6 +157,88 @@ fn a_body_that_is_not_as_its_header_says_is_refused() {
     check("5", json!(16), &[0; 16], "not an inference request");
 }
 
+/// Posts a body with these headers and tells the answer's status, body and one of its headers.
+fn post_with(
+    endpoint: &TestEndpoint,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    header: &str,
+) -> (u16, Vec<u8>, Option<String>) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let request = agent.post(format!("{}{INFER}", endpoint.url));
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let mut answer = request.send(body).unwrap();
+    let said = answer.headers().get(header).map(|value| value.to_str().unwrap().to_owned());
+    (answer.status().as_u16(), answer.body_mut().read_to_vec().unwrap(), said)
+}
+
+#[test]
+fn bodies_may_be_packed_both_ways() {
+    let endpoint = TestEndpoint::serving();
+    let rows =
+        json!({ "inputs": [{ "name": "x", "shape": [100, 4], "datatype": "FP32", "data": vec![0.5; 400] }] });
+    let packed = encoding::Encoding::Gzip.pack(rows.to_string().as_bytes()).unwrap();
+    let send = |accept: &str, body: &[u8]| {
+        let headers = [("content-encoding", "gzip"), ("accept-encoding", accept)];
+        post_with(&endpoint, &headers, body, "content-encoding")
+    };
+    let (status, plain, said) = send("identity", &packed);
+    assert_eq!((status, said), (200, None), "{}", String::from_utf8_lossy(&plain));
+    let (status, answer, said) = send("deflate", &packed);
+    assert_eq!((status, said.as_deref()), (200, Some("deflate")));
+    assert!(answer.len() < plain.len() / 2, "{} of {} bytes", answer.len(), plain.len());
+    let bomb = encoding::Encoding::Gzip.pack(&vec![b' '; BODY_BYTES_MAX + 1]).unwrap();
+    let (status, answer, _) = send("gzip", &bomb);
+    assert!(status == 413 && String::from_utf8_lossy(&answer).contains("unpacks to over"), "{status}");
+    let (status, _, _) = send("gzip", b"not packed");
+    assert_eq!(status, 400);
+}
+
+#[test]
+fn a_request_is_a_step_of_its_callers_trace() {
+    let endpoint = TestEndpoint::serving();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let headers = [("traceparent", parent), ("x-request-id", "order 7")];
+    let (status, _, said) = post_with(&endpoint, &headers, one_row().as_bytes(), "traceresponse");
+    let said = said.unwrap();
+    assert!(status == 200 && said.starts_with(&parent[..36]) && said != parent, "{status} {said}");
+    let (_, _, said) = post_with(&endpoint, &headers, b"{", "x-request-id");
+    assert_eq!(said.as_deref(), Some("order 7"), "what fails says so, too");
+    let (_, _, said) = post_with(&endpoint, &[("traceparent", "x")], one_row().as_bytes(), "traceresponse");
+    assert_eq!(said, None);
+}
+
+#[test]
+fn the_likeliest_classes_may_be_asked_for() {
+    let endpoint = TestEndpoint::serving();
+    let asked = |count: Value| {
+        let input =
+            json!({ "name": "x", "shape": [2, 4], "datatype": "FP32", "data": [1, 2, 3, 4, 0.5, 0, 0, 0] });
+        let output = json!({ "name": "probabilities", "parameters": { "classification": count } });
+        endpoint.post(INFER, &json!({ "inputs": [input], "outputs": [output] }).to_string())
+    };
+    let (status, answer) = asked(json!(2));
+    let output = &answer["outputs"][0];
+    assert_eq!((status, &output["datatype"], &output["shape"]), (200, &json!("BYTES"), &json!([2, 2])));
+    error(asked(json!(0)), 400, "1 or more");
+    error(asked(json!("all")), 400, "1 or more");
+}
+
+#[test]
+fn what_is_set_elsewhere_is_told_and_not_set_here() {
+    let endpoint = TestEndpoint::serving();
+    assert_eq!(endpoint.get("/v2/logging").0, 200);
+    assert_eq!(endpoint.get("/v2/trace/setting").1["trace_level"], json!(["OFF"]));
+    assert_eq!(endpoint.get("/v2/systemsharedmemory/status"), (200, json!([])));
+    error(endpoint.post("/v2/logging", "{}"), 501, "--log LEVEL");
+    error(endpoint.post("/v2/models/digits/trace/setting", "{}"), 501, "traceparent");
+    error(endpoint.post("/v2/cudasharedmemory/region/a/register", "{}"), 501, "shared memory");
+    assert_eq!(endpoint.post("/v2/cudasharedmemory/region/a/unregister", "").0, 200);
+    error(endpoint.post("/v2/repository/models/digits/load", "{}"), 501, "the control plane");
+    let input = json!({ "name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": { "shared_memory_region": "a" } });
+    error(endpoint.post(INFER, &json!({ "inputs": [input] }).to_string()), 400, "shared memory");
+}
+
 #[test]
 fn missing_values_are_answered_and_counted() {
     let endpoint = TestEndpoint::serving();
@@ -283,7 +365,7 @@ fn more_requests_than_permits_are_told_to_come_again() {
     let url = format!("http://{}{INFER}", listener.local_addr().unwrap());
     runtime.spawn(async move { axum::serve(listener, busy.router()).await });
     let all = permits.try_acquire_many(REQUESTS_CONCURRENT_MAX as u32).unwrap();
-    error(crate::fixtures::post(&url, &one_row()), 503, "try again shortly");
+    error(crate::fixtures::post(&url, &one_row()), 429, "try again shortly");
     drop(all);
     assert_eq!(crate::fixtures::post(&url, &one_row()).0, 200);
 }

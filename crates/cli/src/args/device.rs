@@ -1,13 +1,31 @@
 //! Flags of what runs on devices: `agent`, `serve` and `status`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use edgeward_agent::Address;
 
 use super::{
     ActivationArgs, BrokerArgs, CourtesyArgs, EngineArgs, SpeechArgs, TelemetryArgs, parse_server, parse_url,
 };
+
+/// Where a device is asked.
+#[derive(Args)]
+pub(crate) struct ListenArgs {
+    /// Where to serve predictions, over HTTP and gRPC alike; several times for several places
+    #[arg(long, value_name = "ADDR|unix:PATH", default_value = "127.0.0.1:8600")]
+    listen: Vec<Address>,
+    /// One more place, for those who expect gRPC at a port of its own
+    #[arg(long, value_name = "ADDR|unix:PATH")]
+    grpc_listen: Option<Address>,
+}
+
+impl ListenArgs {
+    /// The places, the one that is told first.
+    pub(crate) fn addresses(self) -> Vec<Address> {
+        self.listen.into_iter().chain(self.grpc_listen).collect()
+    }
+}
 
 /// Flags of `agent`.
 #[derive(Args)]
@@ -34,9 +52,8 @@ pub(crate) struct AgentArgs {
     /// The name the device would like
     #[arg(long, default_value = "device")]
     pub(crate) name: String,
-    /// Where to serve predictions
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
-    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
     #[command(flatten)]
     pub(crate) speech: SpeechArgs,
     /// Milliseconds between two looks at the repository
@@ -78,9 +95,8 @@ pub(crate) struct ServeArgs {
     /// The model's name; the bundle's or the file's if not given
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Where to serve predictions
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
-    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
     #[command(flatten)]
     pub(crate) speech: SpeechArgs,
     #[command(flatten)]

@@ -28,7 +28,8 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
             .explain("file", format_args!("reading the join token in {}", file.display()))
     });
     let token = token.transpose()?.map(|token| token.trim().to_owned());
-    let mut config = AgentConfig::new(args.server, args.data, name, args.listen);
+    let listen = args.listen.addresses();
+    let mut config = AgentConfig::new(args.server, args.data, name, listen);
     config.engines = Arc::new(engines(&args.engines));
     config.hardware = hardware(&args.engines);
     config.join_token = args.join_token.or(token);

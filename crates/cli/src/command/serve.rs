@@ -15,6 +15,8 @@ use crate::process::{block_on, interrupted};
 #[derive(Serialize)]
 struct Listening {
     address: String,
+    /// All of them.
+    addresses: Vec<String>,
 }
 
 pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
@@ -29,7 +31,8 @@ pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
             return Err(Failure::usage("name a bundle's folder or an ONNX file, or give --watch"));
         }
     };
-    let (listen, speech, collector) = (args.listen, args.speech.speech(), args.telemetry.collector());
+    let (listen, speech, collector) =
+        (args.listen.addresses(), args.speech.speech(), args.telemetry.collector());
     let config = ServeConfig { source, name, listen, speech, collector, engines, hardware };
     block_on(serve(config, out))?
 }
@@ -37,9 +40,11 @@ pub(crate) fn run(args: ServeArgs, out: Output) -> Outcome {
 async fn serve(config: ServeConfig, out: Output) -> Outcome {
     let doing = "serving the model";
     let bound = bind_bare(&config).await.explain("agent", doing)?;
-    let listening = Listening { address: bound.url() };
+    let listening = Listening { address: bound.url(), addresses: bound.urls() };
     out.document(&listening, |listening| {
-        format!("serving at {0} (Open Inference Protocol v2; see {0}/v1/status)", listening.address)
+        let Listening { address, addresses } = listening;
+        let all = addresses.join(" and ");
+        format!("serving at {all} (Open Inference Protocol v2, HTTP and gRPC; see {address}/v1/status)")
     })?;
     bound.serve(interrupted()).await.explain("agent", doing)
 }

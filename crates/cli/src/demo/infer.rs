@@ -84,7 +84,7 @@ impl Caller {
 
 fn refused(status: u16, text: &str) -> Miss {
     let why = format!("HTTP {status}: {}", text.chars().take(200).collect::<String>());
-    if status == 503 { Miss::Busy(why) } else { Miss::Answer(why) }
+    if matches!(status, 429 | 503) { Miss::Busy(why) } else { Miss::Answer(why) }
 }
 
 fn miss(error: &ureq::Error) -> Miss {

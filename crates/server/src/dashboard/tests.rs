@@ -470,6 +470,7 @@ fn why(explanation: Explanation) -> Why {
             answers: vec![Answer { predicted: Some("<i>8</i>".into()), confidence: Some(0.75) }],
             marks: Vec::new(),
             seed: 7,
+            trace: None,
         },
         labels: Vec::new(),
         shadows: vec![ShadowsRecord { prediction: id, run, at_ms: Timestamp(NOW), candidates: vec![said] }],

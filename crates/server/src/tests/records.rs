@@ -53,6 +53,7 @@ fn upload_about(
         answers: vec![Answer { predicted: Some("8".into()), confidence: Some(0.75) }],
         marks: Vec::new(),
         seed: seed(id(n)),
+        trace: None,
     };
     let record = serde_json::to_string(&Record::Prediction(record)).unwrap();
     let subjects = subjects.iter().map(|&name| name.to_owned()).collect();
