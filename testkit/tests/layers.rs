@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 7] = [
     &["edgeward-core"],
     &["edgeward-model", "edgeward-trust", "edgeward-api", "edgeward-store"],
     &["edgeward-convert", "edgeward-train", "edgeward-sdk", "edgeward-pipeline"],
-    &["edgeward-agent", "edgeward-server", "edgeward-cabi"],
+    &["edgeward-agent", "edgeward-server", "edgeward-cabi", "edgeward-python"],
     &["edgeward"],
     &["edgeward-testkit", "edgeward-testkit-postgres", "edgeward-testkit-python", "edgeward-testkit-s3"],
 ];
@@ -22,7 +22,7 @@ const ABSENCES: [(&[&str], &[&str]); 3] = [
         &["tokio", "async-trait", "futures-util", "hyper", "axum", "ureq", "socket2", "mio", "clap"],
     ),
     (
-        &["edgeward-agent", "edgeward-sdk", "edgeward-cabi"],
+        &["edgeward-agent", "edgeward-sdk", "edgeward-cabi", "edgeward-python"],
         &[
             "edgeward-store",
             "edgeward-convert",

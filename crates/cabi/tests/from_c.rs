@@ -5,64 +5,23 @@
 #![cfg(all(unix, not(miri)))]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../../../testkit/apps/device.rs"]
+mod device;
+
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use edgeward_agent::activation::pointer::point;
-use edgeward_core::slot::{Installed, SlotId};
-use edgeward_core::{Digest, ModelName};
-use edgeward_model::engine::conformance::fixture;
-use edgeward_model::{
-    BundleWriter, Golden, LoadOptions, NamedTensor, RtenEngine, Session, Tensor, Tolerance, onnx,
-};
-use edgeward_sdk::{Serving, model_folder};
+use device::{Device, at, converse, model};
+use edgeward_core::slot::SlotId;
+use edgeward_model::{LoadOptions, NamedTensor, RtenEngine, Session, Tensor};
+use edgeward_sdk::Serving;
 
 /// Set where nothing may be skipped.
 const NO_SKIP: &str = "EDGEWARD_TEST_NO_SKIP";
 /// Swaps that the example goes through.
 const SWAPS: usize = 20;
-
-fn model() -> ModelName {
-    ModelName::new("digits").unwrap()
-}
-
-/// An agent's data folder with one model.
-struct Device {
-    root: tempfile::TempDir,
-}
-
-impl Device {
-    fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap() }
-    }
-
-    fn folder(&self) -> PathBuf {
-        model_folder(self.root.path(), &model())
-    }
-
-    /// Puts a bundle into a slot and activates it as the agent does.
-    fn activate(&self, slot: SlotId, version: &str) -> Digest {
-        let mut onnx_model = fixture::classifier();
-        onnx_model.set_metadata("version", version);
-        let bytes = onnx::encode(&onnx_model);
-        let session = Session::from_onnx(&bytes, &RtenEngine::new(), &LoadOptions::with_threads(1)).unwrap();
-        let rows = Tensor::from_rows(3, 4, fixture::noise(12, 9)).unwrap();
-        let golden = Golden::record(session.runnable(), &[vec![rows]], Tolerance::default()).unwrap();
-        let mut writer = BundleWriter::new(model());
-        writer.model(bytes.clone()).unwrap().variant("rten", "f32", bytes).unwrap();
-        writer.signature(session.signature()).unwrap().golden(&golden).unwrap();
-        let made = writer.write(&self.root.path().join("made")).unwrap();
-        let (place, digest) = (self.folder().join(slot.as_str()), made.digest());
-        fs::create_dir_all(self.folder()).unwrap();
-        let _ = fs::remove_dir_all(&place);
-        fs::rename(made.dir(), &place).unwrap();
-        point(&self.folder(), &model(), Installed { slot, bundle: digest }).unwrap();
-        digest
-    }
-}
 
 /// Where cargo puts the libraries of the crate under test.
 fn libraries() -> PathBuf {
@@ -87,14 +46,16 @@ fn compile(source: &Path, into: &Path) -> PathBuf {
     program
 }
 
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+#[test]
+fn the_c_interface_answers_every_step_as_every_language_must() {
+    let folder = tempfile::tempdir().unwrap();
+    converse(&mut Command::new(compile(&at("crates/cabi/tests/conformance.c"), folder.path())));
 }
 
 #[test]
 fn an_app_in_c_takes_up_every_model_without_a_failed_call() {
     let device = Device::new();
-    let program = compile(&root().join("examples/c/hotswap.c"), device.root.path());
+    let program = compile(&at("examples/c/hotswap.c"), device.root.path());
     let first = device.activate(SlotId::A, "0");
     let mut app = Command::new(program)
         .args([device.root.path().as_os_str(), OsStr::new(model().as_str())])
@@ -132,7 +93,7 @@ fn an_answer_in_c_is_the_answer_in_rust() {
     );
     let rows = Tensor::from_rows(1, 4, vec![0.5, -0.5, 0.25, 0.0]).unwrap();
     let expected = session.unwrap().infer(vec![NamedTensor::new("x", rows)]).unwrap();
-    let program = compile(&root().join("examples/c/ask.c"), device.root.path());
+    let program = compile(&at("examples/c/ask.c"), device.root.path());
     let said = Command::new(program).arg(folder).args(["0.5", "-0.5", "0.25", "0"]).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let text = String::from_utf8(said.stdout).unwrap();
@@ -145,7 +106,7 @@ fn an_answer_in_c_is_the_answer_in_rust() {
 fn a_careless_caller_gets_a_status_and_words() {
     let device = Device::new();
     device.activate(SlotId::A, "0");
-    let program = compile(&root().join("crates/cabi/tests/refusals.c"), device.root.path());
+    let program = compile(&at("crates/cabi/tests/refusals.c"), device.root.path());
     let words = [
         device.folder().join("a").into_os_string(),
         device.root.path().as_os_str().to_owned(),
