@@ -93,6 +93,7 @@ fn no_guide_is_left_out() {
         pages,
         [
             "apps-in-c.md",
+            "apps-in-python.md",
             "audit.md",
             "convert.md",
             "dashboard.md",
@@ -109,6 +110,7 @@ fn no_guide_is_left_out() {
             "rollouts.md",
             "runners.md",
             "security.md",
+            "serving.md",
             "shadows.md",
             "vendor-toolchains.md"
         ]
