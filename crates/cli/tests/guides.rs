@@ -101,6 +101,7 @@ fn no_guide_is_left_out() {
             "frameworks.md",
             "install.md",
             "levels.md",
+            "mlflow.md",
             "monitoring.md",
             "observability.md",
             "operate.md",
