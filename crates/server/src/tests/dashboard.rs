@@ -160,7 +160,7 @@ fn a_form_takes_the_handlers_way_with_the_name_of_who_sent_it() {
     let (status, place) = approver
         .confirm("/models/digits/rollout", &[("target", "1"), ("waves", "1, 100%"), ("approval", "each")]);
     assert_eq!(status, 303, "{place}");
-    assert!(approver.open(&place).1.contains("1 device in all"), "the waves that were typed");
+    assert!(approver.open(&place).1.contains("<b>1 device</b>"), "the waves that were typed");
     let (status, place) = approver.confirm("/projects/robots/run", &[("cause", "fresh data")]);
     assert!(status == 303 && place.starts_with("/runs/"), "{status} {place}");
     plant.stop();
