@@ -110,10 +110,10 @@ impl Browser {
         post(&format!("{}/execute/async", self.base), &json!({"script": script, "args": []}))
     }
 
-    /// Clicks what a selector finds first.
+    /// Clicks what a selector finds first, in one step: a live part of the page may be replaced between two.
     pub(crate) fn click(&self, selector: &str) {
-        let element = self.element(selector);
-        post(&format!("{}/element/{element}/click", self.base), &json!({}));
+        self.element(selector);
+        self.ask(&format!("document.querySelector({}).click()", json!(selector)));
     }
 
     pub(crate) fn type_into(&self, selector: &str, text: &str) {
