@@ -2,6 +2,7 @@
 //! registry, models that are logged, registered, found by alias and loaded again, and a server that asks for a token.
 
 #![cfg(all(feature = "control", feature = "agent"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
 #[path = "harness/pumps.rs"]

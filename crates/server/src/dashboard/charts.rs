@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use edgeward_api::operator::{Drift, DriftWindow};
 use edgeward_core::event::RunOutcome;
 use edgeward_core::ledger::Entry;
-use edgeward_core::{Event, ModelName, Timestamp};
+use edgeward_core::{Event, ModelName};
 use maud::{Markup, html};
 
 use super::figures::{clock, percent};
@@ -163,13 +163,13 @@ pub(super) fn psi_chart(drift: &Drift, span_ms: (i64, i64), marks: &[Mark]) -> M
 
 /// The largest evidence of change that any device has, stream by stream, against the threshold at which it is an alert.
 pub(super) fn evidence_chart(found: &Evidence, marks: &[Mark]) -> Markup {
-    let line = |((stream, points), class): (&(String, Vec<(Timestamp, f64)>), &&'static str)| Line {
+    let lines = found.streams.iter().zip(&CLASSES).map(|((stream, points), class)| Line {
         name: stream.clone(),
         class,
         // Less than one is no evidence of change, however little it is.
         points: points.iter().map(|(at, evidence)| (at.0, evidence.max(0.0))).collect(),
-    };
-    let lines: Vec<Line> = found.streams.iter().zip(&CLASSES).map(line).collect();
+    });
+    let lines: Vec<Line> = lines.collect();
     let now = lines.first().and_then(|line| Some((line, line.points.last()?)));
     let told = now.map(|(line, (_, last))| format!("{} has the most evidence: 10^{last:.1} now", line.name));
     Lines {

@@ -54,6 +54,6 @@ mod tests {
         assert_eq!(Unit::Share.write(0.975), "97.5\u{202f}%");
         assert_eq!([Unit::Plain.write(0.25), Unit::Plain.write(1200.0)], ["0.25", "1200"]);
         assert_eq!([Unit::Power.write(9.46), Unit::Power.write(-0.01)], ["10^9.5", "10^0"]);
-        assert_eq!([px(3.0), px(3.14)], ["3", "3.1"]);
+        assert_eq!([px(3.0), px(3.24)], ["3", "3.2"]);
     }
 }
