@@ -341,8 +341,10 @@ fn from_an_alert_to_why_to_a_rollout_that_is_approved_and_watched() {
     let (shift, of) = browser.shifts();
     assert!(shift <= 0.1, "moves by {shift}: {of}");
     assert_eq!(browser.complaints(), Vec::<String>::new());
-    let history = yard.operate(&["events", "--limit", "200"]).to_string();
-    assert!(history.contains("looks good"), "the cause is in the ledger");
+    let mut events = edgeward(yard.path());
+    let history = events.env("EDGEWARD_SERVER", &yard.url).args(["events", "--json"]).output().unwrap();
+    let history = String::from_utf8_lossy(&history.stdout).into_owned();
+    assert!(history.contains("looks good"), "the cause is in the ledger: {history}");
 }
 
 #[test]
