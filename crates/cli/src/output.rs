@@ -184,7 +184,6 @@ pub(crate) fn on_terminal() -> bool {
 }
 
 /// Columns padded to their widest cell, with a header; a sentence when there is no row.
-#[cfg(feature = "control")]
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], empty: &str) -> String {
     if rows.is_empty() {
         return empty.to_owned();
