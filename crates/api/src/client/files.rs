@@ -8,8 +8,7 @@ use ureq::http::{StatusCode, header};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, RequestBuilder};
 
-use super::{ClientError, Line, Tls, agent, checked, failed, is_absent, open_at};
-use crate::limits::{ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S};
+use super::{ANSWER_TIMEOUT, ClientError, Line, Tls, checked, failed, is_absent, open_at};
 
 /// Fetches files below one address.
 #[derive(Clone)]
@@ -39,31 +38,23 @@ impl Files {
     /// Files below `base`, such as `https://plant.example/repository`.
     #[must_use]
     pub fn new(base: &str, credential: Option<String>) -> Self {
-        Self::with_timeout(base, credential, Duration::from_secs(ANSWER_TIMEOUT_S))
+        Self::with_timeout(base, credential, ANSWER_TIMEOUT)
     }
 
     /// The same, with its own idea of whom to believe and what to show under `https`.
     #[must_use]
     pub fn of(base: &str, credential: Option<String>, tls: Tls) -> Self {
-        Self::build(base, credential, Duration::from_secs(ANSWER_TIMEOUT_S), tls)
+        Self::build(base, credential, ANSWER_TIMEOUT, tls)
     }
 
-    /// The same, with another limit than [`ANSWER_TIMEOUT_S`] on the time a whole file may take.
+    /// The same, with another limit than [`ANSWER_TIMEOUT_S`](crate::limits::ANSWER_TIMEOUT_S) on the time a whole file may take.
     #[must_use]
     pub fn with_timeout(base: &str, credential: Option<String>, timeout: Duration) -> Self {
         Self::build(base, credential, timeout, Tls::default())
     }
 
     fn build(base: &str, credential: Option<String>, timeout: Duration, tls: Tls) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
-            .timeout_global(Some(timeout))
-            .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
-            .proxy(None)
-            .build();
-        let line = Arc::new(RwLock::new(Line { agent: agent(config, tls.clone()), tls }));
+        let line = Arc::new(RwLock::new(Line::within(timeout, tls)));
         Self { line, base: base.trim_end_matches('/').to_owned(), credential }
     }
 

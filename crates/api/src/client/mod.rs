@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::config::Config;
 use ureq::http::{Response, StatusCode, header};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
@@ -32,6 +31,9 @@ use crate::limits::{
 pub use files::{FileAnswer, Files};
 pub use poster::Poster;
 pub use tls::{ClientCertificate, Roots, RootsError, Tls};
+
+/// Longest wait for an ordinary answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(ANSWER_TIMEOUT_S);
 
 /// Talks to one control plane.
 #[derive(Clone)]
@@ -122,13 +124,13 @@ impl Client {
     /// The same, with its own idea of whom to believe and what to show under `https`.
     #[must_use]
     pub fn with_tls(base: &str, credential: Option<String>, tls: Tls) -> Self {
-        let line = Arc::new(RwLock::new(Line::new(tls)));
+        let line = Arc::new(RwLock::new(Line::within(ANSWER_TIMEOUT, tls)));
         Self { line, base: base.trim_end_matches('/').to_owned(), credential }
     }
 
     /// From now on this client, and every clone of it, believes and shows this. Calls under way go on as they began.
     pub fn set_tls(&self, tls: Tls) {
-        *self.line.write().unwrap_or_else(PoisonError::into_inner) = Line::new(tls);
+        *self.line.write().unwrap_or_else(PoisonError::into_inner) = Line::within(ANSWER_TIMEOUT, tls);
     }
 
     /// How this client speaks TLS.
@@ -217,7 +219,7 @@ impl Client {
             .get(&address)
             .config()
             .timeout_global(Some(Duration::from_secs(STREAM_TIMEOUT_S)))
-            .timeout_recv_response(Some(Duration::from_secs(ANSWER_TIMEOUT_S)))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .build();
         if let Some(bearer) = self.bearer() {
             request = request.header(header::AUTHORIZATION, bearer);
@@ -252,22 +254,23 @@ fn open_at(
 }
 
 impl Line {
-    fn new(tls: Tls) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // A control plane is where it was said to be; an answer that points elsewhere is no answer.
-            .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
-            .timeout_global(Some(Duration::from_secs(ANSWER_TIMEOUT_S)))
-            .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
-            .proxy(None)
-            .build();
-        Self { agent: agent(config, tls.clone()), tls }
+    /// Each answer takes `timeout` at most.
+    fn within(timeout: Duration, tls: Tls) -> Self {
+        Self { agent: agent(timeout, tls.clone()), tls }
     }
 }
 
-/// An agent that speaks TLS by our own rules.
-fn agent(config: Config, tls: Tls) -> Agent {
+/// An agent that speaks TLS by our own rules and has `timeout` for a whole call.
+fn agent(timeout: Duration, tls: Tls) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        // Who is asked is where it was said to be; an answer that points elsewhere is no answer.
+        .max_redirects(0)
+        .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT_S)))
+        .timeout_global(Some(timeout))
+        .user_agent(concat!("edgeward/", env!("CARGO_PKG_VERSION")))
+        .proxy(None)
+        .build();
     let connector = ().chain(TcpConnector::default()).chain(tls::TlsConnector::new(tls));
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
