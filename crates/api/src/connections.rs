@@ -19,11 +19,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::either::Either;
 
 /// Places are scarce when fewer than one in this many is free.
 const SCARCE_PART: usize = 4;
 /// Wait after the system refused to accept, for want of open files for example.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a listener accepts.
+type Stream = Either<TcpStream, UnixStream>;
 
 /// How long connections may be quiet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +83,9 @@ impl Listener {
                 // An answer in several pieces would wait for the other end to acknowledge the first; if it cannot be
                 // helped, it waits.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Some(address)))
+                Ok((Either::Left(stream), Some(address)))
             }
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Either::Right(stream), None)),
         }
     }
 }
@@ -150,63 +154,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-}
-
 /// A connection that ends by itself when it is quiet for too long.
 #[derive(Debug)]
 pub struct Connection {
@@ -226,7 +173,7 @@ impl Connection {
     /// # Errors
     /// The connection ends before that, or is none of a network.
     pub async fn first_byte(&self) -> io::Result<u8> {
-        let Stream::Tcp(stream) = &self.stream else { return Err(ErrorKind::Unsupported.into()) };
+        let Either::Left(stream) = &self.stream else { return Err(ErrorKind::Unsupported.into()) };
         let mut byte = [0];
         match stream.peek(&mut byte).await? {
             0 => Err(ErrorKind::UnexpectedEof.into()),

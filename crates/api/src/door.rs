@@ -4,12 +4,10 @@
 //! garbage hold a place of the [`Gate`] for that long and nobody else up. Who speaks plain HTTP to the TLS port is told
 //! so in plain HTTP.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use edgeward_core::Digest;
@@ -18,12 +16,13 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use crate::Problem;
 use crate::connections::{Connection, Gate};
@@ -36,6 +35,9 @@ const WAITING_MAX: usize = 64;
 const HANDSHAKE: u8 = 22;
 /// Most bytes of a plain request that are looked at before it is told about TLS.
 const PLAIN_BYTES: usize = 4096;
+
+/// A connection: plain, or under TLS.
+pub type Io = Either<Connection, Box<TlsStream<Connection>>>;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +114,7 @@ impl Door {
     /// The next connection that is ready to be served.
     pub async fn accept(&mut self) -> (Io, Peer) {
         match self {
-            Self::Plain(gate) => (Io::Plain(gate.accept().await.0), Peer::default()),
+            Self::Plain(gate) => (Either::Left(gate.accept().await.0), Peer::default()),
             Self::Tls(door) => match door.arrivals.recv().await {
                 Some(arrival) => arrival,
                 // The task that accepts ends only with this door.
@@ -159,7 +161,7 @@ async fn shake_hands(
     let stream = acceptor.accept(connection).await?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let peer = Peer { tls: true, certificate: certificate.map(|certificate| Digest::of(certificate)) };
-    Ok((Io::Tls(Box::new(stream)), peer))
+    Ok((Either::Right(Box::new(stream)), peer))
 }
 
 /// Tells a caller that speaks plain HTTP, or nothing known, that this is TLS.
@@ -175,66 +177,4 @@ async fn answer_plainly(connection: &mut Connection, hint: &str) -> io::Result<(
     connection.write_all(answer.as_bytes()).await?;
     connection.shutdown().await?;
     Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak TLS"))
-}
-
-/// A connection, under TLS or not.
-pub enum Io {
-    /// Plain.
-    Plain(Connection),
-    /// Under TLS.
-    Tls(Box<TlsStream<Connection>>),
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
 }
