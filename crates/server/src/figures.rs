@@ -1,7 +1,7 @@
 //! The control plane's figures, for whoever scrapes or collects them: the fleet, the loop, its own requests.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -10,9 +10,7 @@ use axum::response::Response;
 use edgeward_api::metrics::{Family, Histogram, process};
 use edgeward_store::{Counted, Counts};
 
-use std::sync::Arc;
-
-use crate::app::App;
+use crate::app::{App, lock};
 use crate::failure::Failure;
 
 /// A device that was not heard of for this long is not there.
@@ -39,7 +37,7 @@ struct Asked {
 
 impl Figures {
     fn count(&self, asked: Asked, seconds: f64) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = lock(&self.requests);
         let histogram = requests.entry(asked).or_insert_with(|| Histogram {
             bounds: BOUNDS.to_vec(),
             counts: vec![0; BOUNDS.len() + 1],
@@ -52,8 +50,7 @@ impl Figures {
     fn requests(&self) -> Family {
         let mut family =
             Family::histogram("http_request_duration_seconds", "Time from a request's head to its answer's.");
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        for (asked, histogram) in requests.iter() {
+        for (asked, histogram) in lock(&self.requests).iter() {
             let labels = vec![
                 ("method", asked.method.to_owned()),
                 ("route", asked.route.clone()),
@@ -103,8 +100,9 @@ pub(crate) async fn families(app: &App) -> Result<Vec<Family>, Failure> {
 
 async fn counts(app: &App) -> Result<Counts, Failure> {
     let mut counted = app.figures.counted.lock().await;
-    if let Some((at, counts)) = counted.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-        let _ = at;
+    if let Some((at, counts)) = &*counted
+        && at.elapsed() < FRESH
+    {
         return Ok(counts.clone());
     }
     let lately = app.now() - LATELY;

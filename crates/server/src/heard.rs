@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use edgeward_api::device::{ModelReport, Report};
-use edgeward_core::{Digest, ModelName, Timestamp};
+use edgeward_core::{ModelName, Timestamp};
 
 use crate::app::lock;
 
@@ -31,12 +31,15 @@ struct Point {
 }
 
 impl Point {
-    fn join(&mut self, other: &Self) {
-        for (stream, evidence) in &other.streams {
-            let most = self.streams.entry(stream.clone()).or_insert(*evidence);
-            *most = most.max(*evidence);
+    /// Keeps the larger evidence of each stream, and the later threshold.
+    fn join<'a>(&mut self, streams: impl Iterator<Item = (&'a String, &'a f64)>, threshold: f64) {
+        for (stream, evidence) in streams {
+            match self.streams.get_mut(stream) {
+                Some(most) => *most = most.max(*evidence),
+                None => drop(self.streams.insert(stream.clone(), *evidence)),
+            }
         }
-        self.threshold = other.threshold;
+        self.threshold = threshold;
     }
 }
 
@@ -54,10 +57,13 @@ impl Track {
         }
         let at_ms = Timestamp(now.0.div_euclid(self.width_ms) * self.width_ms);
         let finite = said.evidence.iter().filter(|(_, evidence)| evidence.is_finite()).take(STREAMS_MAX);
-        let heard = Point { at_ms, threshold, streams: finite.map(|(s, e)| (s.clone(), *e)).collect() };
         match self.points.last_mut() {
-            Some(last) if last.at_ms >= at_ms => last.join(&heard),
-            _ => self.points.push(heard),
+            Some(last) if last.at_ms >= at_ms => last.join(finite, threshold),
+            _ => {
+                let mut point = Point { at_ms, ..Point::default() };
+                point.join(finite, threshold);
+                self.points.push(point);
+            }
         }
         if self.points.len() > POINTS_MAX {
             self.coarsen();
@@ -67,18 +73,19 @@ impl Track {
     /// Joins each two neighbours.
     fn coarsen(&mut self) {
         self.width_ms *= 2;
-        let pairs = self.points.chunks(2).map(|pair| {
-            let mut first = pair[0].clone();
-            pair.iter().skip(1).for_each(|second| first.join(second));
-            first
-        });
-        self.points = pairs.collect();
+        let mut points = std::mem::take(&mut self.points).into_iter();
+        while let Some(mut first) = points.next() {
+            if let Some(second) = points.next() {
+                first.join(second.streams.iter(), second.threshold);
+            }
+            self.points.push(first);
+        }
     }
 }
 
-/// All that was heard, by model and by the bundle that served.
+/// All that was heard, by model.
 #[derive(Debug, Default)]
-pub(crate) struct Heard(Mutex<BTreeMap<ModelName, (Option<Digest>, Track)>>);
+pub(crate) struct Heard(Mutex<BTreeMap<ModelName, Track>>);
 
 /// What was heard of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,19 +102,18 @@ impl Heard {
     pub(crate) fn hear(&self, now: Timestamp, report: &Report) {
         let mut tracks = lock(&self.0);
         for (model, said) in &report.models {
-            if tracks.len() >= MODELS_MAX && !tracks.contains_key(model) {
-                continue;
+            if let Some(track) = tracks.get_mut(model) {
+                track.hear(now, said);
+            } else if tracks.len() < MODELS_MAX {
+                tracks.entry(model.clone()).or_default().hear(now, said);
             }
-            let (bundle, track) = tracks.entry(model.clone()).or_default();
-            *bundle = said.active.or(*bundle);
-            track.hear(now, said);
         }
     }
 
     /// What was heard of `model`; none if that is nothing.
     pub(crate) fn of(&self, model: &ModelName) -> Option<Evidence> {
         let tracks = lock(&self.0);
-        let (_, track) = tracks.get(model)?;
+        let track = tracks.get(model)?;
         let (first, last) = (track.points.first()?, track.points.last()?);
         let mut streams = BTreeMap::<&String, Vec<(Timestamp, f64)>>::new();
         for point in &track.points {

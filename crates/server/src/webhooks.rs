@@ -1,9 +1,9 @@
 //! Telling other systems what happened: every entry of the ledger as a CloudEvent, alerts in the shape of Alertmanager's.
 //!
 //! Each webhook has its own place in the ledger, which is kept in the database and moves on once the other side has taken
-//! an entry: whatever is away misses nothing, and may be told an entry twice after a crash, under the same id. One that is
-//! new begins with what happens from then on. Only the server that leads tells. Bodies are signed as
-//! the Standard Webhooks specification has it, if there is a secret.
+//! an entry, or a page of entries held nothing for it: whatever is away misses nothing, and may be told an entry twice after a
+//! crash, under the same id. One that is new begins with what happens from then on. Only the server that leads tells. Bodies
+//! are signed as the Standard Webhooks specification has it, if there is a secret.
 
 mod alertmanager;
 mod cloudevents;
@@ -129,9 +129,16 @@ impl Teller {
         let mut at = self.place().await.map_err(|failure| failure.error().to_owned())?;
         loop {
             let page = self.page(at).await.map_err(|failure| failure.error().to_owned())?;
+            let mut kept = at;
             for entry in &page {
-                self.post(entry).await?;
+                let is_told = self.post(entry).await?;
                 at = entry.seq + 1;
+                if is_told {
+                    self.keep(at).await.map_err(|failure| failure.error().to_owned())?;
+                    kept = at;
+                }
+            }
+            if kept < at {
                 self.keep(at).await.map_err(|failure| failure.error().to_owned())?;
             }
             if page.len() < PAGE {
@@ -171,8 +178,9 @@ impl Teller {
         .await
     }
 
-    async fn post(&self, entry: &Entry) -> Result<(), String> {
-        let Some(letter) = self.webhook.shape.letter(entry, &self.app.address) else { return Ok(()) };
+    /// Whether there was anything to say of `entry`; if so, it was said.
+    async fn post(&self, entry: &Entry) -> Result<bool, String> {
+        let Some(letter) = self.webhook.shape.letter(entry, &self.app.address) else { return Ok(false) };
         let headers = self
             .webhook
             .secret
@@ -182,7 +190,8 @@ impl Teller {
         let posted = tokio::task::spawn_blocking(move || {
             poster.post(letter.content_type, &headers.unwrap_or_default(), &letter.body)
         });
-        posted.await.map_err(|error| error.to_string())?.map_err(|error| chain(&error))
+        posted.await.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
+        Ok(true)
     }
 }
 
