@@ -12,6 +12,7 @@ mod rollout;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Form, FromRequest, FromRequestParts as _, Request};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
@@ -19,7 +20,7 @@ use edgeward_core::Role;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::layout::{Place, Sheet, crumbs};
+use super::layout::{Place, Sheet, crumbs, shown};
 use super::parse;
 use super::session::Viewer;
 use crate::app::App;
@@ -51,7 +52,7 @@ pub(super) fn routes() -> [(Role, Router<Arc<App>>); 2] {
 /// What a form holds; each action takes what it needs of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Sent {
+struct Sent {
     form: String,
     cause: String,
     model: String,
@@ -73,6 +74,34 @@ impl Sent {
     }
 }
 
+/// What a person decided, in a form of their own session that was made for this very address. Nothing else is taken from a form
+/// here, so no action can forget to look.
+struct Decided {
+    viewer: Viewer,
+    sent: Sent,
+}
+
+impl FromRequest<Arc<App>> for Decided {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let viewer = Viewer::from_request_parts(&mut parts, app).await.map_err(Failure::into_response)?;
+        let path = parts.uri.path().to_owned();
+        let form = Form::<Sent>::from_request(Request::from_parts(parts, body), app).await;
+        let Form(sent) = form.map_err(IntoResponse::into_response)?;
+        viewer.forms.check(&path, &sent.form, viewer.now).map_err(Failure::into_response)?;
+        Ok(Self { viewer, sent })
+    }
+}
+
+impl Decided {
+    /// The cause with who gave it, for events that do not say that themselves.
+    fn cause(&self) -> String {
+        format!("{} (by {})", self.sent.cause_or("by hand"), self.viewer.caller.name())
+    }
+}
+
 /// What is asked before something is done.
 struct Asking<'a> {
     place: Place,
@@ -85,16 +114,31 @@ struct Asking<'a> {
     danger: bool,
     /// Where the form is sent, and where it was asked for.
     path: &'a str,
-    back: (&'a str, &'a str),
+    back: (String, &'a str),
     /// Further fields.
     fields: Markup,
     /// Whether the ledger keeps a cause.
     cause: bool,
 }
 
-impl Asking<'_> {
-    fn page(&self, viewer: &Viewer) -> Markup {
-        let (back, name) = self.back;
+impl<'a> Asking<'a> {
+    /// Nothing in particular yet, to be sent to where it was asked.
+    fn at(place: Place, uri: &'a Uri, back: impl Into<String>, name: &'a str) -> Self {
+        Self {
+            place,
+            title: "",
+            says: html! {},
+            act: "",
+            danger: false,
+            path: uri.path(),
+            back: (back.into(), name),
+            fields: html! {},
+            cause: false,
+        }
+    }
+
+    fn page(&self, viewer: &Viewer) -> Response {
+        let (back, name) = (self.back.0.as_str(), self.back.1);
         let body = html! {
             (crumbs(&[(back, name)], self.title))
             h1 { (self.title) }
@@ -114,13 +158,8 @@ impl Asking<'_> {
                 }
             }
         };
-        Sheet::still(self.title, self.place).page(viewer, &body)
+        shown(&Sheet::still(self.title, self.place).page(viewer, &body)).into_response()
     }
-}
-
-/// Whether the form is one of this session for this address.
-fn check(viewer: &Viewer, uri: &Uri, sent: &Sent) -> Result<(), Failure> {
-    viewer.forms.check(uri.path(), &sent.form, viewer.now)
 }
 
 fn to(path: &str) -> Response {

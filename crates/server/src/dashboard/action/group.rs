@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Form, Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use edgeward_api::operator::{Group, GroupRequest};
 use edgeward_core::{GroupName, Role};
 use maud::html;
 
-use super::{Asking, Sent, check, parse, to};
+use super::{Asking, Decided, Sent, parse, to};
 use crate::app::App;
 use crate::dashboard::Done;
 use crate::dashboard::alerts::encoded;
@@ -24,17 +24,16 @@ use crate::handlers::groups;
 /// Members that are named.
 const NAMED_MAX: usize = 50;
 
-async fn known(app: &Arc<App>, name: &str) -> Result<Group, Failure> {
-    let name: GroupName = parse(name)?;
+async fn known(app: &Arc<App>, name: &GroupName) -> Result<Group, Failure> {
     let groups = groups::groups(State(Arc::clone(app))).await?.0.groups;
-    let found = groups.into_iter().find(|group| group.group == name);
+    let found = groups.into_iter().find(|group| group.group == *name);
     found.ok_or_else(|| Failure::not_found(format!("there is no group {name}")))
 }
 
 pub(in crate::dashboard) async fn page(
     State(app): State<Arc<App>>,
     viewer: Viewer,
-    Path(name): Path<String>,
+    Named(name): Named<GroupName>,
     Query(asked): Query<Done>,
 ) -> Result<Response, Failure> {
     let group = known(&app, &name).await?;
@@ -60,30 +59,23 @@ pub(in crate::dashboard) async fn page(
 
 pub(super) async fn ask_make(viewer: Viewer, uri: Uri, Query(sent): Query<Sent>) -> Response {
     let asking = Asking {
-        place: Place::Fleet,
         title: "A group of devices",
         says: html! { p { "Who is in it follows from labels, now and later. A rollout may be for one group; its devices then run what completed there." } },
         act: "Save the group",
-        danger: false,
-        path: uri.path(),
-        back: ("/fleet", "Fleet"),
         fields: html! {
             label for="group" { "Name" } input id="group" name="group" required maxlength="64" value=(sent.group);
             label for="expression" { "Who is in it" }
             input id="expression" name="expression" required value=(sent.expression) placeholder="hardware=jetson and site in (berlin, paris) and not canary";
         },
-        cause: false,
+        ..Asking::at(Place::Fleet, &uri, "/fleet", "Fleet")
     };
-    shown(&asking.page(&viewer)).into_response()
+    asking.page(&viewer)
 }
 
 pub(super) async fn make(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
-    uri: Uri,
-    Form(sent): Form<Sent>,
+    Decided { viewer, sent }: Decided,
 ) -> Result<Response, Failure> {
-    check(&viewer, &uri, &sent)?;
     let request = GroupRequest { group: parse(&sent.group)?, expression: sent.expression };
     let group = groups::make_group(State(app), Extension(viewer.caller), Document(request)).await?;
     Ok(to(&format!("/groups/{}?done=saved", group.0.group)))
@@ -93,32 +85,24 @@ pub(super) async fn ask_remove(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     uri: Uri,
-    Path(name): Path<String>,
+    Named(name): Named<GroupName>,
 ) -> Result<Response, Failure> {
     let group = known(&app, &name).await?;
-    let back = format!("/groups/{}", group.group);
     let asking = Asking {
-        place: Place::Fleet,
         title: "Remove the group?",
         says: html! { p { "The " (grouped(group.devices.len() as u64)) " devices of " b { (group.group) } " run what the others run. The devices stay." } },
         act: "Remove it",
         danger: true,
-        path: uri.path(),
-        back: (&back, group.group.as_str()),
-        fields: html! {},
-        cause: false,
+        ..Asking::at(Place::Fleet, &uri, format!("/groups/{}", group.group), group.group.as_str())
     };
-    Ok(shown(&asking.page(&viewer)).into_response())
+    Ok(asking.page(&viewer))
 }
 
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
-    uri: Uri,
-    Path(name): Path<String>,
-    Form(sent): Form<Sent>,
+    name: Named<GroupName>,
+    Decided { viewer, .. }: Decided,
 ) -> Result<Response, Failure> {
-    check(&viewer, &uri, &sent)?;
-    groups::remove_group(State(app), Extension(viewer.caller), Named(parse(&name)?)).await.map(drop)?;
+    groups::remove_group(State(app), Extension(viewer.caller), name).await.map(drop)?;
     Ok(to("/fleet?done=removed"))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Form, Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use edgeward_api::operator::{PolicyChanges, QuarantineDecision, RolloutRequest};
@@ -11,7 +11,7 @@ use edgeward_core::rollout::{Approval, WaveSize};
 use edgeward_core::{GroupName, ModelName};
 use maud::{Markup, html};
 
-use super::{Asking, Sent, check, parse, to};
+use super::{Asking, Decided, Sent, parse, to};
 use crate::app::App;
 use crate::dashboard::Done;
 use crate::dashboard::layout::{Place, Sheet, card, crumbs, done, empty, scroll, shown, when};
@@ -25,10 +25,9 @@ pub(super) async fn ask_rollout(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     uri: Uri,
-    Path(model): Path<String>,
+    Named(name): Named<ModelName>,
     Query(sent): Query<Sent>,
 ) -> Result<Response, Failure> {
-    let name: ModelName = parse(&model)?;
     let of = name.clone();
     let (versions, groups) = app
         .read(move |view| {
@@ -41,20 +40,15 @@ pub(super) async fn ask_rollout(
     if versions.is_empty() {
         return Err(Failure::not_found(format!("there is no model {name} with a version")));
     }
-    let back = format!("/models/{name}");
-    let fields = rollout_fields(&versions, &groups, &sent);
     let asking = Asking {
-        place: Place::Models,
         title: "Roll a version out?",
         says: html! { p { "Devices run it wave by wave, as its project says, unless something else is given here. A rollout of " b { (name) } " that is under way for the same devices is superseded. Devices that run it as a shadow have it already." } },
         act: "Start the rollout",
-        danger: false,
-        path: uri.path(),
-        back: (&back, name.as_str()),
-        fields,
+        fields: rollout_fields(&versions, &groups, &sent),
         cause: true,
+        ..Asking::at(Place::Models, &uri, format!("/models/{name}"), name.as_str())
     };
-    Ok(shown(&asking.page(&viewer)).into_response())
+    Ok(asking.page(&viewer))
 }
 
 fn rollout_fields(versions: &[edgeward_api::operator::Version], groups: &[GroupName], sent: &Sent) -> Markup {
@@ -107,19 +101,17 @@ fn changes(sent: &Sent) -> Result<PolicyChanges, Failure> {
 
 pub(super) async fn start_rollout(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
-    uri: Uri,
-    Path(model): Path<String>,
-    Form(sent): Form<Sent>,
+    model: Named<ModelName>,
+    decided: Decided,
 ) -> Result<Response, Failure> {
-    check(&viewer, &uri, &sent)?;
+    let sent = &decided.sent;
     let request = RolloutRequest {
         target: Some(sent.target.trim().to_owned()).filter(|target| !target.is_empty()),
-        cause: format!("{} (by {})", sent.cause_or("by hand"), viewer.caller.name()),
-        changes: changes(&sent)?,
+        cause: decided.cause(),
+        changes: changes(sent)?,
         ..RolloutRequest::default()
     };
-    let rollout = models::start_rollout(State(app), Named(parse(&model)?), Document(request)).await?;
+    let rollout = models::start_rollout(State(app), model, Document(request)).await?;
     Ok(to(&format!("/rollouts/{}?done=started", rollout.0.id)))
 }
 
@@ -128,10 +120,9 @@ pub(in crate::dashboard) async fn held(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     uri: Uri,
-    Path(model): Path<String>,
+    Named(name): Named<ModelName>,
     Query(asked): Query<Done>,
 ) -> Result<Response, Failure> {
-    let name: ModelName = parse(&model)?;
     let now = app.now();
     let samples = quarantine::held(State(app), Named(name.clone())).await?.0.held;
     let rows = html! {
@@ -181,19 +172,16 @@ fn verdicts(viewer: &Viewer, path: &str, count: usize) -> Markup {
 
 pub(super) async fn judge(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
-    uri: Uri,
-    Path(model): Path<String>,
-    Form(sent): Form<Sent>,
+    Named(model): Named<ModelName>,
+    decided: Decided,
 ) -> Result<Response, Failure> {
-    check(&viewer, &uri, &sent)?;
-    let verdict = match sent.verdict.as_str() {
+    let verdict = match decided.sent.verdict.as_str() {
         "released" => SampleVerdict::Released,
         "discarded" => SampleVerdict::Discarded,
         other => return Err(Failure::invalid(format!("'{other}' is no verdict"))),
     };
-    let cause = format!("{} (by {})", sent.cause_or("by hand"), viewer.caller.name());
-    let decision = QuarantineDecision { predictions: Vec::new(), verdict, cause };
-    quarantine::decide(State(app), Named(parse(&model)?), Document(decision)).await.map(drop)?;
-    Ok(to(&format!("/models/{model}/held?done=decided")))
+    let decision = QuarantineDecision { predictions: Vec::new(), verdict, cause: decided.cause() };
+    let then = format!("/models/{model}/held?done=decided");
+    quarantine::decide(State(app), Named(model), Document(decision)).await.map(drop)?;
+    Ok(to(&then))
 }

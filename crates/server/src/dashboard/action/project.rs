@@ -2,27 +2,26 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Form, Path, State};
+use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use edgeward_api::operator::RunRequest;
 use edgeward_core::ProjectName;
 use maud::html;
 
-use super::{Asking, Sent, check as check_form, parse, to};
+use super::{Asking, Decided, to};
 use crate::app::App;
-use crate::dashboard::layout::{Place, shown};
+use crate::dashboard::layout::Place;
 use crate::dashboard::session::Viewer;
 use crate::extract::{Document, Named};
 use crate::failure::Failure;
 use crate::handlers::{projects, sources};
 
-async fn known(app: &App, project: &str) -> Result<ProjectName, Failure> {
-    let name: ProjectName = parse(project)?;
+async fn check_known(app: &App, name: &ProjectName) -> Result<(), Failure> {
     let asked = name.clone();
     let known = app.read(move |view| Ok::<_, Failure>(view.project_named(&asked)?.is_some())).await?;
     match known {
-        true => Ok(name),
+        true => Ok(()),
         false => Err(Failure::not_found(format!("there is no project {name}"))
             .hint("'edgeward run --server' registers one.")),
     }
@@ -32,37 +31,29 @@ pub(super) async fn ask_run(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     uri: Uri,
-    Path(project): Path<String>,
+    Named(name): Named<ProjectName>,
 ) -> Result<Response, Failure> {
-    let name = known(&app, &project).await?;
+    check_known(&app, &name).await?;
     let asking = Asking {
-        place: Place::Runs,
         title: "Start a run?",
         says: html! {
             p { "The pipeline of " b { (name) } " runs on this control plane: fresh data, training, conversion, gates. A version that
                 passes is registered, and from level 1 on it is rolled out." }
         },
         act: "Start the run",
-        danger: false,
-        path: uri.path(),
-        back: ("/runs", "Runs"),
-        fields: html! {},
         cause: true,
+        ..Asking::at(Place::Runs, &uri, "/runs", "Runs")
     };
-    Ok(shown(&asking.page(&viewer)).into_response())
+    Ok(asking.page(&viewer))
 }
 
 pub(super) async fn run(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
-    uri: Uri,
-    Path(project): Path<String>,
-    Form(sent): Form<Sent>,
+    Named(project): Named<ProjectName>,
+    decided: Decided,
 ) -> Result<Response, Failure> {
-    check_form(&viewer, &uri, &sent)?;
-    let cause = format!("{} (by {})", sent.cause_or("by hand"), viewer.caller.name());
-    let run =
-        projects::request_run(State(app), Named(parse(&project)?), Document(RunRequest { cause })).await?;
+    let request = RunRequest { cause: decided.cause() };
+    let run = projects::request_run(State(app), Named(project), Document(request)).await?;
     Ok(to(&format!("/runs/{}?done=started", run.0.id)))
 }
 
@@ -70,31 +61,23 @@ pub(super) async fn ask_check(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     uri: Uri,
-    Path(project): Path<String>,
+    Named(name): Named<ProjectName>,
 ) -> Result<Response, Failure> {
-    let name = known(&app, &project).await?;
+    check_known(&app, &name).await?;
     let asking = Asking {
-        place: Place::Runs,
         title: "Look for a new commit?",
         says: html! { p { "The repository that the pipeline of " b { (name) } " comes from is looked at now. A new commit is put on trial." } },
         act: "Look now",
-        danger: false,
-        path: uri.path(),
-        back: ("/runs", "Runs"),
-        fields: html! {},
-        cause: false,
+        ..Asking::at(Place::Runs, &uri, "/runs", "Runs")
     };
-    Ok(shown(&asking.page(&viewer)).into_response())
+    Ok(asking.page(&viewer))
 }
 
 pub(super) async fn check(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
-    uri: Uri,
-    Path(project): Path<String>,
-    Form(sent): Form<Sent>,
+    Named(project): Named<ProjectName>,
+    _: Decided,
 ) -> Result<Response, Failure> {
-    check_form(&viewer, &uri, &sent)?;
-    sources::check(State(app), Named(parse(&project)?)).await.map(drop)?;
+    sources::check(State(app), Named(project)).await.map(drop)?;
     Ok(to("/runs?done=looking"))
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Form, Path, State};
+use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use edgeward_api::operator::RolloutWish;
 use edgeward_core::RolloutId;
 use maud::{Markup, html};
 
-use super::{Asking, Sent, check, parse, to};
+use super::{Asking, Decided, to};
 use crate::app::App;
-use crate::dashboard::layout::{Place, shown};
+use crate::dashboard::layout::Place;
 use crate::dashboard::session::Viewer;
 use crate::extract::{Document, Named};
 use crate::failure::Failure;
@@ -86,11 +86,10 @@ pub(in crate::dashboard) async fn ask(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     uri: Uri,
-    Path(rollout): Path<String>,
+    rollout: Named<RolloutId>,
 ) -> Result<Response, Failure> {
-    let (verb, id) = (verb(&uri)?, parse::<RolloutId>(&rollout)?);
-    let status = rollouts::status(State(app), Named(id)).await?.0;
-    let back = format!("/rollouts/{rollout}");
+    let (verb, back) = (verb(&uri)?, format!("/rollouts/{}", rollout.0));
+    let status = rollouts::status(State(app), rollout).await?.0;
     let about = &status.rollout;
     let says: Markup = html! {
         p { "Rollout of " b { (about.model) " v" (about.version) } " to "
@@ -99,38 +98,33 @@ pub(in crate::dashboard) async fn ask(
         p { (verb.says()) }
     };
     let asking = Asking {
-        place: Place::Rollouts,
         title: verb.title(),
         says,
         act: verb.act(),
         danger: verb == Verb::Abort,
-        path: uri.path(),
-        back: (&back, "The rollout"),
-        fields: html! {},
         cause: true,
+        ..Asking::at(Place::Rollouts, &uri, back, "The rollout")
     };
-    Ok(shown(&asking.page(&viewer)).into_response())
+    Ok(asking.page(&viewer))
 }
 
 pub(in crate::dashboard) async fn act(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
     uri: Uri,
-    Path(rollout): Path<String>,
-    Form(sent): Form<Sent>,
+    rollout: Named<RolloutId>,
+    Decided { viewer, sent }: Decided,
 ) -> Result<Response, Failure> {
-    check(&viewer, &uri, &sent)?;
-    let (verb, id) = (verb(&uri)?, parse::<RolloutId>(&rollout)?);
+    let (verb, then) = (verb(&uri)?, format!("/rollouts/{}", rollout.0));
     let wish = Document(RolloutWish { cause: sent.cause_or("") });
-    let (app, caller, named) = (State(app), Extension(viewer.caller.clone()), Named(id));
+    let (app, caller) = (State(app), Extension(viewer.caller));
     let decided = match verb {
-        Verb::Approve => rollouts::approve(app, caller, named, wish).await,
-        Verb::Pause => rollouts::pause(app, caller, named, wish).await,
-        Verb::Resume => rollouts::resume(app, caller, named, wish).await,
-        Verb::Abort => rollouts::abort(app, caller, named, wish).await,
+        Verb::Approve => rollouts::approve(app, caller, rollout, wish).await,
+        Verb::Pause => rollouts::pause(app, caller, rollout, wish).await,
+        Verb::Resume => rollouts::resume(app, caller, rollout, wish).await,
+        Verb::Abort => rollouts::abort(app, caller, rollout, wish).await,
     };
     decided.map(drop)?;
-    Ok(to(&format!("/rollouts/{rollout}?done={}", verb.done())))
+    Ok(to(&format!("{then}?done={}", verb.done())))
 }
 
 fn verb(uri: &Uri) -> Result<Verb, Failure> {
