@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use edgeward_api::limits::JSON_BYTES_MAX;
 use serde_json::{Map, Value};
 
+use super::filter::{self, Clause, OrderKey, Vocabulary};
 use super::refusal::{Code, Refusal};
 
 /// How long a whole body may take to arrive.
@@ -181,6 +182,16 @@ impl Asked {
             Some(Value::Object(fields)) => Ok(Some(Self(fields.clone()))),
             Some(other) => Err(wrong(name, other)),
         }
+    }
+
+    /// The filter of a search, in its words; without one, everything is asked for.
+    pub(crate) fn filter(&self, words: &Vocabulary) -> Result<Vec<Clause>, Refusal> {
+        filter::parse(&self.text("filter")?.unwrap_or_default(), words)
+    }
+
+    /// The order of a search, in its words, the key that counts most first.
+    pub(crate) fn order(&self, words: &Vocabulary) -> Result<Vec<OrderKey>, Refusal> {
+        self.texts("order_by")?.iter().map(|text| filter::parse_order(text, words)).collect()
     }
 
     pub(crate) fn into_value(self) -> Value {

@@ -257,14 +257,12 @@ pub(crate) async fn delete_tag(State(app): State<Arc<App>>, asked: Asked) -> Ans
 pub(crate) async fn search(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     let page = Page::of(&asked, PAGE, PAGE_MAX)?;
     let shows = ViewType::parse(asked.text("view_type")?.as_deref())?;
-    let clauses = filter::parse(&asked.text("filter")?.unwrap_or_default(), &WORDS)?;
-    let mut order = Vec::new();
-    for text in asked.texts("order_by")? {
-        let key = filter::parse_order(&text, &WORDS)?;
+    let clauses = asked.filter(&WORDS)?;
+    let order = asked.order(&WORDS)?;
+    for (key, text) in order.iter().zip(asked.texts("order_by")?) {
         if key.entity != Entity::Attribute {
             return Err(Refusal::invalid(format!("Invalid order_by entity: '{text}'")));
         }
-        order.push(key);
     }
     let found = app.read(move |view| {
         let mut found = Vec::new();

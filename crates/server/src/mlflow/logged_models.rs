@@ -323,7 +323,7 @@ impl Search {
         for key in asked.objects("order_by")? {
             order.push((order_key(&key)?, measured(&key)?));
         }
-        let clauses = filter::parse(&asked.text("filter")?.unwrap_or_default(), &WORDS)?;
+        let clauses = asked.filter(&WORDS)?;
         Ok(Self { experiments, clauses, datasets, order, page: Page::of(asked, PAGE, PAGE_MAX)? })
     }
 

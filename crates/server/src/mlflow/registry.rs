@@ -15,9 +15,7 @@ use super::asked::Asked;
 use super::check;
 use super::entity::{self, RegisteredModel};
 use super::experiments::number;
-use super::filter::{
-    self, Attribute, Comparator, Entity, Found, Kind, Operand, OrderKey, Subject, Vocabulary,
-};
+use super::filter::{self, Attribute, Comparator, Entity, Found, Kind, Operand, Subject, Vocabulary};
 use super::page::Page;
 use super::refusal::Refusal;
 use super::versions;
@@ -256,10 +254,8 @@ pub(crate) fn is_prompt(tags: &[(String, String)]) -> bool {
 
 pub(crate) async fn search(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     let page = Page::of(&asked, PAGE, PAGE_MAX)?;
-    let clauses = filter::parse(&asked.text("filter")?.unwrap_or_default(), &WORDS)?;
-    let order: Result<Vec<OrderKey>, Refusal> =
-        asked.texts("order_by")?.iter().map(|text| filter::parse_order(text, &ORDER_WORDS)).collect();
-    let order = order?;
+    let clauses = asked.filter(&WORDS)?;
+    let order = asked.order(&ORDER_WORDS)?;
     let found = app.read(move |view| {
         let mut found = Vec::new();
         for document in view.mlflow_documents(MlflowKind::RegisteredModel, None)? {

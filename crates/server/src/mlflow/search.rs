@@ -132,16 +132,15 @@ struct Search {
 impl Search {
     fn of(asked: &Asked) -> Result<Self, Refusal> {
         let shows = ViewType::parse(asked.text("run_view_type")?.as_deref())?;
-        let clauses = filter::parse(&asked.text("filter")?.unwrap_or_default(), &WORDS)?;
-        let order: Result<Vec<OrderKey>, Refusal> =
-            asked.texts("order_by")?.iter().map(|text| filter::parse_order(text, &WORDS)).collect();
+        let clauses = asked.filter(&WORDS)?;
+        let order = asked.order(&WORDS)?;
         let mut experiments = Vec::new();
         for id in asked.texts("experiment_ids")? {
             if !experiments.contains(&id) {
                 experiments.push(id);
             }
         }
-        Ok(Self { experiments, shows, clauses, order: order?, page: Page::of(asked, PAGE, PAGE_MAX)? })
+        Ok(Self { experiments, shows, clauses, order, page: Page::of(asked, PAGE, PAGE_MAX)? })
     }
 
     /// What of a kind it looks at.

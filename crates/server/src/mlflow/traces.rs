@@ -12,7 +12,7 @@ use super::Answer;
 use super::asked::Asked;
 use super::check;
 use super::experiments::{active_experiment, get_experiment};
-use super::filter::{self, Attribute, Entity, Found, Kind, OrderKey, Subject, Vocabulary};
+use super::filter::{self, Attribute, Entity, Found, Kind, Subject, Vocabulary};
 use super::page::Page;
 use super::refusal::{Code, Refusal};
 use super::runs;
@@ -213,10 +213,8 @@ fn check_count(count: usize) -> Result<(), Refusal> {
 
 pub(crate) async fn search(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     let page = Page::of(&asked, PAGE, PAGE_MAX)?;
-    let clauses = filter::parse(&asked.text("filter")?.unwrap_or_default(), &WORDS)?;
-    let order: Result<Vec<OrderKey>, Refusal> =
-        asked.texts("order_by")?.iter().map(|text| filter::parse_order(text, &WORDS)).collect();
-    let order = order?;
+    let clauses = asked.filter(&WORDS)?;
+    let order = asked.order(&WORDS)?;
     let mut experiments = Vec::new();
     for location in asked.objects("locations")? {
         let place = location.object("mlflow_experiment")?;

@@ -16,7 +16,7 @@ use super::asked::Asked;
 use super::check;
 use super::entity::{self, LoggedModel, ModelVersion};
 use super::experiments::number;
-use super::filter::{self, Attribute, Entity, Found, Kind, OrderKey, Subject, Vocabulary};
+use super::filter::{self, Attribute, Entity, Found, Kind, Subject, Vocabulary};
 use super::logged_models;
 use super::page::Page;
 use super::refusal::Refusal;
@@ -463,10 +463,8 @@ fn candidates(view: &View<'_>, clauses: &[filter::Clause]) -> Result<Vec<Candida
 
 pub(crate) async fn search(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     let page = Page::of(&asked, PAGE, PAGE_MAX)?;
-    let clauses = filter::parse(&asked.text("filter")?.unwrap_or_default(), &WORDS)?;
-    let order: Result<Vec<OrderKey>, Refusal> =
-        asked.texts("order_by")?.iter().map(|text| filter::parse_order(text, &ORDER_WORDS)).collect();
-    let order = order?;
+    let clauses = asked.filter(&WORDS)?;
+    let order = asked.order(&ORDER_WORDS)?;
     let found = app.read(move |view| {
         let mut found = candidates(view, &clauses)?;
         found.sort_by(|left, right| {
