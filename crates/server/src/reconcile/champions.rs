@@ -5,7 +5,7 @@
 
 use edgeward_core::Event;
 use edgeward_core::event::{Project, RunOutcome, Runner};
-use edgeward_store::MlflowLabelKind;
+use edgeward_store::{MlflowLabelKind, View};
 
 use super::ReconcileError;
 use crate::app::{App, Decision};
@@ -17,6 +17,14 @@ fn outcome_tag(project: &Project) -> String {
     format!("edgeward.outcome.{}", project.name)
 }
 
+/// What is to be done for a project.
+enum Due {
+    /// A run on what this champion is.
+    Run(Champion),
+    /// To write down how the run for this champion ended.
+    Outcome(Champion, String),
+}
+
 /// Asks for the runs that are due, and writes down how others ended.
 pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
     let followers = app.read(|view| {
@@ -26,19 +34,38 @@ pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
         )
     });
     for project in followers.await? {
-        app.decide(move |decision| follow(decision, &project)).await?;
+        // On most turns nothing is due, and nobody who writes is held up by looking.
+        let look = project.clone();
+        if app.read(move |view| due(view, &look)).await?.is_some() {
+            app.decide(move |decision| follow(decision, &project)).await?;
+        }
     }
     Ok(())
 }
 
+fn due(view: &View<'_>, project: &Project) -> Result<Option<Due>, ReconcileError> {
+    let Some(name) = &project.mlflow else { return Ok(None) };
+    let found = champion(view, name).map_err(|refusal| ReconcileError::Champion(refusal.to_string()))?;
+    let Some(champion) = found else { return Ok(None) };
+    match view.mlflow_label(MlflowLabelKind::Tag, &champion.id, &run_tag(&project.name))? {
+        Some(run) => {
+            let outcome = outcome_to_note(view, project, &champion, &run)?;
+            Ok(outcome.map(|outcome| Due::Outcome(champion, outcome)))
+        }
+        None if view.run_under_way(&project.name)?.is_some() => Ok(None),
+        None => Ok(Some(Due::Run(champion))),
+    }
+}
+
+/// Does what is still due within the transaction.
 fn follow(decision: &Decision<'_, '_>, project: &Project) -> Result<(), ReconcileError> {
-    let Some(name) = &project.mlflow else { return Ok(()) };
-    let found = champion(decision, name).map_err(|refusal| ReconcileError::Champion(refusal.to_string()))?;
-    let Some(champion) = found else { return Ok(()) };
-    match decision.mlflow_label(MlflowLabelKind::Tag, &champion.id, &run_tag(&project.name))? {
-        Some(run) => note_outcome(decision, project, &champion, &run),
-        None if decision.run_under_way(&project.name)?.is_some() => Ok(()),
-        None => request(decision, project, &champion),
+    match due(decision, project)? {
+        None => Ok(()),
+        Some(Due::Run(champion)) => request(decision, project, &champion),
+        Some(Due::Outcome(champion, said)) => {
+            let tag = outcome_tag(project);
+            Ok(decision.put_mlflow_label(MlflowLabelKind::Tag, &champion.id, (&tag, &said))?)
+        }
     }
 }
 
@@ -56,24 +83,23 @@ fn request(
     Ok(decision.append(Event::RunRequested { run, project, cause, runner, commit: None })?)
 }
 
-fn note_outcome(
-    decision: &Decision<'_, '_>,
+/// How the run for a champion ended, unless that is written down already or it has not ended.
+fn outcome_to_note(
+    view: &View<'_>,
     project: &Project,
     champion: &Champion,
     run: &str,
-) -> Result<(), ReconcileError> {
-    let tag = outcome_tag(project);
-    if decision.mlflow_label(MlflowLabelKind::Tag, &champion.id, &tag)?.is_some() {
-        return Ok(());
+) -> Result<Option<String>, ReconcileError> {
+    if view.mlflow_label(MlflowLabelKind::Tag, &champion.id, &outcome_tag(project))?.is_some() {
+        return Ok(None);
     }
-    let Some(outcome) = decision.run(&run.parse()?)?.and_then(|known| known.outcome) else { return Ok(()) };
-    let said = match outcome {
-        RunOutcome::Passed { bundle } => match decision.version_of_bundle(&project.model, bundle)? {
+    let Some(outcome) = view.run(&run.parse()?)?.and_then(|known| known.outcome) else { return Ok(None) };
+    Ok(Some(match outcome {
+        RunOutcome::Passed { bundle } => match view.version_of_bundle(&project.model, bundle)? {
             Some(version) => format!("passed: {} version {}", project.model, version.version),
             None => "passed".to_owned(),
         },
         RunOutcome::Refused { reason } => format!("refused: {reason}"),
         RunOutcome::Failed { reason } => format!("failed: {reason}"),
-    };
-    Ok(decision.put_mlflow_label(MlflowLabelKind::Tag, &champion.id, (&tag, &said))?)
+    }))
 }
