@@ -1,8 +1,9 @@
 //! What a run asks of the model it made before anybody gets it: the gates, with the incumbent measured on the same rows.
 
+use edgeward_api::client::{Client, ClientError};
 use edgeward_api::operator::GateVerdict;
 use edgeward_core::Digest;
-use edgeward_model::Signature;
+use edgeward_model::{Bundle, Signature};
 
 use super::stages::{Data, SIGNATURE_FILE, VERDICTS_FILE, forms_digest};
 use super::{Pipeline, RunError};
@@ -15,6 +16,7 @@ use crate::gates::{self, Bout, Candidate, Incumbent};
 use crate::incumbent::{self, IncumbentError};
 use crate::measure::Prediction;
 use crate::moved::{self, MovedError};
+use crate::register::RegisterError;
 use crate::slice::slice;
 use crate::split::Side;
 use crate::stress::Stress;
@@ -100,14 +102,13 @@ impl Pipeline<'_> {
         let Some(client) = self.context.server else {
             return Ok(Incumbent::None("there is no server".to_owned()));
         };
-        let told = |source| crate::register::RegisterError::Call { what: "asking for the incumbent", source };
-        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(told)? else {
+        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(away)? else {
             return Ok(Incumbent::None("no version serves yet".to_owned()));
         };
-        match self.measure_incumbent(data, evaluation, &digest) {
+        match self.measure_incumbent(client, data, evaluation, &digest) {
             Ok(incumbent) => Ok(incumbent),
             Err(Unmeasured::Unreadable(error)) => match *error {
-                IncumbentError::Fetch(error) if error.is_transient() => Err(told(error).into()),
+                IncumbentError::Fetch(error) if error.is_transient() => Err(away(error).into()),
                 error => Ok(Incumbent::Unreadable { bundle: digest, reason: error.to_string() }),
             },
             Err(Unmeasured::Run(error)) => Err(error),
@@ -122,37 +123,35 @@ impl Pipeline<'_> {
         if self.looking.is_some() {
             return Ok(None);
         }
-        let told = |source| crate::register::RegisterError::Call { what: "asking for the incumbent", source };
-        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(told)? else {
+        let Some(digest) = incumbent::champion(client, &self.project.model).map_err(away)? else {
             return nothing("no version serves yet");
         };
         let mut read = self.data_inputs(data)?;
         read.insert("incumbent", digest);
         let stage = self.stage(MOVED, &max.to_bits(), &read, |out| {
-            let bundle = {
-                let _turn = self.cache.turn(digest);
-                let engines = self.context.tools.engines;
-                incumbent::obtain(client, self.work, &digest, engines)
-                    .map_err(|error| MovedError::Incumbent(Box::new(error)))?
-            };
+            let bundle =
+                self.obtain(client, &digest).map_err(|error| MovedError::Incumbent(Box::new(error)))?;
             let verdict = moved::judge(max, &bundle, self.rows(&data.snapshot)?)?;
             Ok(write_json(&out.join(VERDICTS_FILE), &verdict)?)
         })?;
         Ok(Some(stage.json(VERDICTS_FILE)?))
     }
 
+    /// The bundle of the incumbent; of several that ask at once, one fetches it.
+    fn obtain(&self, client: &Client, digest: &Digest) -> Result<Bundle, IncumbentError> {
+        let _turn = self.cache.turn(*digest);
+        incumbent::obtain(client, self.work, digest, self.context.tools.engines)
+    }
+
     fn measure_incumbent(
         &self,
+        client: &Client,
         data: &Data,
         evaluation: &Evaluation,
         digest: &Digest,
     ) -> Result<Incumbent, Unmeasured> {
         let tools = self.context.tools;
-        let client = self.context.server.ok_or(RunError::NoSigner)?;
-        let bundle = {
-            let _turn = self.cache.turn(*digest);
-            incumbent::obtain(client, self.work, digest, tools.engines)?
-        };
+        let bundle = self.obtain(client, digest)?;
         let rule = incumbent::split_rule(&bundle)?;
         let told = self.told_rows(&data.snapshot)?;
         let (theirs, rows) = (rule.sides(told).map_err(IncumbentError::Divided)?, &told.table);
@@ -175,6 +174,11 @@ impl Pipeline<'_> {
         let bout = Bout { task, labels: common.labels, incumbent, candidate, slices };
         Ok(Incumbent::Measured { bundle: *digest, bout })
     }
+}
+
+/// The server did not say which version serves, or what it is.
+const fn away(source: ClientError) -> RegisterError {
+    RegisterError::Call { what: "asking for the incumbent", source }
 }
 
 /// Why the incumbent was not measured: it cannot be, or this run cannot go on.
