@@ -16,7 +16,7 @@ use edgeward_model::engine::conformance::fixture;
 use edgeward_model::{
     Bundle, BundleWriter, Golden, LoadOptions, NamedTensor, RtenEngine, Session, Tensor, Tolerance, onnx,
 };
-use edgeward_sdk::model_folder;
+use edgeward_sdk::{Serving, model_folder};
 
 const STEPS: &str = include_str!("steps.txt");
 /// The row that the steps ask about.
@@ -58,6 +58,23 @@ impl Device {
         fs::rename(made.dir(), &place).unwrap();
         point(&self.folder(), &model(), Installed { slot, bundle: digest }).unwrap();
         digest
+    }
+
+    /// Activates `swaps` models after the `first`, each once the app has said that it serves the one before; `next` is the
+    /// app's next line.
+    pub(crate) fn swap_while_told(&self, first: Digest, swaps: usize, mut next: impl FnMut() -> String) {
+        assert_eq!(next(), format!("serving {}", first.hex()), "what is active serves at once");
+        for n in 1..=swaps {
+            let slot = if n % 2 == 0 { SlotId::A } else { SlotId::B };
+            let bundle = self.activate(slot, &n.to_string());
+            assert_eq!(next(), format!("serving {}", bundle.hex()));
+        }
+    }
+
+    /// The agent can read that the app took up every one of them.
+    pub(crate) fn heard_of(&self, swaps: usize) {
+        let heard = Serving::read(&self.folder()).unwrap();
+        assert_eq!((heard.sequence, heard.error), (swaps as u64 + 1, None), "the agent hears of it");
     }
 
     /// What the steps' words in braces stand for.

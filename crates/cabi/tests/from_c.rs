@@ -16,7 +16,6 @@ use std::process::{Command, Stdio};
 use device::{Device, at, converse, model};
 use edgeward_core::slot::SlotId;
 use edgeward_model::{LoadOptions, NamedTensor, RtenEngine, Session, Tensor};
-use edgeward_sdk::Serving;
 
 /// Set where nothing may be skipped.
 const NO_SKIP: &str = "EDGEWARD_TEST_NO_SKIP";
@@ -66,19 +65,13 @@ fn an_app_in_c_takes_up_every_model_without_a_failed_call() {
         .unwrap();
     let mut said = BufReader::new(app.stdout.take().unwrap()).lines();
     let mut next = || said.next().and_then(Result::ok).unwrap_or_default();
-    assert_eq!(next(), format!("serving {}", first.hex()), "what is active serves at once");
-    for n in 1..=SWAPS {
-        let slot = if n % 2 == 0 { SlotId::A } else { SlotId::B };
-        let bundle = device.activate(slot, &n.to_string());
-        assert_eq!(next(), format!("serving {}", bundle.hex()));
-    }
+    device.swap_while_told(first, SWAPS, &mut next);
     let last = next();
     let mut errors = String::new();
     app.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert!(app.wait().unwrap().success(), "{last}; {errors}");
     assert!(last.contains(" failed 0 ") && last.ends_with(&format!("generation {}", SWAPS + 1)), "{last}");
-    let heard = Serving::read(&device.folder()).unwrap();
-    assert_eq!((heard.sequence, heard.error), (SWAPS as u64 + 1, None), "the agent hears of it");
+    device.heard_of(SWAPS);
 }
 
 #[test]

@@ -13,13 +13,12 @@ mod pumps;
 mod waiting;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use answer::answer;
 use edgeward_testkit_s3::S3Server;
-use harness::{Running, edgeward};
+use harness::{Running, announced, edgeward};
 use pumps::{measured, project};
 use serde_json::Value;
 use waiting::wait;
@@ -44,10 +43,7 @@ fn serve(s3: &S3Server, dir: &Path) -> (Running, String) {
         "127.0.0.1:0",
         "--json",
     ]);
-    let mut server = Running(server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap();
+    let (server, said) = announced(server.stderr(Stdio::null()));
     (server, said["address"].as_str().unwrap().to_owned())
 }
 

@@ -14,11 +14,10 @@ mod waiting;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use harness::{Running, edgeward, serve};
+use harness::{Running, announced, edgeward, serve};
 use pumps::{measured, project};
 use serde_json::{Value, json};
 use sink::{Post, Sink};
@@ -64,11 +63,8 @@ fn served(dir: &Path, bundle: &str, collector: &str) -> (Running, String) {
         "--log",
         "info",
     ]);
-    let mut served = Running(served.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(served.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let listening: Value = serde_json::from_str(&line).unwrap();
-    (served, listening["address"].as_str().unwrap().to_owned())
+    let (served, said) = announced(served.stderr(Stdio::null()));
+    (served, said["address"].as_str().unwrap().to_owned())
 }
 
 fn text_of(post: &Post) -> String {

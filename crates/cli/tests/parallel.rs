@@ -11,14 +11,13 @@ mod harness;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use answer::answer;
-use harness::{Running, edgeward};
+use harness::{Running, announced, edgeward};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -168,10 +167,7 @@ impl Yard {
 fn serve(dir: &TempDir, listen: &str) -> (Running, String) {
     let mut server = edgeward(dir.path());
     server.args(["server", "--data", "srv", "--listen", listen, "--json"]);
-    let mut server = Running(server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap();
+    let (server, said) = announced(server.stderr(Stdio::null()));
     (server, said["address"].as_str().unwrap().to_owned())
 }
 

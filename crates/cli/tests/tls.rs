@@ -13,11 +13,10 @@ mod pumps;
 mod waiting;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use answer::answer;
-use harness::{Running, edgeward, serve};
+use harness::{Running, announced, edgeward, serve};
 use pumps::{measured, project};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -198,11 +197,8 @@ fn nobody_is_believed_without_a_reason() {
 fn a_listener_that_others_reach_speaks_tls() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = edgeward(dir.path());
-    server.args(["server", "--data", "srv", "--listen", "0.0.0.0:0", "--json"]).stdout(Stdio::piped());
-    let mut server = Running(server.stderr(Stdio::null()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap();
+    server.args(["server", "--data", "srv", "--listen", "0.0.0.0:0", "--json"]);
+    let (_server, said) = announced(server.stderr(Stdio::null()));
     let url = said["address"].as_str().unwrap();
     assert!(url.starts_with("https://"), "{url}");
     let mut list = edgeward(dir.path());
@@ -227,10 +223,7 @@ fn an_endpoint_that_others_reach_speaks_tls_too() {
     let mut serving = edgeward(dir.path());
     serving.args(["serve", model, "--listen", "127.0.0.1:0", "--json"]);
     serving.args(["--tls-cert", "device.pem", "--tls-key", "device.key"]);
-    let mut serving = Running(serving.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap();
+    let (_serving, said) = announced(serving.stderr(Stdio::null()));
     let url = said["address"].as_str().unwrap();
     assert!(url.starts_with("https://127.0.0.1:"), "{url}");
     let status = |url: &str, more: &[&str]| {

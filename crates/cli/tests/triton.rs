@@ -9,11 +9,10 @@ mod harness;
 mod pumps;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use harness::{Running, edgeward, serve};
+use harness::{Running, announced, edgeward, serve};
 use pumps::{measured, project};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -60,12 +59,9 @@ fn served() -> Served {
         &listen,
         "--json",
     ]);
-    let mut process = Running(served.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let listening: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(listening["addresses"][1], listen);
-    let address = listening["address"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let (process, said) = announced(served.stderr(Stdio::null()));
+    assert_eq!(said["addresses"][1], listen);
+    let address = said["address"].as_str().unwrap().trim_start_matches("http://").to_owned();
     Served { address, socket, process, _folder: folder }
 }
 

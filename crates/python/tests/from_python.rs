@@ -14,7 +14,6 @@ use std::process::{Command, Stdio};
 
 use device::{Device, at, converse, model};
 use edgeward_core::slot::SlotId;
-use edgeward_sdk::Serving;
 use edgeward_testkit_python::Environment;
 use tempfile::TempDir;
 
@@ -85,17 +84,10 @@ fn a_cameras_loop_takes_up_every_model() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(app.stdout.take().unwrap()).lines();
-    let mut next = || said.next().and_then(Result::ok).unwrap_or_default();
-    assert_eq!(next(), format!("serving {}", first.hex()), "what is active serves at once");
-    for n in 1..=SWAPS {
-        let slot = if n % 2 == 0 { SlotId::A } else { SlotId::B };
-        let bundle = device.activate(slot, &n.to_string());
-        assert_eq!(next(), format!("serving {}", bundle.hex()));
-    }
+    device.swap_while_told(first, SWAPS, || said.next().and_then(Result::ok).unwrap_or_default());
     app.kill().unwrap();
     app.wait().unwrap();
-    let heard = Serving::read(&device.folder()).unwrap();
-    assert_eq!((heard.sequence, heard.error), (SWAPS as u64 + 1, None), "the agent hears of it");
+    device.heard_of(SWAPS);
 }
 
 #[test]

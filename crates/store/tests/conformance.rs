@@ -6,6 +6,8 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a failed step of a test should panic where it happens")]
 
+#[path = "conformance/access.rs"]
+mod access;
 #[path = "conformance/beside.rs"]
 mod beside;
 #[path = "conformance/mlflow.rs"]
@@ -19,12 +21,11 @@ use edgeward_core::event::{ModelVersion, RolloutOutcome, RunOutcome, Runner};
 use edgeward_core::rollout::RolloutPolicy;
 use edgeward_core::slot::Refused;
 use edgeward_core::{
-    AccessChange, Bucket, DeviceId, Digest, Event, ModelName, PredictionId, ProjectName, Role, RolloutId,
-    RunId, Timestamp, TokenId,
+    Bucket, DeviceId, Digest, Event, ModelName, PredictionId, ProjectName, RolloutId, RunId, Timestamp,
 };
 use edgeward_store::{
-    Checkpoint, JoinOutcome, NewModelState, NewProfile, NewReport, NewSample, PROFILE_RETENTION, Registered,
-    ReportOutcome, RunDecision, Store, StoreError, TokenRow,
+    Checkpoint, NewModelState, NewProfile, NewReport, NewSample, PROFILE_RETENTION, Registered,
+    ReportOutcome, RunDecision, Store, StoreError,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -52,10 +53,13 @@ const CHECKS: [Check; 34] = [
     ("evidence is replaced", evidence_is_replaced),
     ("a rollout is paused, resumed and agreed to", a_rollout_is_paused_resumed_and_agreed_to),
     ("samples and late labels", samples_and_late_labels),
-    ("tokens and credentials", tokens_and_credentials),
-    ("a token for a device names it", a_token_for_a_device_names_it),
-    ("operator tokens", operator_tokens),
-    ("a revoked device stays known until it joins again", a_revoked_device_stays_known_until_it_joins_again),
+    ("tokens and credentials", access::tokens_and_credentials),
+    ("a token for a device names it", access::a_token_for_a_device_names_it),
+    ("operator tokens", access::operator_tokens),
+    (
+        "a revoked device stays known until it joins again",
+        access::a_revoked_device_stays_known_until_it_joins_again,
+    ),
     ("the last checkpoint is kept", the_last_checkpoint_is_kept),
     ("held samples wait for a person", beside::held_samples_wait_for_a_person),
     ("records become batches and are forgotten", beside::records_become_batches_and_are_forgotten),
@@ -530,75 +534,6 @@ fn samples_and_late_labels(store: &Store) {
     let dropped = store.write::<_, StoreError>(|writer| writer.drop_oldest_samples(&model(), 2)).unwrap();
     assert_eq!((dropped, page(0).len()), (2, 2));
     assert_eq!(page(0)[0].sample.label.as_deref(), Some("9"));
-}
-
-fn tokens_and_credentials(store: &Store) {
-    let (token, credential) = (Digest::of(b"token"), Digest::of(b"credential"));
-    let consume = |at| store.write::<_, StoreError>(|w| w.consume_join_token(token, Timestamp(at))).unwrap();
-    assert_eq!(consume(0), JoinOutcome::Unknown);
-    store.write::<_, StoreError>(|writer| writer.put_join_token(token, Timestamp(100), 2, None)).unwrap();
-    assert_eq!(consume(100), JoinOutcome::Expired);
-    assert_eq!(
-        [consume(99), consume(99), consume(99)],
-        [JoinOutcome::Accepted(None), JoinOutcome::Accepted(None), JoinOutcome::UsedUp]
-    );
-    let who = || read(store, |view| view.device_by_credential(credential));
-    assert_eq!(who(), None);
-    store.write::<_, StoreError>(|writer| writer.put_credential(credential, &device(1), NOW)).unwrap();
-    assert_eq!(who(), Some(device(1)));
-    assert_eq!(store.write::<_, StoreError>(|writer| writer.revoke_credentials(&device(1))).unwrap(), 1);
-    assert_eq!(who(), None);
-}
-
-fn a_token_for_a_device_names_it(store: &Store) {
-    let token = Digest::of(b"token");
-    store
-        .write::<_, StoreError>(|writer| writer.put_join_token(token, Timestamp(100), 1, Some(&device(1))))
-        .unwrap();
-    let outcome = store.write::<_, StoreError>(|w| w.consume_join_token(token, Timestamp(0))).unwrap();
-    assert_eq!(outcome, JoinOutcome::Accepted(Some(device(1))));
-}
-
-fn operator_tokens(store: &Store) {
-    let token = |id: &str, expires: Option<i64>| TokenRow {
-        id: TokenId::new(id).unwrap(),
-        name: "ann".to_owned(),
-        role: Role::Approver,
-        created_at_ms: Timestamp(1),
-        expires_at_ms: expires.map(Timestamp),
-        revoked_at_ms: None,
-    };
-    let put = |secret: &str, token: &TokenRow| {
-        store.write::<_, StoreError>(|w| w.put_operator_token(Digest::of(secret.as_bytes()), token))
-    };
-    let (first, second) = (token("t-1", None), token("t-2", Some(50)));
-    put("one", &first).unwrap();
-    put("two", &second).unwrap();
-    assert!(put("two", &token("t-3", None)).is_err() && put("three", &first).is_err());
-    let find = |secret: &[u8]| read(store, |view| view.operator_token(Digest::of(secret)));
-    assert_eq!((find(b"one"), find(b"guess")), (Some(first.clone()), None));
-    assert!(second.is_valid(Timestamp(49)) && !second.is_valid(Timestamp(50)));
-    let revoke = || store.write::<_, StoreError>(|w| w.revoke_operator_token(&first.id, NOW)).unwrap();
-    assert_eq!([revoke(), revoke()], [true, false]);
-    assert!(!find(b"one").unwrap().is_valid(Timestamp(0)));
-    assert_eq!(read(store, |view| view.operator_tokens()).len(), 2);
-}
-
-fn a_revoked_device_stays_known_until_it_joins_again(store: &Store) {
-    store.append(&[enrolled(1)], NOW).unwrap();
-    let revoked = |n| {
-        let (cause, by) = ("lost".to_owned(), "local".to_owned());
-        Event::AccessChanged(AccessChange::DeviceRevoked { device: device(n), cause, by })
-    };
-    refused(store, revoked(2));
-    store.append(&[revoked(1)], NOW).unwrap();
-    refused(store, revoked(1));
-    store.rebuild().unwrap();
-    let since = || read(store, |view| view.device(&device(1))).unwrap().revoked_at_ms;
-    let rolled_out_to = || read(store, |view| view.device_states(&model())).len();
-    assert_eq!((since(), rolled_out_to()), (Some(NOW), 0));
-    store.append(&[enrolled(1)], NOW).unwrap();
-    assert_eq!((since(), rolled_out_to()), (None, 1));
 }
 
 fn the_last_checkpoint_is_kept(store: &Store) {

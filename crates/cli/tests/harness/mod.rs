@@ -41,10 +41,15 @@ pub(crate) fn edgeward(dir: &Path) -> Command {
 pub(crate) fn serve(dir: &Path, more: &[&str]) -> (Running, Value) {
     let mut server = edgeward(dir);
     server.args(["server", "--data", "srv", "--listen", "127.0.0.1:0", "--json"]).args(more);
-    let spawned = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let mut server = Running(spawned.expect("the binary starts"));
+    announced(server.stderr(Stdio::null()))
+}
+
+/// A child that listens, and what its first line says of itself: one JSON object with its address.
+pub(crate) fn announced(command: &mut Command) -> (Running, Value) {
+    let spawned = command.stdout(Stdio::piped()).spawn();
+    let mut child = Running(spawned.expect("the binary starts"));
     let mut line = String::new();
-    let said = server.0.stdout.take().expect("its output is piped");
+    let said = child.0.stdout.take().expect("its output is piped");
     BufReader::new(said).read_line(&mut line).expect("it says where it listens");
-    (server, serde_json::from_str(&line).expect("it says so in JSON"))
+    (child, serde_json::from_str(&line).expect("it says so in JSON"))
 }
