@@ -13,8 +13,9 @@
 //! (`EDGEWARD_TEST_NO_SKIP` is set), it fails.
 
 mod own;
+#[path = "../../skip.rs"]
+mod skip;
 
-use std::fmt;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -23,9 +24,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use postgres::{Client, NoTls};
 
 use self::own::Own;
+pub use self::skip::{Skip, skip};
 
-/// Set where a test that cannot find what it needs must fail.
-const NO_SKIP: &str = "EDGEWARD_TEST_NO_SKIP";
 /// Names the server to use.
 const SERVER: &str = "EDGEWARD_TEST_POSTGRES";
 /// What a server on this machine may let in without a password.
@@ -38,18 +38,6 @@ const USUAL: [&str; 3] = [
 /// The server that tests of this process use.
 static IN_USE: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 static NUMBER: AtomicU32 = AtomicU32::new(0);
-
-/// Why a test cannot run here. It has already been said on standard error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skip(String);
-
-impl fmt::Display for Skip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Skip {}
 
 struct Server {
     url: String,
@@ -171,16 +159,4 @@ fn find() -> Result<Server, String> {
     }
     let own = Own::start(None)?;
     Ok(Server { url: own.url(), _own: Some(own) })
-}
-
-/// Says that the test of this thread is skipped, and why.
-///
-/// # Panics
-/// Instead, where `EDGEWARD_TEST_NO_SKIP` is set.
-pub fn skip(why: &str) -> Skip {
-    let no_skip = std::env::var_os(NO_SKIP).is_some_and(|value| !value.is_empty() && value != "0");
-    assert!(!no_skip, "{why}; nothing may be skipped where {NO_SKIP} is set");
-    let thread = std::thread::current();
-    eprintln!("skipped: {}: {why}", thread.name().unwrap_or("a test"));
-    Skip(why.to_owned())
 }

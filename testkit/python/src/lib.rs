@@ -20,34 +20,22 @@
 mod install;
 mod onnxruntime;
 mod ray;
+#[path = "../../skip.rs"]
+mod skip;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use onnxruntime::{ONNXRUNTIME, onnxruntime_library};
 pub use ray::{RayHead, ray_head};
-
-/// Set where a test that cannot find what it needs must fail.
-const NO_SKIP: &str = "EDGEWARD_TEST_NO_SKIP";
+use skip::no_skip;
+pub use skip::{Skip, skip};
 
 /// An installed virtual environment.
 #[derive(Clone, Debug)]
 pub struct Environment {
     root: PathBuf,
 }
-
-/// Why a test cannot run here. It has already been said on standard error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skip(String);
-
-impl fmt::Display for Skip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Skip {}
 
 /// A virtual environment with `requirements` (as `pip install` takes them), made when it is not there yet.
 ///
@@ -61,21 +49,6 @@ pub fn environment(name: &str, requirements: &[&str]) -> Result<Environment, Ski
     install::environment(&install::folder(), name, requirements, asked)
         .map(|root| Environment { root })
         .map_err(|why| skip(&format!("no Python environment '{name}': {why}")))
-}
-
-/// Says that the running test is skipped, and why.
-///
-/// # Panics
-/// Instead, where `EDGEWARD_TEST_NO_SKIP` is set.
-pub fn skip(why: &str) -> Skip {
-    assert!(!no_skip(), "{why}; nothing may be skipped where {NO_SKIP} is set");
-    let thread = std::thread::current();
-    eprintln!("skipped: {}: {why}", thread.name().unwrap_or("a test"));
-    Skip(why.to_owned())
-}
-
-fn no_skip() -> bool {
-    std::env::var_os(NO_SKIP).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 impl Environment {
