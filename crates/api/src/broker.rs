@@ -8,7 +8,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use rumqttc::{MqttOptions, TlsConfiguration, Transport};
 use ureq::http::Uri;
 use uuid::Uuid;
 
-use crate::client::{Roots, Tls};
+use crate::client::{Roots, Tls, is_this_machine};
 
 /// The topic if the address names none.
 pub const TOPIC: &str = "edgeward/desired";
@@ -107,7 +106,7 @@ impl Broker {
         if host.is_empty() || uri.query().is_some() {
             return Err(unread());
         }
-        if !is_tls && !is_here(&host) {
+        if !is_tls && !is_this_machine(&host) {
             return Err(BrokerError::Open(host));
         }
         let topic = topic(uri.path())?;
@@ -153,10 +152,6 @@ impl Broker {
         }
         Ok(options)
     }
-}
-
-fn is_here(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn topic(path: &str) -> Result<String, BrokerError> {

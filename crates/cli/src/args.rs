@@ -60,6 +60,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use edgeward_api::client::is_this_machine;
 
 #[cfg(feature = "control")]
 pub(crate) use access::{CaCommand, DeviceCommand, TokenCommand};
@@ -469,10 +470,8 @@ fn parse_url(text: &str) -> Result<String, String> {
 fn parse_server(text: &str) -> Result<String, String> {
     let address = parse_url(text)?;
     let uri: Option<ureq::http::Uri> = text.parse().ok();
-    let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default().trim_matches(['[', ']']);
-    let is_here = host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    match is_here || text.starts_with("https:") {
+    let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
+    match is_this_machine(host) || text.starts_with("https:") {
         true => Ok(address),
         false => Err("a control plane on another machine is reached over https://".to_owned()),
     }

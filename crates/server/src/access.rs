@@ -19,6 +19,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
+use edgeward_api::client::is_this_machine;
 use edgeward_core::{DeviceId, Digest, Role};
 
 use crate::app::App;
@@ -295,9 +296,7 @@ fn check_host(headers: &HeaderMap) -> Result<(), Failure> {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
-    let local = name.eq_ignore_ascii_case("localhost")
-        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    match local {
+    match is_this_machine(name) {
         true => Ok(()),
         false => Err(Failure::forbidden(format!("without a token, '{host}' is not a name of this machine"))
             .hint("Use http://127.0.0.1 or http://localhost, or send the operator token.")),

@@ -12,6 +12,7 @@ mod poster;
 mod tls;
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -234,6 +235,13 @@ impl Client {
     }
 }
 
+/// Whether a host, as an address has it, is this very machine: nobody listens in on the way there.
+#[must_use]
+pub fn is_this_machine(host: &str) -> bool {
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.trim_matches(['[', ']']).parse().is_ok_and(is_loopback)
+}
+
 fn open_at(
     agent: &Agent,
     address: &str,
@@ -323,4 +331,21 @@ fn read_json<T: DeserializeOwned>(address: &str, response: Response<Body>) -> Re
         .limit(JSON_BYTES_MAX)
         .read_json()
         .map_err(|error| ClientError::Malformed { address: address.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names_and_addresses() {
+        for here in ["localhost", "LocalHost", "127.0.0.1", "127.8.9.1", "::1", "[::1]"] {
+            assert!(is_this_machine(here), "{here}");
+        }
+        for elsewhere in
+            ["", "plant.example", "localhost.example", "127.0.0.1.example", "10.0.0.1", "0.0.0.0", "[::]"]
+        {
+            assert!(!is_this_machine(elsewhere), "{elsewhere}");
+        }
+    }
 }
