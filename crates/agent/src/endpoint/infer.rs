@@ -17,6 +17,7 @@ use super::ask::{self, Answered, Ask, Wanted};
 use super::binary::{self, Output};
 use super::context::Trace;
 use super::encoding::{self, Encoding};
+use super::metadata::OfModel;
 use super::{Endpoint, Permit, Refusal, blocking};
 
 #[derive(Deserialize)]
@@ -70,37 +71,15 @@ struct InferAnswer<'a> {
     outputs: Vec<Output>,
 }
 
-pub(super) async fn newest(
+pub(super) async fn infer(
     State(endpoint): State<Arc<Endpoint>>,
-    Path(model): Path<String>,
+    Path(OfModel { model, version }): Path<OfModel>,
     permit: Permit,
     trace: Option<Extension<Trace>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let of = Of { model, version: None, trace };
-    infer(endpoint, of, permit, headers, body?).await
-}
-
-pub(super) async fn version(
-    State(endpoint): State<Arc<Endpoint>>,
-    Path((model, version)): Path<(String, String)>,
-    permit: Permit,
-    trace: Option<Extension<Trace>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refusal> {
-    let of = Of { model, version: Some(version), trace };
-    infer(endpoint, of, permit, headers, body?).await
-}
-
-async fn infer(
-    endpoint: Arc<Endpoint>,
-    of: Of,
-    permit: Permit,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
+    let (of, body) = (Of { model, version, trace }, body?);
     let answer = move || answer(&endpoint, of, &headers, &body);
     blocking(permit, answer).await.map(IntoResponse::into_response)
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use edgeward_model::{Dim, TensorSpec};
 use edgeward_sdk::Loaded;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Endpoint, Refusal};
@@ -23,6 +25,30 @@ pub(super) const EXTENSIONS: [&str; 6] = [
     "statistics",
 ];
 
+/// What a path names: a model, and perhaps the version that is to serve.
+#[derive(Deserialize)]
+pub(super) struct OfModel {
+    pub(super) model: String,
+    pub(super) version: Option<String>,
+}
+
+/// The model that the path names, in the version that it names, if it names one.
+pub(super) struct Named(pub(super) Arc<Served>);
+
+impl FromRequestParts<Arc<Endpoint>> for Named {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, Response> {
+        let path = Path::<OfModel>::from_request_parts(parts, endpoint).await;
+        let Path(of) = path.map_err(IntoResponse::into_response)?;
+        let served = find(endpoint, &of.model).map_err(Refusal::into_response)?;
+        if of.version.is_some() {
+            serving(&served, of.version.as_deref()).map_err(Refusal::into_response)?;
+        }
+        Ok(Self(served))
+    }
+}
+
 pub(super) async fn server() -> Json<Value> {
     Json(json!({ "name": "edgeward", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
 }
@@ -36,40 +62,13 @@ pub(super) async fn ready(State(endpoint): State<Arc<Endpoint>>) -> Response {
     (ready_status(ready), Json(json!({ "ready": ready }))).into_response()
 }
 
-pub(super) async fn model_ready(
-    State(endpoint): State<Arc<Endpoint>>,
-    Path(model): Path<String>,
-) -> Result<Response, Refusal> {
-    let served = find(&endpoint, &model)?;
+pub(super) async fn model_ready(Named(served): Named) -> Response {
     let ready = served.handle.current().is_some();
-    Ok((ready_status(ready), Json(json!({ "name": served.name, "ready": ready }))).into_response())
+    (ready_status(ready), Json(json!({ "name": served.name, "ready": ready }))).into_response()
 }
 
-pub(super) async fn version_ready(
-    State(endpoint): State<Arc<Endpoint>>,
-    Path((model, version)): Path<(String, String)>,
-) -> Result<Response, Refusal> {
-    let served = find(&endpoint, &model)?;
-    check_version(&*current(&served)?, Some(&version))?;
-    Ok(Json(json!({ "name": served.name, "ready": true })).into_response())
-}
-
-pub(super) async fn model(
-    State(endpoint): State<Arc<Endpoint>>,
-    Path(model): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    let served = find(&endpoint, &model)?;
+pub(super) async fn model(Named(served): Named) -> Result<Json<Value>, Refusal> {
     Ok(describe(&served, &*current(&served)?))
-}
-
-pub(super) async fn version(
-    State(endpoint): State<Arc<Endpoint>>,
-    Path((model, version)): Path<(String, String)>,
-) -> Result<Json<Value>, Refusal> {
-    let served = find(&endpoint, &model)?;
-    let loaded = current(&served)?;
-    check_version(&loaded, Some(&version))?;
-    Ok(describe(&served, &loaded))
 }
 
 pub(super) fn find(endpoint: &Endpoint, model: &str) -> Result<Arc<Served>, Refusal> {
@@ -98,6 +97,13 @@ pub(super) fn current(served: &Served) -> Result<Arc<Loaded>, Refusal> {
         let error = format!("{} has no model to serve yet; see /v1/status", served.name);
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
     })
+}
+
+/// What serves now, if that is the version asked for; any will do if none is.
+pub(super) fn serving(served: &Served, version: Option<&str>) -> Result<Arc<Loaded>, Refusal> {
+    let loaded = current(served)?;
+    check_version(&loaded, version)?;
+    Ok(loaded)
 }
 
 const fn ready_status(ready: bool) -> StatusCode {

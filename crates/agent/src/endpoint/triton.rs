@@ -6,19 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use edgeward_model::{DataType, TensorSpec};
 use serde_json::{Value, json};
 
-use super::{Endpoint, Refusal, metadata};
+use super::metadata::{self, Named};
+use super::{Endpoint, Refusal};
 use crate::registry::Served;
 
-pub(super) async fn config(
-    State(endpoint): State<Arc<Endpoint>>,
-    Path(model): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    let served = metadata::find(&endpoint, &model)?;
+pub(super) async fn config(Named(served): Named) -> Result<Json<Value>, Refusal> {
     let loaded = metadata::current(&served)?;
     let signature = loaded.session().signature();
     let tensors = |specs: &[TensorSpec]| specs.iter().map(tensor).collect::<Vec<_>>();
@@ -34,15 +31,6 @@ pub(super) async fn config(
     })))
 }
 
-pub(super) async fn version_config(
-    state: State<Arc<Endpoint>>,
-    Path((model, version)): Path<(String, String)>,
-) -> Result<Json<Value>, Refusal> {
-    let served = metadata::find(&state, &model)?;
-    metadata::check_version(&*metadata::current(&served)?, Some(&version))?;
-    config(state, Path(model)).await
-}
-
 fn tensor(spec: &TensorSpec) -> Value {
     let name = match spec.datatype {
         DataType::Bytes => "STRING",
@@ -51,21 +39,8 @@ fn tensor(spec: &TensorSpec) -> Value {
     json!({ "name": spec.name, "data_type": format!("TYPE_{name}"), "dims": metadata::shape(spec) })
 }
 
-pub(super) async fn stats(
-    State(endpoint): State<Arc<Endpoint>>,
-    Path(model): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    let served = metadata::find(&endpoint, &model)?;
-    Ok(Json(json!({ "model_stats": [statistics(&served)] })))
-}
-
-pub(super) async fn version_stats(
-    state: State<Arc<Endpoint>>,
-    Path((model, version)): Path<(String, String)>,
-) -> Result<Json<Value>, Refusal> {
-    let served = metadata::find(&state, &model)?;
-    metadata::check_version(&*metadata::current(&served)?, Some(&version))?;
-    stats(state, Path(model)).await
+pub(super) async fn stats(Named(served): Named) -> Json<Value> {
+    Json(json!({ "model_stats": [statistics(&served)] }))
 }
 
 pub(super) async fn all_stats(State(endpoint): State<Arc<Endpoint>>) -> Json<Value> {

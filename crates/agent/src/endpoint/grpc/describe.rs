@@ -160,8 +160,7 @@ pub(super) fn logging(asked: &LogSettings) -> Result<LogSettings, Refusal> {
 /// The model that serves now, in the version that is asked for; any if that is empty.
 fn find(endpoint: &Endpoint, asked: &ModelRequest) -> Result<(Arc<Served>, Arc<Loaded>), Refusal> {
     let served = metadata::find(endpoint, &asked.name)?;
-    let loaded = metadata::current(&served)?;
     let version = (!asked.version.is_empty()).then_some(asked.version.as_str());
-    metadata::check_version(&loaded, version)?;
+    let loaded = metadata::serving(&served, version)?;
     Ok((served, loaded))
 }
