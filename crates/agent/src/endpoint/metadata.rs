@@ -32,8 +32,11 @@ pub(super) struct OfModel {
     pub(super) version: Option<String>,
 }
 
-/// The model that the path names, in the version that it names, if it names one.
-pub(super) struct Named(pub(super) Arc<Served>);
+/// The model that the path names, and what serves of it now: the version that the path names, if it names one.
+pub(super) struct Named {
+    pub(super) served: Arc<Served>,
+    pub(super) current: Result<Arc<Loaded>, Refusal>,
+}
 
 impl FromRequestParts<Arc<Endpoint>> for Named {
     type Rejection = Response;
@@ -42,10 +45,10 @@ impl FromRequestParts<Arc<Endpoint>> for Named {
         let path = Path::<OfModel>::from_request_parts(parts, endpoint).await;
         let Path(of) = path.map_err(IntoResponse::into_response)?;
         let served = find(endpoint, &of.model).map_err(Refusal::into_response)?;
-        if of.version.is_some() {
-            serving(&served, of.version.as_deref()).map_err(Refusal::into_response)?;
+        match serving(&served, of.version.as_deref()) {
+            Err(refusal) if of.version.is_some() => Err(refusal.into_response()),
+            current => Ok(Self { served, current }),
         }
-        Ok(Self(served))
     }
 }
 
@@ -62,13 +65,13 @@ pub(super) async fn ready(State(endpoint): State<Arc<Endpoint>>) -> Response {
     (ready_status(ready), Json(json!({ "ready": ready }))).into_response()
 }
 
-pub(super) async fn model_ready(Named(served): Named) -> Response {
-    let ready = served.handle.current().is_some();
+pub(super) async fn model_ready(Named { served, current }: Named) -> Response {
+    let ready = current.is_ok();
     (ready_status(ready), Json(json!({ "name": served.name, "ready": ready }))).into_response()
 }
 
-pub(super) async fn model(Named(served): Named) -> Result<Json<Value>, Refusal> {
-    Ok(describe(&served, &*current(&served)?))
+pub(super) async fn model(Named { served, current }: Named) -> Result<Json<Value>, Refusal> {
+    Ok(describe(&served, &*current?))
 }
 
 pub(super) fn find(endpoint: &Endpoint, model: &str) -> Result<Arc<Served>, Refusal> {

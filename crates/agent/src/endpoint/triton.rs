@@ -15,8 +15,8 @@ use super::metadata::{self, Named};
 use super::{Endpoint, Refusal};
 use crate::registry::Served;
 
-pub(super) async fn config(Named(served): Named) -> Result<Json<Value>, Refusal> {
-    let loaded = metadata::current(&served)?;
+pub(super) async fn config(Named { served, current }: Named) -> Result<Json<Value>, Refusal> {
+    let loaded = current?;
     let signature = loaded.session().signature();
     let tensors = |specs: &[TensorSpec]| specs.iter().map(tensor).collect::<Vec<_>>();
     Ok(Json(json!({
@@ -39,7 +39,7 @@ fn tensor(spec: &TensorSpec) -> Value {
     json!({ "name": spec.name, "data_type": format!("TYPE_{name}"), "dims": metadata::shape(spec) })
 }
 
-pub(super) async fn stats(Named(served): Named) -> Json<Value> {
+pub(super) async fn stats(Named { served, .. }: Named) -> Json<Value> {
     Json(json!({ "model_stats": [statistics(&served)] }))
 }
 
