@@ -229,10 +229,14 @@ mod tests {
         })
     }
 
-    fn run(model: &ModelProto) -> Vec<f32> {
+    fn answer(model: &ModelProto, input: Tensor) -> Tensor {
         let model = RtenEngine::new().load(&onnx::encode(model), &LoadOptions::with_threads(1)).unwrap();
+        model.run(&[input]).unwrap().remove(0)
+    }
+
+    fn run(model: &ModelProto) -> Vec<f32> {
         let input = Tensor::from_rows(3, WIDTH, noise(3 * WIDTH, 5)).unwrap();
-        model.run(&[input]).unwrap()[0].as_f32().unwrap().to_vec()
+        answer(model, input).as_f32().unwrap().to_vec()
     }
 
     fn content(_: &ModelProto) -> Result<Judgement, String> {
@@ -259,9 +263,8 @@ mod tests {
             output: vec![value("y", DataType::Int32, 1)],
             ..GraphProto::new("sums")
         });
-        let model = RtenEngine::new().load(&onnx::encode(&model), &LoadOptions::with_threads(1)).unwrap();
         let input = Tensor::new([1, WIDTH], vec![255_u8; WIDTH]).unwrap();
-        model.run(&[input]).unwrap()[0].number(0) == Some((255 * 127 * WIDTH) as f64)
+        answer(&model, input).number(0) == Some((255 * 127 * WIDTH) as f64)
     }
 
     #[test]
