@@ -4,8 +4,9 @@
 #![cfg(all(target_os = "linux", not(miri)))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../../../testkit/apps/device.rs"]
+#[path = "../../../../testkit/apps/device.rs"]
 mod device;
+mod wheel;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
