@@ -90,7 +90,7 @@ class Trees(kserve.Model):
             tensor = kserve.InferOutput(output, list(answer.shape), "FP32" if answer.dtype == np.float32 else "INT64")
             tensor.set_data_from_numpy(answer, binary_data=False)
             tensors.append(tensor)
-        return kserve.InferResponse(payload.id, "trees", tensors)
+        return kserve.InferResponse(payload.id or "1", "trees", tensors)
 if __name__ == "__main__":
     kserve.ModelServer(http_port=int(sys.argv[1]), enable_grpc=False, workers=1, access_log_format=None).start([Trees()])
 """
@@ -189,7 +189,7 @@ class Contender:
     def measure(self, folder, seconds):
         script = folder / f"{self.name}.lua"
         script.write_text(
-            f"wrk.method = 'POST'\nwrk.body = [[{json.dumps(self.body)}]]\nwrk.headers['content-type'] = 'application/json'\n"
+            f"wrk.method = 'POST'\nwrk.body = [==[{json.dumps(self.body)}]==]\nwrk.headers['content-type'] = 'application/json'\n"
         )
         before = cpu_s(self.process.pid)
         words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), self.url]
@@ -199,7 +199,7 @@ class Contender:
             raise SystemExit(f"{self.name} failed requests:\n{said}")
         requests = int(re.search(r"(\d+) requests in", said)[1])
         rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
-        self.runs.append((rate, milliseconds(re.search(r"99%\s+(\S+)", said)[1]), used / requests * 1e6, memory_mb(self.process.pid)))
+        self.runs.append((rate, milliseconds(re.search(r"^\s+99%\s+(\S+)", said, re.M)[1]), used / requests * 1e6, memory_mb(self.process.pid)))
 
     def stop(self):
         if self.process and self.process.poll() is None:
@@ -215,7 +215,7 @@ class Contender:
 
 
 # What makes models.
-MAKER = Contender("maker", ["scikit-learn==1.7.2", "skl2onnx==1.19.1", "onnx==1.19.1"], {}, [], "", {})
+MAKER = Contender("maker", ["scikit-learn==1.7.2", "skl2onnx==1.19.1", "onnx==1.19.1", "packaging==25.0", "protobuf==6.33.6"], {}, [], "", {})
 
 
 def free_port():

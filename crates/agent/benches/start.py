@@ -166,7 +166,7 @@ def main():
         place = Place(pathlib.Path(folder), str(pathlib.Path(words.edgeward).resolve()), environments)
         try:
             bundle = place.deploy()
-            shutil.copy(bundle / "model.onnx", place.folder / "digits.onnx")
+            shutil.copy(bundle / "variants/rten-f32/model.onnx", place.folder / "digits.onnx")
             size = (bundle / "model.onnx").stat().st_size
             print(f"a model of {size / 1e6:.1f} MB, {words.rounds} starts each")
             serve = lambda what: lambda port: ["serve", str(what), "--name", "digits", "--listen", f"127.0.0.1:{port}"]

@@ -18,7 +18,7 @@ use edgeward_api::client::Files;
 use edgeward_api::otlp::{Collector, Resource};
 use edgeward_core::record::ShadowsRecord;
 use edgeward_core::{DeviceId, ModelName};
-use edgeward_model::{Bundle, Engine, LoadOptions, onnx};
+use edgeward_model::{Bundle, Engine, Engines, LoadOptions, onnx};
 use edgeward_sdk::{LoadError, Loaded, Watch, WatchOptions};
 use edgeward_trust::LedgerKeys;
 use edgeward_trust::tuf::Trusted;
@@ -38,7 +38,7 @@ use crate::figures::families;
 use crate::identity::{Identity, IdentityError, Join, Joining};
 use crate::keeper::Keeper;
 use crate::pick::Picker;
-use crate::platform::Platform;
+use crate::platform::{Hardware, Platform};
 use crate::records::{Records, to_json};
 use crate::registry::Registry;
 use crate::repository::Repository;
@@ -137,7 +137,7 @@ pub async fn bind(config: AgentConfig) -> Result<Bound, AgentError> {
         mirror,
         client,
         slots: Slots::new(config.data_dir.join("models")).with_quota(quota(&config)),
-        platform: Arc::new(Platform::new(Arc::clone(&config.engines), config.hardware.clone())),
+        platform: Arc::new(platform(&config.engines, &config.hardware, config.batch_rows)),
         registry: Arc::clone(&registry),
         records: Arc::clone(&records),
         about: Arc::clone(&about),
@@ -466,7 +466,7 @@ fn watch(config: &ServeConfig, data_dir: &Path, registry: &Arc<Registry>) -> Res
     let served = registry.get_or_add(&name);
     let options = WatchOptions {
         engines: Arc::clone(&config.engines),
-        load: ONE_THREAD,
+        load: LoadOptions { batch_rows: config.batch_rows, ..ONE_THREAD },
         on_swap: Some(Box::new(move |_, loaded| drop(served.publish(Arc::clone(loaded))))),
         ..WatchOptions::default()
     };
@@ -474,16 +474,19 @@ fn watch(config: &ServeConfig, data_dir: &Path, registry: &Arc<Registry>) -> Res
     Watch::start(&folder, options).map_err(|error| refuse(&folder, chain(&error)))
 }
 
+fn platform(engines: &Arc<Engines>, hardware: &Hardware, batch_rows: usize) -> Platform {
+    Platform::new(Arc::clone(engines), hardware.clone()).batching(batch_rows)
+}
+
 /// A bundle's folder, verified and tested, or a bare ONNX file.
 fn load_bare(config: &ServeConfig, path: &Path) -> Result<(ModelName, Loaded), AgentError> {
     let fail = |error: &dyn std::error::Error| refuse(path, chain(error));
     let (default_name, loaded) = if path.is_dir() {
         let opened = Bundle::open(path).map_err(|error| fail(&error))?;
-        let platform = Platform::new(Arc::clone(&config.engines), config.hardware.clone());
+        let platform = platform(&config.engines, &config.hardware, config.batch_rows);
         // An agent's slot holds only the forms that its device can use.
         let bundle = open_verified(path, opened.digest(), &platform).map_err(|error| fail(&error))?;
-        let derived = tempfile::tempdir().map_err(AgentError::data_dir(&std::env::temp_dir()))?;
-        let picker = Picker { platform: &platform, folder: derived.path() };
+        let picker = Picker { platform: &platform, folder: None };
         let loaded = picker.pick(&bundle).map_err(|error| fail(&error))?;
         (bundle.manifest().model.clone(), loaded)
     } else {

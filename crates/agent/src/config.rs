@@ -70,6 +70,8 @@ pub struct AgentConfig {
     pub engines: Arc<Engines>,
     /// What the device has besides.
     pub hardware: Hardware,
+    /// Most rows of waiting requests that are computed together; 1 computes each by itself.
+    pub batch_rows: usize,
     /// What the time is by the device's clock.
     pub clock: Clock,
 }
@@ -104,6 +106,7 @@ impl AgentConfig {
             slots: SlotPolicy::default(),
             engines: Arc::new(Engines::embedded()),
             hardware: Hardware::default(),
+            batch_rows: 1,
             clock: Arc::new(system_clock),
         }
     }
@@ -142,6 +145,8 @@ pub struct ServeConfig {
     pub engines: Arc<Engines>,
     /// What the device has besides.
     pub hardware: Hardware,
+    /// Most rows of waiting requests that are computed together; 1 computes each by itself.
+    pub batch_rows: usize,
 }
 
 /// Why an agent does not run. Each says what failed, why, and what to do next.

@@ -1,7 +1,8 @@
 //! The local endpoint: Open Inference Protocol v2 over HTTP and gRPC, late labels, metrics and status.
 //!
 //! A request passes, in order: the time limit, the cap on requests in flight, the body limit, the protocol's checks, the
-//! model. Models run on blocking threads, so that a slow one never keeps the endpoint from answering health checks.
+//! model. Models run on blocking threads, so that a slow one never keeps the endpoint from answering health checks; one that is
+//! known to be quick runs where the request was read ([`place`]).
 //! Both transports decode into one [`ask::Ask`], which is answered, recorded and counted in one place. Every error is
 //! `{"error": "..."}`, or the status of a gRPC call, with a text that says what to send instead. What a web page of another
 //! origin sends is refused: otherwise any page open in a browser on the machine could feed labels to the next training.
@@ -19,6 +20,7 @@ mod grpc;
 mod infer;
 mod metadata;
 mod metrics;
+mod place;
 mod remembered;
 mod settings;
 mod triton;
@@ -38,6 +40,7 @@ use edgeward_core::{DeviceId, Timestamp};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::place::Places;
 use crate::records::Records;
 use crate::registry::Registry;
 
@@ -66,6 +69,7 @@ pub struct Endpoint {
     pub about: Arc<About>,
     permits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    places: Places,
     clock: fn() -> Timestamp,
 }
 
@@ -121,7 +125,7 @@ impl Endpoint {
     ) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(REQUESTS_CONCURRENT_MAX));
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Arc::new(Self { registry, records, about, permits, streams, clock })
+        Arc::new(Self { registry, records, about, permits, streams, places: Places::default(), clock })
     }
 
     /// The routes.
@@ -152,10 +156,8 @@ impl Endpoint {
             .fallback(unknown_route)
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .layer(middleware::from_fn(in_time))
             .merge(grpc::routes())
-            .layer(middleware::from_fn(context::follow))
-            .layer(middleware::from_fn(no_foreign_page))
+            .layer(middleware::from_fn(enter))
             .with_state(self)
     }
 }
@@ -229,20 +231,23 @@ impl FromRequestParts<Arc<Endpoint>> for Permit {
     }
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    let late = || {
-        let error = format!("the request took more than {} s", REQUEST_TIMEOUT.as_secs());
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, error).into_response()
-    };
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| late())
-}
-
-async fn no_foreign_page(request: Request, next: Next) -> Response {
+/// What is asked of every request. It is one layer, since each has every request copy the routes below it.
+async fn enter(request: Request, next: Next) -> Response {
     if is_from_foreign_page(request.headers()) {
         let error = "a web page of another origin may not call this; call it from a program";
         return Refusal::new(StatusCode::FORBIDDEN, error).into_response();
     }
-    next.run(request).await
+    let late = || {
+        let error = format!("the request took more than {} s", REQUEST_TIMEOUT.as_secs());
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, error).into_response()
+    };
+    // A call may be a stream without end; each of its requests has a time limit of its own.
+    let is_call = grpc::is_route(request.uri().path());
+    let answering = context::follow(request, next);
+    match is_call {
+        true => answering.await,
+        false => tokio::time::timeout(REQUEST_TIMEOUT, answering).await.unwrap_or_else(|_| late()),
+    }
 }
 
 /// Browsers say with every POST, and programs never, which page sends it. A page of the endpoint's own origin would have

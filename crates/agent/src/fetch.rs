@@ -330,7 +330,8 @@ impl Staging<'_> {
         let tried = match cut_off >= TRIALS_CUT_OFF_MAX {
             true => Err(FetchError::Unusable(format!("the agent ended {cut_off} times while testing it"))),
             false => {
-                Picker { platform: self.platform, folder: &self.slots.derived(model, slot) }.pick(bundle)
+                let derived = self.slots.derived(model, slot);
+                Picker { platform: self.platform, folder: Some(&derived) }.pick(bundle)
             }
         };
         self.slots.end_trial(model, slot);

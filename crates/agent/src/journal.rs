@@ -56,6 +56,13 @@ pub struct Entry {
     pub scores: Vec<f32>,
 }
 
+/// An [`Entry`] as it stands in the journal.
+pub struct Written {
+    id: PredictionId,
+    at_ms: Timestamp,
+    record: Vec<u8>,
+}
+
 /// One row of an [`Entry`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -152,13 +159,11 @@ impl Journal {
     ///
     /// # Errors
     /// The disk refuses it; the prediction is then unknown later.
-    pub fn record(&mut self, entry: Entry) -> Result<(), DurableError> {
-        let Entry { id, model, bundle, at_ms, predicted, width, values, scored, scores } = entry;
-        let header = Header::Prediction { id, model, bundle, at_ms, predicted, width, scored };
-        let record = encode(&header, &values, &scores);
-        let (_, place) = match self.log.append(&record) {
+    pub fn record(&mut self, entry: &Written) -> Result<(), DurableError> {
+        let Written { id, at_ms, ref record } = *entry;
+        let (_, place) = match self.log.append(record) {
             // It remembers for a while what others have to keep: it gives way first.
-            Err(error) if error.is_full() && self.drop_oldest()? => self.log.append(&record)?,
+            Err(error) if error.is_full() && self.drop_oldest()? => self.log.append(record)?,
             appended => appended?,
         };
         self.index.add(id.0, place);
@@ -286,6 +291,16 @@ fn note(latest: &mut BTreeMap<u64, Timestamp>, place: Place, at: Timestamp) {
 }
 
 /// Length of the header as u32, the header as JSON, the values and the scores as f32; little-endian.
+impl Entry {
+    /// The entry as it is to stand in the journal.
+    #[must_use]
+    pub fn written(self) -> Written {
+        let Self { id, model, bundle, at_ms, predicted, width, values, scored, scores } = self;
+        let header = Header::Prediction { id, model, bundle, at_ms, predicted, width, scored };
+        Written { id, at_ms, record: encode(&header, &values, &scores) }
+    }
+}
+
 fn encode(header: &Header, values: &[f32], scores: &[f32]) -> Vec<u8> {
     let header = serde_json::to_vec(header).expect("names, numbers and texts always have a JSON form");
     let mut bytes = Vec::with_capacity(4 + header.len() + 4 * (values.len() + scores.len()));
@@ -334,7 +349,7 @@ mod tests {
     #[test]
     fn a_label_finds_its_row_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        open(folder.path()).record(given(1)).unwrap();
+        open(folder.path()).record(&given(1).written()).unwrap();
         let journal = open(folder.path());
         let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert_eq!((row.predicted.as_deref(), row.values), (Some("3"), vec![1.0, f32::NEG_INFINITY]));
@@ -349,7 +364,7 @@ mod tests {
     fn a_row_is_labelled_once_even_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(given(1)).unwrap();
+        journal.record(&given(1).written()).unwrap();
         journal.mark_labelled(id(1), 0, NOW).unwrap();
         assert_eq!(journal.look_up(id(1), 0, NOW), Lookup::Labelled);
         drop(journal);
@@ -363,7 +378,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), 1_000_000, 20_000).unwrap();
         for n in 0..1_000 {
-            journal.record(given(n)).unwrap();
+            journal.record(&given(n).written()).unwrap();
             journal.mark_labelled(id(n), 0, NOW).unwrap();
         }
         assert!(journal.log.bytes() <= 20_000);
@@ -376,7 +391,7 @@ mod tests {
     fn a_label_may_come_thirty_days_late_and_no_later() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(given(1)).unwrap();
+        journal.record(&given(1).written()).unwrap();
         let last = Timestamp(1) + LABEL_AGE_MAX;
         assert!(matches!(journal.look_up(id(1), 0, last), Lookup::Found(_)));
         let late = last + Duration::from_millis(1);
@@ -388,11 +403,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), 1_000, 8_000).unwrap();
         // A segment holds an eighth of the bytes: a few entries.
-        (0..12).for_each(|n| journal.record(given(n)).unwrap());
+        (0..12).for_each(|n| journal.record(&given(n).written()).unwrap());
         let before = journal.len();
         assert!(before == 12 && journal.latest.len() > 2);
         let late = Timestamp(100) + LABEL_AGE_MAX;
-        journal.record(Entry { at_ms: late, ..given(100) }).unwrap();
+        journal.record(&Entry { at_ms: late, ..given(100) }.written()).unwrap();
         assert!(journal.len() < before && journal.latest.len() <= 2, "{}", journal.len());
         assert!(matches!(journal.look_up(id(100), 0, late), Lookup::Found(_)));
         drop(journal);
@@ -417,7 +432,7 @@ mod tests {
     fn values_too_wide_to_keep_leave_the_label_countable() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(Entry { width: 0, values: Vec::new(), ..given(1) }).unwrap();
+        journal.record(&Entry { width: 0, values: Vec::new(), ..given(1) }.written()).unwrap();
         let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert!(row.values.is_empty() && row.predicted.is_some());
     }

@@ -59,6 +59,6 @@ pub use door::{DoorError, Speech};
 pub use edgeward_api::Client;
 pub use edgeward_api::broker::{Broker, BrokerError};
 pub use edgeward_api::client::{Roots, Tls};
-pub use edgeward_sdk::{step_back, use_one_heap};
+pub use edgeward_sdk::{give_back_memory, let_go_of_code, step_back, use_few_heaps};
 pub use nudge::Nudges;
 pub use platform::Hardware;

@@ -5,8 +5,8 @@
 //! trying all again; it is made anew when the processor, an engine or its library is another than it was made with, or
 //! when what was taken no longer loads.
 //!
-//! The form taken is also kept as its engine prepares it, where that loads faster here and passes the same golden test. That
-//! copy is derived from bytes that were verified, and is used only while its digests are those that were noted when it was
+//! A form taken that loads slowly is also kept as its engine prepares it, where that loads faster here and passes the same golden
+//! test. That copy is derived from bytes that were verified, and is used only while its digests are those that were noted when it was
 //! written.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use edgeward_core::Digest;
 use edgeward_model::choose::{absent, candidates};
 use edgeward_model::{Bundle, Choice, ChoiceRow, Engine, Golden, Runnable, TimingBudget, choose};
 use edgeward_sdk::Loaded;
-use edgeward_sdk::taken::{TAKEN_FILE, TAKEN_SCHEMA, Taken, engine_of, variant_of};
+use edgeward_sdk::taken::{TAKEN_FILE, TAKEN_SCHEMA, Taken, batched, engine_of, variant_of};
 
 use crate::durable::{Access, replace};
 use crate::fetch::FetchError;
@@ -29,12 +29,15 @@ use edgeward_sdk::chain;
 /// Time that forms are timed in altogether while a bundle is staged.
 pub const TIMING: Duration = Duration::from_secs(2);
 
+/// Least time to load from which on a form is kept as its engine prepares it: below, it would be written for nothing.
+const SLOW_LOAD_MS: f64 = 50.0;
+
 /// Chooses among the forms of bundles, with what it remembers of one slot in `folder`.
 pub struct Picker<'a> {
     /// What runs them.
     pub platform: &'a Platform,
-    /// Where the record and the prepared form of a slot stand.
-    pub folder: &'a Path,
+    /// Where the record and the prepared form of a slot stand; none for a bundle that nothing is remembered of.
+    pub folder: Option<&'a Path>,
 }
 
 impl Picker<'_> {
@@ -57,7 +60,9 @@ impl Picker<'_> {
         };
         let taken = rows[at].clone();
         let loaded = self.loaded(bundle, &taken, runnable, &rows)?;
-        self.remember(bundle, &taken, rows);
+        if let Some(folder) = self.folder {
+            self.remember(folder, bundle, &taken, rows);
+        }
         Ok(loaded)
     }
 
@@ -66,8 +71,8 @@ impl Picker<'_> {
     /// # Errors
     /// As [`Picker::pick`].
     pub fn pick_again(&self, bundle: &Bundle) -> Result<Loaded, FetchError> {
-        match self.remembered(bundle) {
-            Some(record) => self.resume(bundle, &record).or_else(|error| {
+        match self.folder.and_then(|folder| Some((folder, self.remembered(folder, bundle)?))) {
+            Some((folder, record)) => self.resume(folder, bundle, &record).or_else(|error| {
                 tracing::warn!("what was chosen before does not load, choosing anew: {}", chain(&error));
                 self.pick(bundle)
             }),
@@ -75,8 +80,8 @@ impl Picker<'_> {
         }
     }
 
-    fn resume(&self, bundle: &Bundle, taken: &Taken) -> Result<Loaded, FetchError> {
-        let loaded = taken.load(bundle, self.folder, &self.platform.engines, &self.platform.options);
+    fn resume(&self, folder: &Path, bundle: &Bundle, taken: &Taken) -> Result<Loaded, FetchError> {
+        let loaded = taken.load(bundle, folder, &self.platform.engines, &self.platform.options);
         let loaded = loaded.map_err(|error| FetchError::Unusable(chain(&error)))?;
         if let Some(row) = taken.rows.iter().find(|row| row.chosen) {
             tell(row);
@@ -93,20 +98,24 @@ impl Picker<'_> {
     ) -> Result<Loaded, FetchError> {
         let unusable = |error: &dyn std::error::Error| FetchError::Unusable(chain(error));
         let variant = variant_of(bundle, row).map_err(|error| unusable(&error))?;
+        let runnable = batched(bundle, variant, &runnable, &self.platform.options).unwrap_or_else(|why| {
+            tracing::warn!(variant = row.variant, "requests are computed one by one: {}", chain(&why));
+            runnable
+        });
         let loaded = Loaded::from_runnable(bundle, variant, runnable).map_err(|error| unusable(&error))?;
         tell(row);
         Ok(loaded.with_choice(rows.to_vec()))
     }
 
     /// What was chosen for this very bundle on this very platform.
-    fn remembered(&self, bundle: &Bundle) -> Option<Taken> {
+    fn remembered(&self, folder: &Path, bundle: &Bundle) -> Option<Taken> {
         let platform = self.platform.fingerprint(bundle.manifest());
-        Taken::read(self.folder, bundle.digest()).filter(|taken| taken.platform == platform)
+        Taken::read(folder, bundle.digest()).filter(|taken| taken.platform == platform)
     }
 
     /// Keeps the choice and the prepared form. A disk that refuses costs a choice at the next start, nothing else.
-    fn remember(&self, bundle: &Bundle, taken: &ChoiceRow, rows: Vec<ChoiceRow>) {
-        let prepared = self.prepare(bundle, taken).unwrap_or_default();
+    fn remember(&self, folder: &Path, bundle: &Bundle, taken: &ChoiceRow, rows: Vec<ChoiceRow>) {
+        let prepared = self.prepare(folder, bundle, taken).unwrap_or_default();
         let record = Taken {
             schema: TAKEN_SCHEMA.to_owned(),
             bundle: bundle.digest(),
@@ -114,39 +123,36 @@ impl Picker<'_> {
             rows,
             prepared,
         };
-        let written = create_folder(self.folder).and_then(|()| {
-            replace(&self.folder.join(TAKEN_FILE), &crate::records::to_json(&record), Access::Default)
+        let written = create_folder(folder).and_then(|()| {
+            replace(&folder.join(TAKEN_FILE), &crate::records::to_json(&record), Access::Default)
         });
         if let Err(error) = written {
             tracing::warn!("the choice is not remembered: {}", chain(&error));
         }
     }
 
-    fn prepare(&self, bundle: &Bundle, taken: &ChoiceRow) -> Option<BTreeMap<String, Digest>> {
+    fn prepare(&self, folder: &Path, bundle: &Bundle, taken: &ChoiceRow) -> Option<BTreeMap<String, Digest>> {
+        let plain_ms = taken.load_ms.filter(|plain_ms| *plain_ms >= SLOW_LOAD_MS)?;
         let variant = variant_of(bundle, taken).ok()?;
         let bytes = bundle.read(variant.path.as_str()).ok()?;
         let engine = engine_of(taken, &self.platform.engines)?;
         let files = engine.prepare(&bytes).ok()??;
-        create_folder(self.folder).ok()?;
+        create_folder(folder).ok()?;
         let mut digests = BTreeMap::new();
         for file in files {
-            replace(&self.folder.join(file.name), &file.bytes, Access::Default).ok()?;
+            replace(&folder.join(file.name), &file.bytes, Access::Default).ok()?;
             digests.insert(file.name.to_owned(), Digest::of(&file.bytes));
         }
-        self.pays(&*engine, &bytes, &bundle.golden(variant).ok()?).then_some(digests)
+        let golden = bundle.golden(variant).ok()?;
+        drop(bytes);
+        self.pays(folder, &*engine, plain_ms, &golden).then_some(digests)
     }
 
-    /// Whether the prepared form that stands in the folder is right and loads faster than the model in `bytes`.
-    fn pays(&self, engine: &dyn Engine, bytes: &[u8], golden: &Golden) -> bool {
-        let options = &self.platform.options;
+    /// Whether the prepared form that stands in the folder is right and loads faster than the model as it was sent.
+    fn pays(&self, folder: &Path, engine: &dyn Engine, plain_ms: f64, golden: &Golden) -> bool {
         let started = Instant::now();
-        if engine.load(bytes, options).is_err() {
-            return false;
-        }
-        let plain = started.elapsed();
-        let started = Instant::now();
-        let Ok(prepared) = engine.load_prepared(self.folder, options) else { return false };
-        started.elapsed() < plain && golden.check(&*prepared).is_ok()
+        let Ok(prepared) = engine.load_prepared(folder, &self.platform.options) else { return false };
+        started.elapsed().as_secs_f64() * 1e3 < plain_ms && golden.check(&*prepared).is_ok()
     }
 }
 
@@ -191,7 +197,7 @@ mod tests {
         }
 
         fn pick_again(&self, platform: &Platform) -> Loaded {
-            Picker { platform, folder: &self.derived() }.pick_again(&self.bundle).unwrap()
+            Picker { platform, folder: Some(&self.derived()) }.pick_again(&self.bundle).unwrap()
         }
     }
 

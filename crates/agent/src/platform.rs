@@ -67,6 +67,13 @@ impl Platform {
         Self { engines, hardware, options: crate::agent::ONE_THREAD }
     }
 
+    /// The same, where up to `rows` rows of waiting requests are computed together.
+    #[must_use]
+    pub const fn batching(mut self, rows: usize) -> Self {
+        self.options.batch_rows = rows;
+        self
+    }
+
     /// What the device says of itself, as labels.
     #[must_use]
     pub fn facts(&self) -> BTreeMap<String, String> {

@@ -98,7 +98,8 @@ impl Records {
         if let Some(line) = kept::prediction(model, prediction, now) {
             self.spool.offer(Lane::Records, &line);
         }
-        let recorded = self.journal().record(entry(model, prediction, now));
+        let entry = entry(model, prediction, now).written();
+        let recorded = self.journal().record(&entry);
         let raised = self.raise(model, prediction.bundle, &prediction.alarms, now);
         recorded.and(raised)
     }

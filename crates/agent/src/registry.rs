@@ -31,6 +31,8 @@ pub struct Served {
     pub handle: ModelHandle,
     /// What is counted.
     pub counters: Counters,
+    /// How long its late requests took.
+    pub late_mean: LateMean,
     view: Mutex<View>,
 }
 
@@ -112,6 +114,35 @@ impl Counters {
     }
 }
 
+/// The mean of durations, the latest of which weighs an eighth and each one before it an eighth less.
+#[derive(Default)]
+pub struct LateMean {
+    /// 0 before the first.
+    ns: AtomicU64,
+}
+
+impl LateMean {
+    /// The mean; none before anything was seen.
+    #[must_use]
+    pub fn get(&self) -> Option<Duration> {
+        let ns = self.ns.load(Ordering::Relaxed);
+        (ns > 0).then(|| Duration::from_nanos(ns))
+    }
+
+    /// Takes in one more.
+    pub fn saw(&self, took: Duration) {
+        // Where two write at once, one of them is lost: the next makes up for it.
+        let (before, took) = (self.ns.load(Ordering::Relaxed), nanos(took).max(1));
+        let after = if before == 0 { took } else { before - before / 8 + took / 8 };
+        self.ns.store(after.max(1), Ordering::Relaxed);
+    }
+
+    /// Begins anew: what was seen says nothing about what comes.
+    pub fn forget(&self) {
+        self.ns.store(0, Ordering::Relaxed);
+    }
+}
+
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -158,12 +189,19 @@ impl Registry {
 impl Served {
     fn new(name: ModelName) -> Self {
         let view = View { phase: "idle".to_owned(), ..View::default() };
-        Self { name, handle: ModelHandle::new(), counters: Counters::default(), view: Mutex::new(view) }
+        Self {
+            name,
+            handle: ModelHandle::new(),
+            counters: Counters::default(),
+            late_mean: LateMean::default(),
+            view: Mutex::new(view),
+        }
     }
 
     /// Serves `model` from the next request on and returns what served before.
     pub fn publish(&self, model: Arc<Loaded>) -> Option<Arc<Loaded>> {
         let swap = self.handle.publish(model);
+        self.late_mean.forget();
         if swap.before.is_some() {
             self.counters.swaps.fetch_add(1, Ordering::Relaxed);
             self.counters.swap_ns_max.fetch_max(nanos(swap.took), Ordering::Relaxed);
@@ -229,6 +267,20 @@ mod tests {
         assert_eq!((buckets[0], buckets[1], buckets[11], buckets[12]), (2, 1, 1, 1));
         assert_eq!(counters.requests.load(Ordering::Relaxed), 5);
         assert_eq!(counters.answered_at_ms.load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn the_late_mean_follows_what_it_sees_and_begins_anew() {
+        let (mean, us) = (LateMean::default(), Duration::from_micros);
+        assert_eq!(mean.get(), None);
+        mean.saw(us(160));
+        assert_eq!(mean.get(), Some(us(160)));
+        mean.saw(us(1600));
+        assert_eq!(mean.get(), Some(us(340)));
+        (0..100).for_each(|_| mean.saw(us(16)));
+        assert!(mean.get().is_some_and(|mean| mean >= us(15) && mean <= us(17)));
+        mean.forget();
+        assert_eq!(mean.get(), None);
     }
 
     #[test]

@@ -78,7 +78,7 @@ unsafe fn loading(options: *const EdgewardOptions) -> Result<(Engines, LoadOptio
     let engines =
         library.map_or_else(Engines::embedded, |library| Engines::with_onnxruntime(config(library)));
     let threads = usize::try_from(options.threads).ok().filter(|threads| *threads > 0);
-    Ok((engines, LoadOptions { threads }))
+    Ok((engines, LoadOptions { threads, ..LoadOptions::default() }))
 }
 
 impl EdgewardModel {

@@ -1,6 +1,9 @@
 //! This process: its signals, its runtime, and the parent it must not outlive.
 
 use std::future::Future;
+use std::num::NonZero;
+#[cfg(feature = "agent")]
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -64,9 +67,26 @@ pub(crate) async fn interrupted() {
     }
 }
 
+/// How long after it began to serve a program has started up.
+#[cfg(feature = "agent")]
+const STARTED_UP: Duration = Duration::from_secs(2);
+
+/// Gives back what only starting up needed, in a while. To be called on the runtime.
+#[cfg(feature = "agent")]
+pub(crate) fn settle_down() {
+    tokio::spawn(async {
+        tokio::time::sleep(STARTED_UP).await;
+        edgeward_agent::give_back_memory();
+        edgeward_agent::let_go_of_code();
+    });
+}
+
 /// Runs `work` to its end on a runtime of its own.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    // One more than processors: the endpoint may hold up all but one with quick requests.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors + 1)
         .enable_all()
         .build()
         .explain("system", "starting the async runtime")?;

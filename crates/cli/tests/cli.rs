@@ -156,28 +156,62 @@ fn a_model_is_trained_inspected_and_converted_without_a_control_plane() {
 
 #[test]
 fn a_model_file_is_served_on_its_own() {
-    use std::io::{BufRead as _, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/robots");
     let work = dir.path().to_str().unwrap();
     let output = run(&["run", "--json", "--project", project.to_str().unwrap(), "--work", work]);
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     let model = format!("{}/model.onnx", summary["bundle_path"].as_str().unwrap());
+    served(&model, |address| {
+        let ready = ureq::get(format!("{address}/v2/models/digits/ready")).call();
+        assert_eq!(ready.unwrap().status(), 200);
+        let status = run(&["status", "--endpoint", address, "--json"]);
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    });
+}
+
+#[test]
+fn a_model_file_as_scikit_learn_writes_it_is_translated_and_served() {
+    // A network whose labels are texts: ZipMap, ArrayFeatureExtractor and strings, none of which the embedded engine has.
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/fixtures/sk_mlp_names_zipmap");
+    let golden = std::fs::read(format!("{fixtures}.golden.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    served(&format!("{fixtures}.onnx"), |address| {
+        let body = serde_json::json!({ "inputs": golden["cases"][0]["inputs"] }).to_string();
+        let answer = ureq::post(format!("{address}/v2/models/digits/infer")).send(&body);
+        let answer: Value =
+            serde_json::from_str(&answer.unwrap().body_mut().read_to_string().unwrap()).unwrap();
+        assert!(answer["outputs"].as_array().is_some_and(|outputs| !outputs.is_empty()), "{answer}");
+    });
+}
+
+#[test]
+fn a_model_file_that_cannot_be_served_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("noise.onnx");
+    std::fs::write(&file, b"noise").unwrap();
+    let file = file.to_str().unwrap();
+    check(&["serve", file, "--listen", "127.0.0.1:0"], 1, &[file, "hint:", "edgeward convert"]);
+    check(&["serve", file, "--batch-rows", "0"], 2, &["--batch-rows", "1 to 10000"]);
+}
+
+/// Serves a model file as `digits` while `asks` asks at the address.
+fn served(model: &str, asks: impl FnOnce(&str)) {
+    use std::io::{BufRead as _, BufReader};
     let mut server = Command::new(env!("CARGO_BIN_EXE_edgeward"))
-        .args(["serve", &model, "--name", "digits", "--listen", "127.0.0.1:0", "--json"])
+        .args(["serve", model, "--name", "digits", "--listen", "127.0.0.1:0", "--json"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let listening: Value = serde_json::from_str(&line).unwrap();
-    let address = listening["address"].as_str().unwrap();
-    let ready = ureq::get(format!("{address}/v2/models/digits/ready")).call().map(|answer| answer.status());
-    let status = run(&["status", "--endpoint", address, "--json"]);
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let listening: Value = serde_json::from_str(&line).expect("it listens");
+        asks(listening["address"].as_str().unwrap());
+    }));
     server.kill().unwrap();
     server.wait().unwrap();
-    assert_eq!(ready.unwrap(), 200);
-    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 #[cfg(target_os = "linux")]

@@ -3,7 +3,8 @@
 //! In this order, until nothing changes: `Constant` nodes become initialisers, `Identity` and inference-time `Dropout`
 //! are removed, nodes whose inputs are all constant are computed once by an engine (a few FP32 operators only: what an
 //! engine computes in another type must not leak into the file), and what no output needs is dropped. Nodes end up in
-//! topological order.
+//! topological order, and constants as plain bytes: a list of numbers, one message field each, takes an engine ten times as long
+//! to read.
 //!
 //! Names of inputs and outputs never change, nor do their types. Graphs with subgraphs are handled: a value that a
 //! subgraph reads counts as used and is renamed there too.
@@ -53,8 +54,19 @@ pub fn optimise(model: &ModelProto, engine: &dyn Engine) -> Result<(ModelProto, 
             break;
         }
     }
+    graph.initializer.iter_mut().for_each(write_as_bytes);
     report.nodes_after = graph.node.len();
     Ok((model, report))
+}
+
+/// A constant whose numbers stand in a list gets them as bytes; one of another type stays as it is.
+fn write_as_bytes(constant: &mut TensorProto) {
+    if constant.raw_data.is_none()
+        && let Ok(tensor) = constant.to_tensor()
+    {
+        let TensorProto { name, doc_string, metadata_props, .. } = std::mem::take(constant);
+        *constant = TensorProto { doc_string, metadata_props, ..TensorProto::from_tensor(name, &tensor) };
+    }
 }
 
 fn sort(graph: &mut GraphProto) -> Result<(), GraphError> {
@@ -222,6 +234,20 @@ mod tests {
         assert_eq!(graph.initializer.len(), 4);
         onnx::graph::check(&small).unwrap();
         assert_eq!(answers(&small), answers(&fixture::classifier()));
+    }
+
+    #[test]
+    fn lists_of_numbers_become_bytes() {
+        let mut model = fixture::classifier();
+        let graph = model.graph.as_mut().unwrap();
+        for constant in &mut graph.initializer {
+            let listed = constant.to_tensor().unwrap().as_f32().unwrap().to_vec();
+            (constant.raw_data, constant.float_data) = (None, listed);
+        }
+        let (written, _) = optimise(&model, &RtenEngine::new()).unwrap();
+        let graph = written.graph.as_ref().unwrap();
+        assert!(graph.initializer.iter().all(|one| one.raw_data.is_some() && one.float_data.is_empty()));
+        assert_eq!(answers(&written), answers(&model));
     }
 
     #[test]

@@ -42,17 +42,26 @@ use crate::tensor::Tensor;
 pub const THREADS_MAX: usize = 256;
 
 /// How to load a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Threads for one run, 1 to [`THREADS_MAX`] (more is cut); `None` lets the engine choose.
     pub threads: Option<usize>,
+    /// Most rows of waiting requests that are computed together ([`crate::batch`]); engines take no notice of it.
+    pub batch_rows: usize,
+}
+
+impl Default for LoadOptions {
+    /// As many threads as the engine likes, requests one by one.
+    fn default() -> Self {
+        Self { threads: None, batch_rows: 1 }
+    }
 }
 
 impl LoadOptions {
     /// Options for this many threads.
     #[must_use]
     pub const fn with_threads(threads: usize) -> Self {
-        Self { threads: Some(threads) }
+        Self { threads: Some(threads), batch_rows: 1 }
     }
 }
 

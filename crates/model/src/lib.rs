@@ -13,6 +13,7 @@
 //!
 //! Deliberately missing: async, clocks, the environment, the network. Files are reached only by path arguments.
 
+pub mod batch;
 pub mod bundle;
 pub mod choose;
 pub mod delta;

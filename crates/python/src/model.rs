@@ -95,7 +95,7 @@ fn loading(
         None => Engines::embedded(),
     };
     let threads = usize::try_from(threads).map_err(|_| argument("there are not so many threads"))?;
-    Ok((engines, LoadOptions { threads: (threads > 0).then_some(threads) }))
+    Ok((engines, LoadOptions { threads: (threads > 0).then_some(threads), ..LoadOptions::default() }))
 }
 
 fn cpu() -> Vec<String> {

@@ -5,7 +5,7 @@
 //!   request answers from the model it began with, and a model is dropped when its last request has left.
 //! - [`Watch`] keeps a handle as the agent on this device has it: loads beside, verifies, swaps. [`Follower`] is the same for
 //!   apps with a runtime of their own: a path and a callback. Either may ask for a [`Pause`].
-//! - [`use_one_heap`], called first in `main`, and [`give_back_memory`], called when a model was dropped, keep memory at what
+//! - [`use_few_heaps`], called first in `main`, and [`give_back_memory`], called when a model was dropped, keep memory at what
 //!   the model takes; [`Watch`] does the second by itself.
 //! - Where the bundle has records of predictions kept, those of an app that follows an agent reach it by themselves
 //!   ([`HandedRecords`]).
@@ -46,7 +46,7 @@ pub use keepsake::{Keepsake, alert_kind, record_of};
 pub use kept::{Kept, LabelledInput};
 pub use labelled::Labelled;
 pub use loaded::{LoadError, Loaded};
-pub use memory::{give_back as give_back_memory, use_one_heap};
+pub use memory::{give_back as give_back_memory, let_go_of_code, use_few_heaps};
 pub use outbox::{HandedRecord, HandedRecords};
 pub use prediction::{Prediction, Table, predicted_text};
 pub use priority::{LOADING, step_back};

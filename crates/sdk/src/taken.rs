@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use edgeward_core::Digest;
 use edgeward_core::manifest::Variant;
+use edgeward_model::batch::{Batched, NotBatched};
 use edgeward_model::{Bundle, ChoiceRow, Engine, Engines, LoadOptions, Runnable, SessionError};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,7 @@ impl Taken {
                 engine.load(&bytes, options).map_err(SessionError::from)?
             }
         };
+        let runnable = batched(bundle, variant, &runnable, options).unwrap_or(runnable);
         Ok(Loaded::from_runnable(bundle, variant, runnable)?.with_choice(self.rows.clone()))
     }
 
@@ -87,6 +89,23 @@ impl Taken {
         let usable = !self.prepared.is_empty() && self.prepared.iter().all(whole);
         usable.then(|| engine.load_prepared(folder, options).ok()).flatten()
     }
+}
+
+/// The same form, computing waiting requests together if `options` asks for it.
+///
+/// # Errors
+/// It may not be batched: it is to be used as it is.
+pub fn batched(
+    bundle: &Bundle,
+    variant: &Variant,
+    runnable: &Arc<dyn Runnable>,
+    options: &LoadOptions,
+) -> Result<Arc<dyn Runnable>, NotBatched> {
+    if options.batch_rows <= 1 {
+        return Ok(Arc::clone(runnable));
+    }
+    let batched = Batched::over(Arc::clone(runnable), options.batch_rows, &bundle.golden(variant)?)?;
+    Ok(Arc::new(batched))
 }
 
 /// The engine a row was measured on, if it is here.

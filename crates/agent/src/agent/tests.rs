@@ -341,8 +341,9 @@ fn a_bare_model_and_a_bundle_are_served_without_a_control_plane() {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         speech: Speech::default(),
         collector: None,
-        engines: Arc::new(edgeward_model::Engines::embedded()),
-        hardware: crate::Hardware::default(),
+        engines: Arc::new(Engines::embedded()),
+        hardware: Hardware::default(),
+        batch_rows: 8,
     };
     assert_eq!(load_bare(&config(&file), &file).unwrap().0.as_str(), "my-model");
     let bundle = bundle(folder.path(), "1");

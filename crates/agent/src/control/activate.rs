@@ -110,7 +110,7 @@ impl Control {
         let platform = &*self.parts.platform;
         let bundle = open_verified(&folder, installed.bundle, platform)?;
         let derived = self.parts.slots.derived(model, installed.slot);
-        Ok(Arc::new(Picker { platform, folder: &derived }.pick_again(&bundle)?))
+        Ok(Arc::new(Picker { platform, folder: Some(&derived) }.pick_again(&bundle)?))
     }
 
     fn publish(&mut self, model: &ModelName, loaded: Arc<Loaded>) {

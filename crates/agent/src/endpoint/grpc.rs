@@ -37,11 +37,18 @@ const RETRY_MS: &str = "1000";
 const SERVES: i32 = 1;
 const SERVES_NOT: i32 = 2;
 
+/// The calls of the protocol begin so.
+const SERVICE: &str = "/inference.GRPCInferenceService/";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+
 /// The calls.
 pub(super) fn routes() -> Router<Arc<Endpoint>> {
-    Router::new()
-        .route("/inference.GRPCInferenceService/{call}", post(call))
-        .route("/grpc.health.v1.Health/Check", post(health))
+    Router::new().route(&format!("{SERVICE}{{call}}"), post(call)).route(HEALTH, post(health))
+}
+
+/// Whether a path is one of these routes.
+pub(super) fn is_route(path: &str) -> bool {
+    path.starts_with(SERVICE) || path == HEALTH
 }
 
 /// Whether a request is a gRPC call.

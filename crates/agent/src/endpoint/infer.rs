@@ -18,7 +18,11 @@ use super::binary::{self, Output};
 use super::context::Trace;
 use super::encoding::{self, Encoding};
 use super::metadata::OfModel;
-use super::{Endpoint, Permit, Refusal, blocking};
+use super::{Endpoint, Permit, Refusal};
+use crate::registry::Served;
+
+/// What the JSON of one row's answer fits into.
+const JSON_BYTES: usize = 1 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +53,6 @@ struct Form {
 
 /// What is said of a request outside its body.
 struct Of {
-    model: String,
     version: Option<String>,
     trace: Option<Extension<Trace>>,
 }
@@ -79,13 +82,21 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let (of, body) = (Of { model, version, trace }, body?);
-    let answer = move || answer(&endpoint, of, &headers, &body);
-    blocking(permit, answer).await.map(IntoResponse::into_response)
+    let (of, body) = (Of { version, trace }, body?);
+    let served = super::metadata::find(&endpoint, &model)?;
+    let asked = (Arc::clone(&served), body.len());
+    let (places, own) = (Arc::clone(&endpoint), endpoint);
+    let answer = move || answer(&own, served, of, &headers, &body);
+    places.places.compute(asked, permit, answer).await.map(IntoResponse::into_response)
 }
 
-fn answer(endpoint: &Endpoint, of: Of, headers: &HeaderMap, body: &[u8]) -> Result<Body, Refusal> {
-    let served = super::metadata::find(endpoint, &of.model)?;
+fn answer(
+    endpoint: &Endpoint,
+    served: Arc<Served>,
+    of: Of,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Body, Refusal> {
     let (ask, form) = parse(headers, of, &encoding::plain(headers, body)?)?;
     let mut answered = ask.answer(endpoint, served)?;
     let body = write(&mut answered, &form, encoding::accepted(headers));
@@ -147,13 +158,15 @@ fn write(answered: &mut Answered, form: &Form, packed: Option<Encoding>) -> Resu
         outputs.push(binary::write(output, said.unwrap_or(form.is_binary), &mut rest));
     }
     let is_binary = outputs.iter().any(|output| matches!(output, Output::Binary { .. }));
-    let mut bytes = serde_json::to_vec(&InferAnswer {
+    let said = InferAnswer {
         model_name: answered.model(),
         model_version: &answered.version,
         id: answered.id.as_deref(),
         parameters: &answered.parameters,
         outputs,
-    })?;
+    };
+    let mut bytes = Vec::with_capacity(JSON_BYTES);
+    serde_json::to_writer(&mut bytes, &said)?;
     let json_len = is_binary.then_some(bytes.len());
     bytes.append(&mut rest);
     match packed.filter(|_| bytes.len() >= encoding::ANSWER_BYTES_MIN) {

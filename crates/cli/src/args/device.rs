@@ -27,6 +27,9 @@ impl ListenArgs {
     }
 }
 
+/// Most rows that are computed at once.
+const BATCH_ROWS_MAX: usize = 10_000;
+
 /// Flags of `agent`.
 #[derive(Args)]
 pub(crate) struct AgentArgs {
@@ -79,6 +82,10 @@ pub(crate) struct AgentArgs {
     pub(crate) activation: ActivationArgs,
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
+    /// Compute waiting requests together, up to this many rows at once, where the model's golden test passes so, too; 1
+    /// computes each by itself, with the same bits every time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_batch_rows)]
+    pub(crate) batch_rows: usize,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
@@ -101,8 +108,18 @@ pub(crate) struct ServeArgs {
     pub(crate) speech: SpeechArgs,
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
+    /// Compute waiting requests together, up to this many rows at once, where the model's golden test passes so, too; 1
+    /// computes each by itself, with the same bits every time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_batch_rows)]
+    pub(crate) batch_rows: usize,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
+}
+
+/// As many rows as one request may have.
+fn parse_batch_rows(text: &str) -> Result<usize, String> {
+    let rows = text.parse().ok().filter(|rows| (1..=BATCH_ROWS_MAX).contains(rows));
+    rows.ok_or_else(|| format!("a number of rows is 1 to {BATCH_ROWS_MAX}"))
 }
 
 /// Flags of `status`.

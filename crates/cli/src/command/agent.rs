@@ -13,12 +13,16 @@ use crate::args::{ActivationArgs, ActivationName, AgentArgs, CourtesyArgs, Meter
 use crate::broker::broker;
 use crate::engines::{engines, hardware};
 use crate::output::{Explain, Failure, Outcome, with_causes};
-use crate::process::{block_on, interrupted};
+use crate::process::{block_on, interrupted, settle_down};
 
 pub(crate) fn run(args: AgentArgs) -> Outcome {
-    edgeward_agent::use_one_heap();
+    edgeward_agent::use_few_heaps();
     let config = config(args)?;
-    block_on(edgeward_agent::run(config, interrupted()))?.explain("agent", "running the agent")
+    let running = async {
+        settle_down();
+        edgeward_agent::run(config, interrupted()).await
+    };
+    block_on(running)?.explain("agent", "running the agent")
 }
 
 fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
@@ -32,6 +36,7 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     let mut config = AgentConfig::new(args.server, args.data, name, listen);
     config.engines = Arc::new(engines(&args.engines));
     config.hardware = hardware(&args.engines);
+    config.batch_rows = args.batch_rows;
     config.join_token = args.join_token.or(token);
     config.roots = args.ca.as_deref().map(roots).transpose()?;
     config.speech = args.speech.speech();

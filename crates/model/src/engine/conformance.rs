@@ -155,7 +155,9 @@ fn thread_counts_agree(engine: &dyn Engine) -> Result<(), String> {
     let input = [rows(8, fixture::FEATURES, 6)?];
     let expected = run(&*load(engine, &fixture::classifier())?, &input)?;
     for threads in [None, Some(0), Some(2), Some(usize::MAX)] {
-        let model = engine.load(&bytes, &LoadOptions { threads }).map_err(|error| error.to_string())?;
+        let model = engine
+            .load(&bytes, &LoadOptions { threads, ..LoadOptions::default() })
+            .map_err(|error| error.to_string())?;
         close(&run(&*model, &input)?[1], expected[1].as_f32().unwrap_or_default())?;
     }
     Ok(())

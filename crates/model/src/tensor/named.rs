@@ -175,6 +175,9 @@ impl fmt::Display for Scalar {
     }
 }
 
+/// Room for a row of this many elements at once; JSON does not say how many follow.
+const ROW_ELEMENTS: usize = 32;
+
 /// The elements of flat or nested JSON arrays, in order.
 struct Flat(Vec<Scalar>);
 
@@ -195,11 +198,11 @@ impl Flat {
     fn collect<T>(&self, datatype: DataType, read: impl Fn(&Scalar) -> Option<T>) -> Result<Vec<T>, String> {
         let refuse =
             |index: usize, scalar: &Scalar| format!("element {index}, {scalar}, is not a valid {datatype}");
-        self.0
-            .iter()
-            .enumerate()
-            .map(|(index, scalar)| read(scalar).ok_or_else(|| refuse(index, scalar)))
-            .collect()
+        let mut values = Vec::with_capacity(self.0.len());
+        for (index, scalar) in self.0.iter().enumerate() {
+            values.push(read(scalar).ok_or_else(|| refuse(index, scalar))?);
+        }
+        Ok(values)
     }
 
     fn into_byte_strings(self) -> Result<Vec<Vec<u8>>, String> {
@@ -210,7 +213,7 @@ impl Flat {
 
 impl<'de> Deserialize<'de> for Flat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut elements = Vec::new();
+        let mut elements = Vec::with_capacity(ROW_ELEMENTS);
         deserializer.deserialize_seq(Rows(&mut elements))?;
         Ok(Self(elements))
     }

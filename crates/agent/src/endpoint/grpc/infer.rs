@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use edgeward_model::{DataType, NamedTensor, Tensor, TensorData};
 use futures_util::{Stream, stream};
+use prost::Message as _;
 use prost::bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,7 +24,8 @@ use super::messages::{
 use super::{refused, service, unary};
 use crate::endpoint::ask::{self, Answered, Ask, Wanted};
 use crate::endpoint::context::Trace;
-use crate::endpoint::{Endpoint, Permit, Refusal, STREAMS_MAX, blocking, metadata};
+use crate::endpoint::{Endpoint, Permit, Refusal, STREAMS_MAX, metadata};
+use crate::registry::Served;
 
 /// Asks that each answer of a stream says whether it is the last to its request, as it always is.
 const FINAL_ASKED: &str = "triton_enable_empty_final_response";
@@ -34,7 +36,7 @@ pub(super) async fn one(endpoint: Arc<Endpoint>, request: Request) -> Response {
     let trace = request.extensions().get::<Trace>().cloned();
     match Permit::take(&endpoint) {
         Ok(permit) => {
-            let answer = move |asked| blocking(permit, move || answer(&endpoint, asked, trace));
+            let answer = move |asked| compute(endpoint, permit, asked, trace);
             unary(request, answer).await
         }
         Err(refusal) => refused(&refusal),
@@ -123,15 +125,27 @@ async fn answer_in_turn(running: &Running, asked: ModelInferRequest) -> ModelStr
 async fn answer_waiting(running: &Running, asked: ModelInferRequest) -> Result<ModelInferResponse, Refusal> {
     let permit = Permit::wait(&running.endpoint).await?;
     let (endpoint, trace) = (Arc::clone(&running.endpoint), running.trace.clone());
-    blocking(permit, move || answer(&endpoint, asked, trace)).await
+    compute(endpoint, permit, asked, trace).await
+}
+
+async fn compute(
+    endpoint: Arc<Endpoint>,
+    permit: Permit,
+    asked: ModelInferRequest,
+    trace: Option<Trace>,
+) -> Result<ModelInferResponse, Refusal> {
+    let served = metadata::find(&endpoint, &asked.model_name)?;
+    let of = (Arc::clone(&served), asked.encoded_len());
+    let own = Arc::clone(&endpoint);
+    endpoint.places.compute(of, permit, move || answer(&own, served, asked, trace)).await
 }
 
 fn answer(
     endpoint: &Endpoint,
+    served: Arc<Served>,
     asked: ModelInferRequest,
     trace: Option<Trace>,
 ) -> Result<ModelInferResponse, Refusal> {
-    let served = metadata::find(endpoint, &asked.model_name)?;
     // Who sends elements as bytes reads them as bytes.
     let is_raw = !asked.raw_input_contents.is_empty();
     let mut answered = ask(asked, trace)?.answer(endpoint, served)?;
