@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use edgeward_core::envelope::Base64;
 use edgeward_core::event::{Project, RunOutcome, SampleVerdict};
-use edgeward_core::{
-    Alert, DeviceId, Digest, GroupName, ModelName, PredictionId, ProjectName, RunId, Timestamp,
-};
+use edgeward_core::{DeviceId, Digest, GroupName, ModelName, PredictionId, ProjectName, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Report, Sample};
 
+pub use alert::{AcknowledgeRequest, Acknowledgement, AlertAcknowledged, Alerts, RaisedAlert};
 pub use rollout::{
     PolicyChanges, Rollout, RolloutDevices, RolloutGate, RolloutRequest, RolloutStatus, RolloutWish, Rollouts,
 };
 
+mod alert;
 mod rollout;
 mod shadow;
 
@@ -436,15 +436,6 @@ pub struct Models {
 pub struct Runs {
     /// The newest first.
     pub runs: Vec<Run>,
-}
-
-/// The alerts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Alerts {
-    /// The newest first.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-    pub alerts: Vec<Alert>,
 }
 
 /// The projects.

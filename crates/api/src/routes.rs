@@ -121,6 +121,8 @@ pub const ROLLOUT_ABORT: &str = "/v1/rollouts/{rollout}/abort";
 pub const SHADOWS: &str = "/v1/shadows";
 /// Alerts. Operator.
 pub const ALERTS: &str = "/v1/alerts";
+/// Says that a person has seen an alert. Operator.
+pub const ALERT_ACKNOWLEDGE: &str = "/v1/alerts/acknowledge";
 /// The ledger's entries, page by page. Operator.
 pub const EVENTS: &str = "/v1/events";
 /// Ledger entries as they are written (server-sent events). Operator.

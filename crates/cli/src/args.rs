@@ -5,6 +5,8 @@ mod access;
 #[cfg(feature = "agent")]
 mod activation;
 #[cfg(feature = "control")]
+mod alert;
+#[cfg(feature = "control")]
 mod audit;
 #[cfg(feature = "agent")]
 mod broker;
@@ -66,6 +68,8 @@ use edgeward_api::client::is_this_machine;
 pub(crate) use access::{CaCommand, DeviceCommand, TokenCommand};
 #[cfg(feature = "agent")]
 pub(crate) use activation::{ActivationArgs, ActivationName};
+#[cfg(feature = "control")]
+pub(crate) use alert::AlertCommand;
 #[cfg(feature = "control")]
 pub(crate) use audit::{AuditCommand, LedgerFolder};
 #[cfg(feature = "agent")]
@@ -248,10 +252,10 @@ pub(crate) enum Command {
     #[cfg(feature = "control")]
     #[command(subcommand)]
     Rollout(RolloutCommand),
-    /// Alerts that devices raised
+    /// Alerts that were raised, and who has seen them
     #[cfg(feature = "control")]
     #[command(subcommand)]
-    Alert(ListCommand),
+    Alert(AlertCommand),
     /// Samples that are held back from training until a person decides
     #[cfg(feature = "control")]
     #[command(subcommand)]

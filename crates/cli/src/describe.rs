@@ -59,9 +59,7 @@ pub(crate) fn event(event: &Event) -> String {
         Event::ShadowsJudged { model, outcome, reasons, .. } => {
             format!("shadows of {model}: {}: {}", shadow_outcome(outcome), reasons.join("; "))
         }
-        Event::AlertRaised(alert) => {
-            format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
-        }
+        Event::AlertRaised(_) | Event::AlertAcknowledged { .. } => alert(event),
         Event::AccessChanged(change) => change.to_string(),
         Event::SamplesJudged { model, samples, verdict, cause } => {
             format!(
@@ -75,6 +73,20 @@ pub(crate) fn event(event: &Event) -> String {
         | Event::InputsErased { .. }
         | Event::RecordsExpired { .. }
         | Event::SubjectErased { .. } => records(event),
+    }
+}
+
+/// An alert, and that a person has seen it.
+fn alert(event: &Event) -> String {
+    match event {
+        Event::AlertRaised(alert) => {
+            format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
+        }
+        Event::AlertAcknowledged { alert, by, note } => {
+            let note = note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+            format!("{by} acknowledged the alert {alert}{note}")
+        }
+        other => other.kind().replace('_', " "),
     }
 }
 
@@ -144,6 +156,13 @@ mod tests {
             reason: "0.7 is below 0.9".into(),
         };
         assert_eq!(event(&judged), "gate accuracy refused: 0.7 is below 0.9");
+        let acknowledged = |note: Option<&str>| Event::AlertAcknowledged {
+            alert: "a1".into(),
+            by: "ann".into(),
+            note: note.map(str::to_owned),
+        };
+        assert_eq!(event(&acknowledged(None)), "ann acknowledged the alert a1");
+        assert_eq!(event(&acknowledged(Some("a new lens"))), "ann acknowledged the alert a1: a new lens");
         let bundle = Digest::of(b"x");
         assert!(run_outcome(&RunOutcome::Passed { bundle }).ends_with(&bundle.short()));
     }

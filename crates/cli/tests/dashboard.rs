@@ -158,6 +158,7 @@ fn pages(yard: &Yard) -> Vec<String> {
         "/projects/pumps/run",
         "/shadows",
         "/alerts",
+        "/alerts?acknowledged=true",
         "/alerts?all=true",
         "/audit",
         "/audit/0",
@@ -165,6 +166,8 @@ fn pages(yard: &Yard) -> Vec<String> {
     let mut pages: Vec<String> = fixed.map(str::to_owned).to_vec();
     pages.extend(["", "/pause", "/abort"].map(|verb| format!("/rollouts/{rollout}{verb}")));
     pages.push(format!("/runs/{run}"));
+    let alert = yard.operate(&["alert", "ls"])["alerts"][0]["id"].as_str().unwrap().to_owned();
+    pages.push(format!("/alerts/acknowledge?alert={alert}"));
     pages
 }
 
@@ -290,10 +293,35 @@ fn says(browser: &Browser, words: &str) {
     wait(&format!("'{words}' on {}", path(browser)), || text(browser).contains(words).then_some(()));
 }
 
+/// Somebody has seen the alert, and says so.
+fn acknowledge(browser: &Browser, yard: &Yard) {
+    browser.look(1280, 900, Light::Day);
+    browser.visit(&format!("{}/alerts", yard.url));
+    // It is open from when the version that it is about serves everybody.
+    wait("an open alert", || {
+        let offered = browser.ask("return document.querySelectorAll('td a.button').length").as_u64()?;
+        (offered > 0).then_some(())
+    });
+    browser.click("td a.button");
+    at(browser, "/alerts/acknowledge");
+    says(browser, "starts all the same");
+    browser.type_into("#note", "a <b>loose</b> screw");
+    browser.click("main form button");
+    at(browser, "/alerts");
+    says(browser, "Done: acknowledged");
+    browser.click("nav.tabs a:nth-child(2)");
+    says(browser, "“a <b>loose</b> screw”");
+    let alerts = yard.operate(&["alert", "ls"]);
+    let seen =
+        alerts["alerts"].as_array().unwrap().iter().filter(|alert| alert["acknowledged"]["by"] == "local");
+    assert_eq!(seen.count(), 1, "{alerts}");
+}
+
 #[test]
 fn from_an_alert_to_why_to_a_rollout_that_is_approved_and_watched() {
     let Some(browser) = Browser::open() else { return };
     let yard = Yard::new();
+    acknowledge(&browser, &yard);
     train(yard.path(), &yard.url, 900, "");
     yard.operate(&["deploy", "pumps"]);
     let second = bundle(yard.path(), &yard.url, 2);

@@ -79,6 +79,32 @@ fn is_explained(dir: &Path, url: &str, id: &str, bundle: &str) {
     );
 }
 
+/// A person says that they have seen an alert, twice, and once of an alert that there is not.
+fn is_acknowledged_once(dir: &Path, url: &str, alert: &Value) {
+    assert!(alert["acknowledged"].is_null(), "{alert}");
+    let id = alert["id"].as_str().unwrap();
+    let first = operate(dir, url, &["alert", "acknowledge", id, "--note", "a new bearing"]);
+    assert_eq!(
+        (&first["alert"], &first["already"], &first["acknowledged"]["note"]),
+        (&alert["id"], &json!(false), &json!("a new bearing"))
+    );
+    let again = operate(dir, url, &["alert", "acknowledge", id]);
+    assert_eq!((&again["already"], &again["acknowledged"]), (&json!(true), &first["acknowledged"]));
+    let listed = operate(dir, url, &["alert", "ls"]);
+    let mut expected = alert.clone();
+    expected["acknowledged"] = first["acknowledged"].clone();
+    assert!(listed["alerts"].as_array().unwrap().contains(&expected), "{listed}");
+    let say = |words: &[&str]| edgeward(dir).env("EDGEWARD_SERVER", url).args(words).output().unwrap();
+    let told = String::from_utf8(say(&["alert", "ls"]).stdout).unwrap();
+    assert!(told.contains(id) && told.contains("by local"), "{told}");
+    let told = String::from_utf8(say(&["alert", "acknowledge", id]).stdout).unwrap();
+    assert!(told.contains("by local: a new bearing; the first one stands"), "{told}");
+    let missing = say(&["alert", "acknowledge", "no-such"]);
+    let told = String::from_utf8(missing.stderr).unwrap();
+    assert_eq!(missing.status.code(), Some(1), "{told}");
+    assert!(told.contains("there is no alert no-such") && told.contains("hint: "), "{told}");
+}
+
 #[test]
 fn what_an_app_sees_is_heard_of() {
     let dir = tempfile::tempdir().unwrap();
@@ -109,6 +135,7 @@ fn what_an_app_sees_is_heard_of() {
         alerts()?.into_iter().find(|alert| alert["kind"] == "decay")
     });
     assert!(decayed.to_string().contains(&bundle), "{decayed}");
+    is_acknowledged_once(dir, url, &decayed);
     let learned = wait("every label", || {
         let page = get(&format!("{url}/v1/models/pumps/samples?after=0&limit=1000"))?;
         (page["samples"].as_array()?.len() as u64 == REQUESTS).then_some(page)

@@ -15,7 +15,7 @@ use crate::{DeviceId, Digest, Timestamp, TokenId};
 pub enum Role {
     /// See models, devices, rollouts, alerts and the ledger.
     Viewer,
-    /// Run projects, register models, start and take back rollouts, let devices in and shut them out.
+    /// Run projects, register models, start and take back rollouts, acknowledge alerts, let devices in and shut them out.
     Operator,
     /// Approve what waits for approval.
     Approver,

@@ -213,6 +213,16 @@ pub enum Event {
     },
     /// A device raised an alert.
     AlertRaised(Alert),
+    /// A person has seen an alert. It decides nothing else: whatever the alert starts, it starts all the same.
+    AlertAcknowledged {
+        /// The alert's id.
+        alert: String,
+        /// Who.
+        by: String,
+        /// What they say about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
     /// Who may do what was changed.
     AccessChanged(AccessChange),
     /// A person decided about samples that were held back from training.
@@ -272,7 +282,7 @@ pub enum Event {
 }
 
 /// What the types of events are called.
-pub const KINDS: [&str; 28] = [
+pub const KINDS: [&str; 29] = [
     "project_registered",
     "device_enrolled",
     "device_labelled",
@@ -294,6 +304,7 @@ pub const KINDS: [&str; 28] = [
     "shadows_started",
     "shadows_judged",
     "alert_raised",
+    "alert_acknowledged",
     "access_changed",
     "samples_judged",
     "records_kept",
@@ -449,6 +460,7 @@ impl Event {
             Self::ShadowsStarted { .. } => "shadows_started",
             Self::ShadowsJudged { .. } => "shadows_judged",
             Self::AlertRaised(_) => "alert_raised",
+            Self::AlertAcknowledged { .. } => "alert_acknowledged",
             Self::AccessChanged(_) => "access_changed",
             Self::SamplesJudged { .. } => "samples_judged",
             Self::RecordsKept { .. } => "records_kept",
@@ -487,5 +499,17 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!((&value["type"], &value["kind"]), (&event.kind().into(), &"drift".into()));
         assert_eq!(serde_json::from_slice::<Event>(&bytes).unwrap(), event);
+    }
+
+    #[test]
+    fn an_acknowledgement_without_a_note_says_nothing_of_one() {
+        let acknowledged = |note| Event::AlertAcknowledged { alert: "a1".into(), by: "ann".into(), note };
+        let bytes = canonical::to_bytes(&acknowledged(None)).unwrap();
+        assert_eq!(bytes, br#"{"alert":"a1","by":"ann","type":"alert_acknowledged"}"#);
+        for event in [acknowledged(None), acknowledged(Some("seen".into()))] {
+            let value = serde_json::to_value(&event).unwrap();
+            assert_eq!(value["type"], event.kind());
+            assert_eq!(serde_json::from_value::<Event>(value).unwrap(), event);
+        }
     }
 }

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use edgeward_api::device::{Report, Sample};
 use edgeward_api::limits::PAGE_MAX;
-use edgeward_api::operator::{Device, GateVerdict, Model, Rollout, Run, Version};
+use edgeward_api::operator::{
+    Acknowledgement, Device, GateVerdict, Model, RaisedAlert, Rollout, Run, Version,
+};
 use edgeward_core::ModelName;
 use edgeward_core::envelope::Base64;
-use edgeward_store::{DeviceRow, ModelRow, RolloutRow, RunRow, SampleRow, StoreError, VersionRow, View};
+use edgeward_store::{
+    AcknowledgementRow, AlertRow, DeviceRow, ModelRow, RolloutRow, RunRow, SampleRow, StoreError, VersionRow,
+    View,
+};
 
 /// Most devices in one listing.
 pub(crate) const DEVICES_MAX: usize = 100_000;
@@ -84,6 +89,19 @@ pub(crate) fn version(row: VersionRow) -> Version {
         registered_at_ms: row.registered_at_ms,
         metrics: row.metrics.into_iter().collect::<BTreeMap<_, _>>(),
     }
+}
+
+/// The newest alerts first.
+pub(crate) fn alerts(view: &View<'_>) -> Result<Vec<RaisedAlert>, StoreError> {
+    Ok(view.alert_rows(None, PAGE_MAX)?.into_iter().map(alert).collect())
+}
+
+pub(crate) fn alert(row: AlertRow) -> RaisedAlert {
+    RaisedAlert { alert: row.alert, acknowledged: row.acknowledged.map(acknowledgement) }
+}
+
+pub(crate) fn acknowledgement(row: AcknowledgementRow) -> Acknowledgement {
+    Acknowledgement { by: row.by, at_ms: row.at_ms, note: row.note }
 }
 
 /// The newest rollouts first.

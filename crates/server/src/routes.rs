@@ -124,6 +124,7 @@ fn operator_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(projects::finish_run))
         .routes(routes!(models::register_version))
         .routes(routes!(models::start_rollout))
+        .routes(routes!(fleet::acknowledge))
         .routes(routes!(groups::set_labels))
         .routes(routes!(groups::pin))
         .routes(routes!(groups::make_group))

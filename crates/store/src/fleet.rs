@@ -1,11 +1,11 @@
-//! Devices with their latest reports, rollouts, and alerts.
+//! Devices with their latest reports, and rollouts.
 
 use crate::engine::{Row, SqlError};
 use edgeward_core::event::RolloutOutcome;
 use edgeward_core::group::Labels;
 use edgeward_core::rollout::{OpenWave, RolloutPolicy};
 use edgeward_core::slot::Refused;
-use edgeward_core::{Alert, DeviceId, Digest, ModelName, RolloutId, Timestamp};
+use edgeward_core::{DeviceId, Digest, ModelName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -307,28 +307,6 @@ impl View<'_> {
     pub fn rollouts_under_way(&self) -> Result<Vec<RolloutRow>, StoreError> {
         let sql = format!("{ROLLOUT} WHERE finished_at_ms IS NULL ORDER BY model");
         self.rows("reading the rollouts under way", &sql, &[], RolloutRow::read)
-    }
-
-    /// The newest alerts, of one model or of all, the newest first; at most [`ROWS_PAGE_MAX`].
-    ///
-    /// # Errors
-    /// The database fails.
-    pub fn alerts(&self, model: Option<&ModelName>, limit: usize) -> Result<Vec<Alert>, StoreError> {
-        const SQL: &str =
-            "SELECT document FROM alerts WHERE ?1 IS NULL OR model = ?1 ORDER BY seq DESC LIMIT ?2";
-        self.rows("reading the alerts", SQL, params![model.map(Text), limit.min(ROWS_PAGE_MAX)], |row| {
-            Ok(row.get::<Json<_>>(0)?.0)
-        })
-    }
-
-    /// Whether an alert of this id was raised.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub fn has_alert(&self, id: &str) -> Result<bool, StoreError> {
-        let found =
-            self.row("looking for an alert", "SELECT 1 FROM alerts WHERE id = ?1", params![id], |_| Ok(()))?;
-        Ok(found.is_some())
     }
 }
 

@@ -13,6 +13,7 @@
 //! Deliberately missing: clocks (`now` is an argument), secrets (only hashes are kept), what an event or a
 //! profile means, and the checking of signatures. Both databases pass `tests/conformance.rs`.
 
+mod alert;
 mod blob;
 mod bucket;
 mod certificate;
@@ -43,6 +44,7 @@ mod schema;
 mod shadow;
 mod sqlite;
 
+pub use alert::{AcknowledgementRow, AlertRow};
 pub use blob::{BLOB_BYTES_MAX, BlobError, Blobs};
 pub use bucket::{Bucket, BucketConfig, BucketError, OBJECTS_MAX, Object};
 pub use certificate::CertificateRow;

@@ -1,7 +1,7 @@
 //! What follows from the ledger: the tables that queries read, updated entry by entry.
 //!
 //! An event that contradicts the state is refused before it is kept: the end of a run that is not under way, a second
-//! run of a project beside the first, a version out of turn, an alert raised twice.
+//! run of a project beside the first, a version out of turn, an alert raised or acknowledged twice.
 
 use std::collections::BTreeMap;
 
@@ -102,6 +102,11 @@ impl Writer<'_> {
             | Event::RolloutFinished { .. } => self.rollout_changed(entry),
             Event::ShadowsStarted { .. } | Event::ShadowsJudged { .. } => self.shadows_changed(entry),
             Event::AlertRaised(alert) => self.alert_raised(alert, seq),
+            Event::AlertAcknowledged { alert, by, note } => self.change(
+                "UPDATE alerts SET acknowledged_by = ?2, acknowledged_at_ms = ?3, acknowledged_note = ?4
+                 WHERE id = ?1 AND acknowledged_at_ms IS NULL",
+                params![alert, by, at, note],
+            ),
             Event::AccessChanged(AccessChange::DeviceRevoked { device, .. }) => self.change(
                 "UPDATE devices SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL",
                 params![Text(device), at],

@@ -4,7 +4,7 @@
 pub const SCHEMA_VERSION: u32 = SQLITE.len() as u32;
 
 /// Step `n` leads from version `n` to version `n + 1`. A published step never changes.
-pub(crate) const SQLITE: [&str; 15] = [
+pub(crate) const SQLITE: [&str; 16] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_quarantine.sql"),
     include_str!("../migrations/0003_performance.sql"),
@@ -20,6 +20,7 @@ pub(crate) const SQLITE: [&str; 15] = [
     include_str!("../migrations/0013_kept_files.sql"),
     include_str!("../migrations/0014_forgetting.sql"),
     include_str!("../migrations/0015_mlflow.sql"),
+    include_str!("../migrations/0016_acknowledged.sql"),
 ];
 
 /// The version that an empty PostgreSQL database gets with its first step: none is older.
@@ -31,4 +32,5 @@ pub(crate) const POSTGRES: [&str; SQLITE.len() - POSTGRES_FIRST + 1] = [
     include_str!("../migrations/postgres/0013_first.sql"),
     include_str!("../migrations/postgres/0014_forgetting.sql"),
     include_str!("../migrations/postgres/0015_mlflow.sql"),
+    include_str!("../migrations/postgres/0016_acknowledged.sql"),
 ];

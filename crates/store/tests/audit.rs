@@ -185,6 +185,7 @@ fn a_loop() -> Vec<Event> {
         Event::RolloutFinished { rollout, outcome: RolloutOutcome::Completed, reasons: vec!["done".into()] },
         Event::AliasMoved { model, alias: "champion".into(), version: 1 },
         Event::AlertRaised(alert),
+        Event::AlertAcknowledged { alert: "a1".into(), by: "operator".into(), note: Some("seen".into()) },
     ]
 }
 

@@ -34,7 +34,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 
 type Check = (&'static str, fn(&Store));
 
-const CHECKS: [Check; 34] = [
+const CHECKS: [Check; 35] = [
     ("appends form one chain", appends_form_one_chain),
     ("append_if compares", append_if_compares),
     ("a failed closure leaves nothing", a_failed_closure_leaves_nothing),
@@ -46,6 +46,7 @@ const CHECKS: [Check; 34] = [
     ("aliases move", aliases_move),
     ("a rollout goes its way", a_rollout_goes_its_way),
     ("alerts are raised once", alerts_are_raised_once),
+    ("the first who has seen an alert stands", beside::the_first_who_has_seen_an_alert_stands),
     ("contradictions are refused", contradictions_are_refused),
     ("reports keep the latest", reports_keep_the_latest),
     ("profiles are kept once", profiles_are_kept_once),

@@ -7,10 +7,11 @@ use edgeward_core::{DeviceId, Digest, GroupName, ModelName, PredictionId, Projec
 
 use super::{Client, ClientError};
 use crate::operator::{
-    Alerts, Checkpoint, Decided, DeviceLabels, Devices, Drift, Events, GateVerdicts, Group, GroupRequest,
-    Groups, JoinToken, JoinTokenRequest, LabelsChange, Models, Pin, PinRequest, Projects, Quarantine,
-    QuarantineDecision, Rollout, RolloutRequest, RolloutStatus, RolloutWish, Rollouts, Run, RunAnnouncement,
-    RunEnd, RunRequest, Runs, SamplesPage, ShadowTests, SourceStatus, Sources, Version, VersionRegistration,
+    AcknowledgeRequest, AlertAcknowledged, Alerts, Checkpoint, Decided, DeviceLabels, Devices, Drift, Events,
+    GateVerdicts, Group, GroupRequest, Groups, JoinToken, JoinTokenRequest, LabelsChange, Models, Pin,
+    PinRequest, Projects, Quarantine, QuarantineDecision, Rollout, RolloutRequest, RolloutStatus,
+    RolloutWish, Rollouts, Run, RunAnnouncement, RunEnd, RunRequest, Runs, SamplesPage, ShadowTests,
+    SourceStatus, Sources, Version, VersionRegistration,
 };
 use crate::record::{History, Lineage, PredictionAnswer, SubjectErased, SubjectRequest};
 use crate::routes;
@@ -207,6 +208,11 @@ impl Client {
     /// The alerts.
     pub fn alerts(&self) -> Result<Alerts, ClientError> {
         self.get_json(routes::ALERTS)
+    }
+
+    /// Says that a person has seen an alert; the first one who says so stands.
+    pub fn acknowledge_alert(&self, request: &AcknowledgeRequest) -> Result<AlertAcknowledged, ClientError> {
+        self.post_json(routes::ALERT_ACKNOWLEDGE, request)
     }
 
     /// A page of labelled samples after the position `after`, at most `limit` of them.

@@ -79,6 +79,7 @@ impl Heard {
                 });
             }
             Event::ProjectRegistered(_)
+            | Event::AlertAcknowledged { .. }
             | Event::AccessChanged(_)
             | Event::GateJudged { .. }
             | Event::ModelRegistered(_)

@@ -3,6 +3,7 @@
 //! Each action is the API's own handler, called with what the form holds: there is no second way to do anything. The routes
 //! stand under the same roles as those of the API.
 
+mod alert;
 mod device;
 mod group;
 mod model;
@@ -39,6 +40,7 @@ pub(super) fn routes() -> [(Role, Router<Arc<App>>); 2] {
         .route("/models/{model}/held", get(held_page).post(model::judge))
         .route("/projects/{project}/run", get(project::ask_run).post(project::run))
         .route("/projects/{project}/check", get(project::ask_check).post(project::check))
+        .route("/alerts/acknowledge", get(alert::ask).post(alert::acknowledge))
         .route("/devices/{device}/labels", get(device::ask_label).post(device::label))
         .route("/devices/{device}/pin", get(device::ask_pin).post(device::pin))
         .route("/devices/{device}/unpin", get(device::ask_unpin).post(device::unpin))
@@ -64,6 +66,8 @@ struct Sent {
     waves: String,
     approval: String,
     verdict: String,
+    alert: String,
+    note: String,
 }
 
 impl Sent {

@@ -1,22 +1,21 @@
-//! The alerts inbox: what raised each, whether it still matters, what came of it, and where to look for why.
+//! The alerts inbox: what raised each, whether it still matters, who has seen it, what came of it, and where to look for why.
 
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use edgeward_api::limits::PAGE_MAX;
-use edgeward_api::operator::{Model, Run};
+use edgeward_api::operator::{Acknowledgement, Model, RaisedAlert, Run};
 use edgeward_core::event::Project;
-use edgeward_core::{Alert, Timestamp};
+use edgeward_core::{Alert, Role, Timestamp};
 use edgeward_store::View;
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::figures::grouped;
-use super::layout::{Place, Sheet, badge, card, empty, scroll, shown, when};
+use super::layout::{Place, Sheet, badge, card, done, empty, scroll, shown, when};
 use super::plot::gauge;
 use super::session::Viewer;
-use super::snapshot::is_open;
+use super::snapshot::matters;
 use super::words::{Tone, alert_title};
 use crate::app::App;
 use crate::failure::Failure;
@@ -25,9 +24,38 @@ use crate::listing;
 /// Alerts on one page.
 const PAGE: usize = 50;
 
-/// The alerts that still matter, the newest first: those about a bundle that is some model's champion.
-pub(super) fn open(view: &View<'_>) -> Result<Vec<Alert>, Failure> {
-    let alerts = view.alerts(None, PAGE_MAX)?;
+/// Where an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// It is about what serves, and nobody has said that they have seen it.
+    Open,
+    /// It is about what serves, and a person has seen it.
+    Acknowledged,
+    /// The model that it is about no longer serves, seen or not.
+    Settled,
+}
+
+impl Stand {
+    pub(crate) fn of(raised: &RaisedAlert, models: &[Model]) -> Self {
+        match (matters(&raised.alert, models), &raised.acknowledged) {
+            (false, _) => Self::Settled,
+            (true, None) => Self::Open,
+            (true, Some(_)) => Self::Acknowledged,
+        }
+    }
+
+    pub(super) fn badge(self) -> Markup {
+        match self {
+            Self::Open => badge(Tone::Bad, "open"),
+            Self::Acknowledged => badge(Tone::Work, "acknowledged"),
+            Self::Settled => badge(Tone::Plain, "settled"),
+        }
+    }
+}
+
+/// The alerts that still matter, the newest first: those about a bundle that is some model's champion, acknowledged or not.
+pub(super) fn unsettled(view: &View<'_>) -> Result<Vec<RaisedAlert>, Failure> {
+    let alerts = listing::alerts(view)?;
     if alerts.is_empty() {
         return Ok(alerts);
     }
@@ -37,8 +65,8 @@ pub(super) fn open(view: &View<'_>) -> Result<Vec<Alert>, Failure> {
             champions.push((model.name, version.bundle));
         }
     }
-    let matters = |alert: &Alert| {
-        champions.iter().any(|(model, bundle)| *model == alert.model && *bundle == alert.bundle)
+    let matters = |raised: &RaisedAlert| {
+        champions.iter().any(|(model, bundle)| *model == raised.alert.model && *bundle == raised.alert.bundle)
     };
     Ok(alerts.into_iter().filter(matters).collect())
 }
@@ -46,18 +74,35 @@ pub(super) fn open(view: &View<'_>) -> Result<Vec<Alert>, Failure> {
 /// What is asked for.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Asked {
-    /// Settled ones, too.
+    /// Those that a person has seen, rather than those that nobody has.
+    #[serde(default)]
+    acknowledged: bool,
+    /// Every one, settled ones too.
     #[serde(default)]
     all: bool,
     #[serde(default)]
     page: usize,
+    /// What was done just before.
+    #[serde(default)]
+    done: Option<String>,
+}
+
+impl Asked {
+    /// The stand of those that are meant; none for all.
+    fn stand(&self) -> Option<Stand> {
+        match (self.all, self.acknowledged) {
+            (true, _) => None,
+            (false, true) => Some(Stand::Acknowledged),
+            (false, false) => Some(Stand::Open),
+        }
+    }
 }
 
 /// What the page shows.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     pub(super) now: Timestamp,
-    pub(super) alerts: Vec<Alert>,
+    pub(super) alerts: Vec<RaisedAlert>,
     pub(super) models: Vec<Model>,
     pub(super) projects: Vec<Project>,
     pub(super) runs: Vec<Run>,
@@ -74,7 +119,7 @@ pub(super) async fn page(
         .read(move |view| {
             Ok::<_, Failure>(Inbox {
                 now,
-                alerts: view.alerts(None, PAGE_MAX)?,
+                alerts: listing::alerts(view)?,
                 models: listing::models(view)?,
                 projects: view.projects()?,
                 runs: listing::runs(view)?,
@@ -86,31 +131,39 @@ pub(super) async fn page(
 }
 
 pub(super) fn render(viewer: &Viewer, inbox: &Inbox) -> Markup {
-    let open = inbox.alerts.iter().filter(|alert| is_open(alert, &inbox.models)).count();
+    let count =
+        |stand| inbox.alerts.iter().filter(|raised| Stand::of(raised, &inbox.models) == stand).count();
+    let here = inbox.asked.stand();
+    let tabs = [
+        ("/alerts", Some(Stand::Open), "Open ", count(Stand::Open)),
+        ("/alerts?acknowledged=true", Some(Stand::Acknowledged), "Acknowledged ", count(Stand::Acknowledged)),
+        ("/alerts?all=true", None, "All ", inbox.alerts.len()),
+    ];
     let body = html! {
         h1 { "Alerts" }
+        (done(inbox.asked.done.as_deref()))
         nav.tabs aria-label="Which alerts" {
-            a href="/alerts" aria-current=[(!inbox.asked.all).then_some("true")] { "Open " span.count { (open) } }
-            a href="/alerts?all=true" aria-current=[inbox.asked.all.then_some("true")] { "All " span.count { (inbox.alerts.len()) } }
+            @for (path, stand, name, count) in tabs {
+                a href=(path) aria-current=[(stand == here).then_some("true")] { (name) span.count { (count) } }
+            }
         }
-        (card("alerts", "Inbox", true, &list(inbox)))
+        (card("alerts", "Inbox", true, &list(viewer, inbox)))
         p.quiet {
-            "An alert is settled when the model that it is about no longer serves. The threshold follows from the false-alarm
-            budget that the project states; see the guide on monitoring."
+            "An alert is open until somebody acknowledges it, which says that a person has seen it and changes nothing else: what it
+            starts, it starts all the same. It is settled when the model that it is about no longer serves. The threshold follows from
+            the false-alarm budget that the project states; see the guide on monitoring."
         }
     };
     Sheet::live("Alerts", Place::Alerts).page(viewer, &body)
 }
 
-fn list(inbox: &Inbox) -> Markup {
-    let meant = |alert: &&Alert| inbox.asked.all || is_open(alert, &inbox.models);
-    let meant: Vec<&Alert> = inbox.alerts.iter().filter(meant).collect();
-    let page: Vec<&&Alert> = meant.iter().skip(inbox.asked.page * PAGE).take(PAGE).collect();
+fn list(viewer: &Viewer, inbox: &Inbox) -> Markup {
+    let stand = inbox.asked.stand();
+    let meant = |raised: &&RaisedAlert| stand.is_none_or(|stand| Stand::of(raised, &inbox.models) == stand);
+    let meant: Vec<&RaisedAlert> = inbox.alerts.iter().filter(meant).collect();
+    let page: Vec<&&RaisedAlert> = meant.iter().skip(inbox.asked.page * PAGE).take(PAGE).collect();
     if page.is_empty() {
-        return empty(
-            "No alert.",
-            &html! { "Detectors raise one when their evidence passes the threshold, or at once when a value is impossible." },
-        );
+        return nothing(stand);
     }
     let more = meant.len() > (inbox.asked.page + 1) * PAGE;
     let rows = html! {
@@ -119,18 +172,34 @@ fn list(inbox: &Inbox) -> Markup {
                 th scope="col" { "Alert" } th scope="col" { "State" } th scope="col" { "Evidence" }
                 th scope="col" { "What came of it" } th.n scope="col" { "Raised" }
             } }
-            tbody { @for alert in page { (row(inbox, alert)) } }
+            tbody { @for raised in page { (row(viewer, inbox, raised)) } }
         }
     };
+    let Asked { all, acknowledged, page, .. } = inbox.asked;
     html! {
         (scroll("Alerts, newest first", &rows))
         @if more {
-            p { a rel="next" href=(format!("/alerts?all={}&page={}", inbox.asked.all, inbox.asked.page + 1)) { "Earlier" } }
+            p { a rel="next" href=(format!("/alerts?all={all}&acknowledged={acknowledged}&page={}", page + 1)) { "Earlier" } }
         }
     }
 }
 
-fn row(inbox: &Inbox, alert: &Alert) -> Markup {
+fn nothing(stand: Option<Stand>) -> Markup {
+    match stand {
+        Some(Stand::Acknowledged) => empty(
+            "No acknowledged alert.",
+            &html! { "One stands here from when a person acknowledges it until another version serves." },
+        ),
+        Some(_) => empty(
+            "No open alert.",
+            &html! { "Detectors raise one when their evidence passes the threshold, or at once when a value is impossible." },
+        ),
+        None => empty("No alert.", &html! { "No detector has raised one yet." }),
+    }
+}
+
+fn row(viewer: &Viewer, inbox: &Inbox, raised: &RaisedAlert) -> Markup {
+    let alert = &raised.alert;
     let drift = match &alert.stream {
         Some(stream) => format!("/models/{}/drift?stream={}", alert.model, encoded(stream)),
         None => format!("/models/{}", alert.model),
@@ -144,10 +213,37 @@ fn row(inbox: &Inbox, alert: &Alert) -> Markup {
                     a href=(format!("/devices/{}", alert.device)) { (alert.device) } " · "
                     a href=(format!("/models/{}", alert.model)) { (alert.model) } }
             }
-            td { @if is_open(alert, &inbox.models) { (badge(Tone::Bad, "open")) } @else { (badge(Tone::Plain, "settled")) } }
+            td.wrap { (state(viewer, inbox, raised)) }
             td { (gauge(alert.log10_evidence, alert.log10_threshold)) p.quiet { "after " (grouped(alert.sample)) " samples" } }
             td.wrap { (outcome(inbox, alert)) }
             td.n { (when(alert.at_ms, inbox.now)) }
+        }
+    }
+}
+
+/// How it stands and who has seen it, or the way to say so.
+fn state(viewer: &Viewer, inbox: &Inbox, raised: &RaisedAlert) -> Markup {
+    let stand = Stand::of(raised, &inbox.models);
+    html! {
+        (stand.badge())
+        @match &raised.acknowledged {
+            Some(seen) => (seen_by(seen, stand, inbox.now)),
+            None if stand == Stand::Open && viewer.may(Role::Operator) => p {
+                a.button href=(format!("/alerts/acknowledge?alert={}", encoded(&raised.alert.id))) {
+                    "Acknowledge" span.hidden { ": " (alert_title(&raised.alert)) }
+                }
+            },
+            None => {},
+        }
+    }
+}
+
+/// Who has seen it, when, and what they said; the badge beside it may say that it is acknowledged.
+pub(super) fn seen_by(seen: &Acknowledgement, stand: Stand, now: Timestamp) -> Markup {
+    html! {
+        p.quiet {
+            @if stand == Stand::Settled { "acknowledged " } "by " (seen.by) ", " (when(seen.at_ms, now))
+            @if let Some(note) = &seen.note { ": “" (note) "”" }
         }
     }
 }
@@ -167,11 +263,11 @@ fn outcome(inbox: &Inbox, alert: &Alert) -> Markup {
                 a href=(format!("/runs/{}", run.id)) { "A run was started" }
                 @if run.outcome.is_none() { " and is under way" }
             },
-            (None, Some(project)) if project.trigger.level == 0 && is_open(alert, &inbox.models) => {
+            (None, Some(project)) if project.trigger.level == 0 && matters(alert, &inbox.models) => {
                 "Level 0 only notifies. " a href=(format!("/projects/{}/run", project.name)) { "Start a run" }
             },
-            (None, Some(_)) if is_open(alert, &inbox.models) => "Waits for its trigger: fresh labels, or the end of what is under way",
-            _ if is_open(alert, &inbox.models) => span.quiet { "Nothing yet" },
+            (None, Some(_)) if matters(alert, &inbox.models) => "Waits for its trigger: fresh labels, or the end of what is under way",
+            _ if matters(alert, &inbox.models) => span.quiet { "Nothing yet" },
             _ => span.quiet { "Another version serves now" },
         }
     }

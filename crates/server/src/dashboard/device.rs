@@ -7,19 +7,19 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use edgeward_api::device::{ModelReport, Report};
-use edgeward_api::operator::Model;
+use edgeward_api::operator::{Model, RaisedAlert};
 use edgeward_core::group::Labels;
 use edgeward_core::ledger::Entry;
-use edgeward_core::{Alert, DeviceId, Digest, GroupName, ModelName, Role, Timestamp};
+use edgeward_core::{DeviceId, Digest, GroupName, ModelName, Role, Timestamp};
 use edgeward_store::{RawEntry, View};
 use maud::{Markup, html};
 
 use super::figures::{grouped, percent};
 use super::fleet::{Context, Fleet, Standing};
-use super::layout::{Place, Sheet, badge, card, crumbs, done, empty, scroll, shown, tiles, when};
+use super::layout::{Place, Sheet, card, crumbs, done, empty, scroll, shown, tiles, when};
 use super::plot::gauge;
 use super::session::Viewer;
-use super::words::{Tone, alert_title, capital, happening};
+use super::words::{alert_title, capital, happening};
 use super::{Done, alerts};
 use crate::app::App;
 use crate::extract::Named;
@@ -42,7 +42,7 @@ pub(super) struct Told {
     pub(super) labels: Labels,
     pub(super) groups: Vec<GroupName>,
     pub(super) pins: BTreeMap<ModelName, Digest>,
-    pub(super) alerts: Vec<Alert>,
+    pub(super) alerts: Vec<RaisedAlert>,
     pub(super) models: Vec<Model>,
     /// The newest first.
     pub(super) entries: Vec<Entry>,
@@ -66,9 +66,9 @@ fn read(view: &View<'_>, id: DeviceId, now: Timestamp) -> Result<Told, Failure> 
         Failure::not_found(format!("there is no device {id}")).hint("The fleet's page lists those there are.")
     })?;
     let device = listing::device(row);
-    let (models, open) = (listing::models(view)?, alerts::open(view)?);
+    let (models, unsettled) = (listing::models(view)?, alerts::unsettled(view)?);
     let coming: Vec<Digest> = view.rollouts_under_way()?.into_iter().map(|row| row.bundle).collect();
-    let context = Context { now, models: &models, open: &open, coming: &coming };
+    let context = Context { now, models: &models, unsettled: &unsettled, coming: &coming };
     let fleet = Fleet::of(std::slice::from_ref(&device), &context);
     let mut pins = BTreeMap::new();
     for model in &models {
@@ -87,10 +87,9 @@ fn read(view: &View<'_>, id: DeviceId, now: Timestamp) -> Result<Told, Failure> 
         standing: fleet.devices.first().map_or(Standing::Silent, |device| device.standing),
         seen_at_ms: device.seen_at_ms,
         groups: view.groups()?.into_iter().filter_map(member).collect(),
-        alerts: view
-            .alerts(None, edgeward_api::limits::PAGE_MAX)?
+        alerts: listing::alerts(view)?
             .into_iter()
-            .filter(|alert| alert.device == id)
+            .filter(|raised| raised.alert.device == id)
             .take(ALERTS_MAX)
             .collect(),
         entries: mentioned.iter().filter_map(|raw: &RawEntry| raw.parse().ok()).collect(),
@@ -224,11 +223,12 @@ fn labels(told: &Told) -> Markup {
 fn alerts_of(told: &Told) -> Markup {
     html! {
         @if told.alerts.is_empty() { p.quiet { "None." } }
-        ul.plain { @for alert in &told.alerts { li {
-            @let open = super::snapshot::is_open(alert, &told.models);
-            (badge(if open { Tone::Bad } else { Tone::Plain }, if open { "open" } else { "settled" })) " "
-            (alert_title(alert)) " " span.quiet { (when(alert.at_ms, told.now)) }
-            p.quiet { (alert.message) }
+        ul.plain { @for raised in &told.alerts { li {
+            @let stand = alerts::Stand::of(raised, &told.models);
+            (stand.badge()) " "
+            (alert_title(&raised.alert)) " " span.quiet { (when(raised.alert.at_ms, told.now)) }
+            p.quiet { (raised.alert.message) }
+            @if let Some(seen) = &raised.acknowledged { (alerts::seen_by(seen, stand, told.now)) }
         } } }
     }
 }

@@ -9,6 +9,7 @@ use edgeward_core::Event;
 use edgeward_core::shadow::ShadowOutcome;
 use maud::{Markup, html};
 
+use super::alerts::Stand;
 use super::charts;
 use super::figures::{ago, grouped, instant, metric, percent};
 use super::fleet::Standing;
@@ -83,7 +84,7 @@ fn waiting(seen: &Snapshot) -> Vec<Markup> {
     let by_hand = |name: &edgeward_core::ModelName| {
         seen.projects.iter().any(|project| project.model == *name && project.trigger.level == 0)
     };
-    found.extend(seen.open_alerts().filter(|alert| by_hand(&alert.model)).map(|alert| {
+    found.extend(seen.alerts_that_are(Stand::Open).filter(|alert| by_hand(&alert.model)).map(|alert| {
         html! {
             a href="/alerts" { (alert_title(alert)) }
         }

@@ -99,7 +99,8 @@ impl FromRequestParts<Arc<App>> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
         let caller = parts.extensions.get::<Caller>().cloned().unwrap_or(Caller::Nobody);
-        let alerts_open = app.read(|view| Ok::<_, Failure>(alerts::open(view)?.len())).await?;
+        let unsettled = app.read(alerts::unsettled).await?;
+        let alerts_open = unsettled.iter().filter(|raised| raised.acknowledged.is_none()).count();
         let session = cookie(&parts.headers).filter(|_| matches!(caller, Caller::Person(_)));
         Ok(Self {
             role: caller.role().unwrap_or(Role::Viewer),

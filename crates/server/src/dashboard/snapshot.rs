@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use edgeward_api::limits::PAGE_MAX;
-use edgeward_api::operator::{Drift, Model, Rollout, Run, Version};
+use edgeward_api::operator::{Drift, Model, RaisedAlert, Rollout, Run, Version};
 use edgeward_core::event::Project;
 use edgeward_core::ledger::Entry;
 use edgeward_core::{Alert, ModelName, Timestamp};
 
+use super::alerts::Stand;
 use super::fleet::{self, Fleet};
 use crate::app::App;
 use crate::failure::Failure;
@@ -32,7 +32,7 @@ pub(crate) struct Snapshot {
     /// The newest first.
     pub(crate) rollouts: Vec<Rollout>,
     /// The newest first.
-    pub(crate) alerts: Vec<Alert>,
+    pub(crate) alerts: Vec<RaisedAlert>,
     /// Ledger entries, the newest first.
     pub(crate) entries: Vec<Entry>,
     /// Of the model that is plotted.
@@ -53,7 +53,7 @@ impl Snapshot {
                     models: listing::models(view)?,
                     runs: listing::runs(view)?,
                     rollouts: listing::rollouts(view)?,
-                    alerts: view.alerts(None, PAGE_MAX)?,
+                    alerts: listing::alerts(view)?,
                     entries: audit::newest(view, ENTRIES_MAX)?,
                     drift: None,
                 })
@@ -67,14 +67,15 @@ impl Snapshot {
         Ok(seen)
     }
 
-    /// Alerts about a bundle that some model has as its champion: the ones that still matter.
-    pub(crate) fn open_alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.alerts.iter().filter(|alert| is_open(alert, &self.models))
+    /// Alerts that stand so.
+    pub(crate) fn alerts_that_are(&self, stand: Stand) -> impl Iterator<Item = &Alert> {
+        let meant = self.alerts.iter().filter(move |raised| Stand::of(raised, &self.models) == stand);
+        meant.map(|raised| &raised.alert)
     }
 }
 
 /// Whether an alert is about what serves now: the alarm of a model that was replaced is settled.
-pub(crate) fn is_open(alert: &Alert, models: &[Model]) -> bool {
+pub(crate) fn matters(alert: &Alert, models: &[Model]) -> bool {
     let champion = models.iter().find(|model| model.name == alert.model).and_then(champion);
     champion.is_some_and(|version| version.bundle == alert.bundle)
 }

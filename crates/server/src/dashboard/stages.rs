@@ -3,6 +3,7 @@
 use edgeward_api::operator::Run;
 use edgeward_core::event::{RolloutOutcome, RunOutcome};
 
+use super::alerts::Stand;
 use super::figures::{ago, percent};
 use super::fleet::Seen;
 use super::snapshot::{Snapshot, champion};
@@ -168,10 +169,12 @@ fn monitor(seen: &Snapshot) -> Stage {
 }
 
 fn alert(seen: &Snapshot) -> Stage {
-    let open = seen.open_alerts().count();
-    match (seen.open_alerts().next(), seen.alerts.len()) {
+    let count = |stand| seen.alerts_that_are(stand).count();
+    let (open, acknowledged) = (count(Stand::Open), count(Stand::Acknowledged));
+    match (seen.alerts_that_are(Stand::Open).next(), seen.alerts.len()) {
         (Some(newest), _) if open == 1 => stage("Alert", State::Alarm, newest.kind.as_str()),
         (Some(newest), _) => stage("Alert", State::Alarm, format!("{open}, last {}", newest.kind.as_str())),
+        (None, _) if acknowledged > 0 => stage("Alert", State::Done, format!("{acknowledged} acknowledged")),
         (None, 0) if seen.models.iter().any(|model| champion(model).is_some()) => {
             stage("Alert", State::Done, "quiet")
         }
@@ -182,10 +185,12 @@ fn alert(seen: &Snapshot) -> Stage {
 
 fn retrain(seen: &Snapshot, run: Option<&Run>) -> Stage {
     let again = seen.runs.len() > 1;
+    // That a person has seen an alert changes nothing about what it starts.
+    let alarmed = seen.alerts.iter().any(|raised| Stand::of(raised, &seen.models) != Stand::Settled);
     match run {
         Some(run) if again && run.outcome.is_none() => stage("Retrain", State::Live, "under way"),
         Some(run) if again => stage("Retrain", State::Done, ago(run.requested_at_ms, seen.now)),
-        _ if seen.open_alerts().next().is_some() => match seen.projects.iter().any(|p| p.trigger.level > 0) {
+        _ if alarmed => match seen.projects.iter().any(|p| p.trigger.level > 0) {
             true => stage("Retrain", State::Live, "waiting for labels"),
             false => stage("Retrain", State::Waiting, "by hand (level 0)"),
         },

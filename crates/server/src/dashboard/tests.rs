@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use edgeward_api::device::{ModelReport, REPORT_SCHEMA, Report};
 use edgeward_api::operator::{
-    Device, Drift, DriftWindow, Metric, Model, Rollout, RolloutDevices, RolloutStatus, Run, Version,
+    Acknowledgement, Device, Drift, DriftWindow, Metric, Model, RaisedAlert, Rollout, RolloutDevices,
+    RolloutStatus, Run, Version,
 };
 use edgeward_core::ledger::{Chain, Entry};
 use edgeward_core::record::{Answer, Kept, PredictionRecord, ShadowSaid, ShadowsRecord};
@@ -97,6 +98,16 @@ fn alert(message: &str) -> Alert {
     .unwrap()
 }
 
+/// The alert in the inbox, seen by somebody or by nobody.
+fn raised(note: Option<&str>) -> RaisedAlert {
+    let seen = |note: &str| Acknowledgement {
+        by: "ann <a>".to_owned(),
+        at_ms: Timestamp(NOW),
+        note: Some(note.to_owned()),
+    };
+    RaisedAlert { alert: alert("<script>alert(1)</script>"), acknowledged: note.map(seen) }
+}
+
 fn entries(events: Vec<Event>) -> Vec<Entry> {
     let mut chain = Chain::default();
     let appended = events.into_iter().map(|event| chain.append(event, Timestamp(NOW)).unwrap().0);
@@ -134,7 +145,7 @@ fn lively() -> Snapshot {
         aliases: BTreeMap::from([("champion".into(), 1)]),
         versions: vec![version],
     }];
-    let context = Context { now: Timestamp(NOW), models: &models, open: &[], coming: &[] };
+    let context = Context { now: Timestamp(NOW), models: &models, unsettled: &[], coming: &[] };
     let devices = [device("d1", 0.9, 100), device("d2", 0.5, 60_000)];
     Snapshot {
         now: Timestamp(NOW),
@@ -142,7 +153,7 @@ fn lively() -> Snapshot {
         fleet: Arc::new(Fleet::of(&devices, &context)),
         models,
         runs: vec![run()],
-        alerts: vec![alert("<script>alert(1)</script>")],
+        alerts: vec![raised(None)],
         entries: entries(vec![Event::AlertRaised(alert("<script>alert(1)</script>"))]),
         drift: Some((model(), Drift { bundle: Digest::of(b"v1"), windows })),
         ..Snapshot::default()
@@ -195,9 +206,21 @@ fn the_strip_shows_what_is_alive() {
     assert_eq!(state_of(&seen, "Train"), State::Live);
     assert_eq!(state_of(&seen, "Serve"), State::Live);
     assert_eq!(state_of(&seen, "Alert"), State::Alarm);
+    let seen = Snapshot { alerts: vec![raised(Some("a new lens"))], ..seen };
+    assert_eq!(state_of(&seen, "Alert"), State::Done, "somebody has seen it");
     let settled =
-        Snapshot { models: vec![Model { aliases: BTreeMap::new(), ..seen.models[0].clone() }], ..seen };
+        Snapshot { models: vec![Model { aliases: BTreeMap::new(), ..seen.models[0].clone() }], ..lively() };
     assert_eq!(state_of(&settled, "Alert"), State::Done, "an alert about an older model is settled");
+}
+
+#[test]
+fn that_a_person_has_seen_an_alert_starts_and_stops_nothing() {
+    for note in [None, Some("seen")] {
+        // A run that ended, and an alert after it: the next run is due whoever has seen what.
+        let seen = Snapshot { alerts: vec![raised(note)], runs: Vec::new(), ..lively() };
+        let retrain = stages(&seen).into_iter().find(|stage| stage.name == "Retrain").unwrap();
+        assert_eq!(retrain.detail, "by hand (level 0)", "{note:?}");
+    }
 }
 
 #[test]
@@ -224,7 +247,7 @@ fn large(devices: usize) -> Fleet {
         .map(|n| device(&format!("device-{n:05}"), 0.9, if n % 10 == 0 { 60_000 } else { 0 }))
         .collect();
     let models = lively().models;
-    Fleet::of(&all, &Context { now: Timestamp(NOW), models: &models, open: &[], coming: &[] })
+    Fleet::of(&all, &Context { now: Timestamp(NOW), models: &models, unsettled: &[], coming: &[] })
 }
 
 fn asked(query: &str) -> Asked {
@@ -261,7 +284,7 @@ fn a_device_stands_as_badly_as_what_is_worst_of_it() {
         change(&mut one);
         let models = lively().models;
         let context =
-            Context { now: Timestamp(NOW), models: &models, open: &[], coming: &[Digest::of(b"v2")] };
+            Context { now: Timestamp(NOW), models: &models, unsettled: &[], coming: &[Digest::of(b"v2")] };
         Fleet::of(&[one], &context).devices[0].standing
     };
     fn report(device: &mut Device) -> &mut ModelReport {
@@ -335,21 +358,46 @@ fn actions_are_offered_to_whoever_may_take_them() {
     assert!(list.contains("under way") && list.contains("None yet."));
 }
 
-#[test]
-fn the_inbox_tells_open_from_settled() {
-    let seen = lively();
-    let inbox = |models, all| alerts::Inbox {
-        now: seen.now,
-        alerts: seen.alerts.clone(),
-        models,
-        asked: axum::extract::Query::try_from_uri(&format!("/alerts?all={all}").parse().unwrap()).unwrap().0,
+/// The inbox of one alert, as `query` asks for it.
+fn inbox(role: Role, raised: RaisedAlert, models: &[Model], query: &str) -> String {
+    let asked = axum::extract::Query::try_from_uri(&format!("/alerts?{query}").parse().unwrap()).unwrap().0;
+    let inbox = alerts::Inbox {
+        now: Timestamp(NOW),
+        alerts: vec![raised],
+        models: models.to_vec(),
+        asked,
         ..alerts::Inbox::default()
     };
-    let page = alerts::render(&admin(), &inbox(seen.models.clone(), false)).0;
-    assert!(page.contains("Decay on d1") && page.contains("open</span>") && page.contains("&lt;script&gt;"));
-    let settled = alerts::render(&admin(), &inbox(Vec::new(), false)).0;
-    assert!(settled.contains("No alert."));
-    assert!(alerts::render(&admin(), &inbox(Vec::new(), true)).0.contains("settled</span>"));
+    alerts::render(&viewer(role), &inbox).0
+}
+
+#[test]
+fn the_inbox_tells_open_from_acknowledged_from_settled() {
+    let models = lively().models;
+    let counts = |page: &str| {
+        let count = |name: &str| {
+            page.split(&format!(">{name} <span class=\"count\">")).nth(1).unwrap()[..1].to_owned()
+        };
+        ["Open", "Acknowledged", "All"].map(count).join(" ")
+    };
+    let open = inbox(Role::Operator, raised(None), &models, "");
+    assert!(open.contains("Decay on d1") && open.contains("open</span>") && open.contains("&lt;script&gt;"));
+    assert!(open.contains("href=\"/alerts/acknowledge?alert=a1\"") && counts(&open) == "1 0 1", "{open}");
+    let viewers = inbox(Role::Viewer, raised(None), &models, "");
+    assert!(!viewers.contains("/alerts/acknowledge"), "a viewer may not");
+
+    let seen = || raised(Some("a new <lens>"));
+    assert!(inbox(Role::Operator, seen(), &models, "").contains("No open alert."));
+    let page = inbox(Role::Operator, seen(), &models, "acknowledged=true");
+    assert!(page.contains("acknowledged</span>") && counts(&page) == "0 1 1", "{page}");
+    assert!(page.contains("by ann &lt;a&gt;") && page.contains("“a new &lt;lens&gt;”"), "{page}");
+    assert!(!page.contains("/alerts/acknowledge?"), "once is enough");
+
+    assert!(inbox(Role::Operator, raised(None), &[], "").contains("No open alert."));
+    let settled = inbox(Role::Operator, seen(), &[], "all=true");
+    assert!(settled.contains("settled</span>") && counts(&settled) == "0 0 1", "{settled}");
+    assert!(settled.contains("acknowledged by ann"), "who has seen it is told for ever");
+    assert!(!inbox(Role::Operator, raised(None), &[], "all=true").contains("/alerts/acknowledge?"));
 }
 
 #[test]
@@ -361,7 +409,7 @@ fn lists_that_are_empty_say_what_fills_them() {
         (runs::render_list(&nobody, (&[], &[], &[]), now, None), "No run yet"),
         (shadow::render(&nobody, &[], now), "No shadows yet"),
         (fleet::render(&nobody, &Fleet::default(), &Asked::default(), "http://x"), "No device has joined"),
-        (alerts::render(&nobody, &alerts::Inbox::default()), "No alert."),
+        (alerts::render(&nobody, &alerts::Inbox::default()), "No open alert."),
     ] {
         assert!(page.0.contains(words), "{words}");
     }

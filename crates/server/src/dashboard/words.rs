@@ -95,6 +95,7 @@ pub(crate) fn happening(event: &Event) -> Happening {
             shadows_judged(model.as_str(), outcome, reasons)
         }
         Event::AlertRaised(alert) => say(Tone::Bad, alert_title(alert), alert.message.clone()),
+        Event::AlertAcknowledged { alert, by, note } => alert_acknowledged(alert, by, note.as_deref()),
         Event::AccessChanged(change) => say(Tone::Plain, change.to_string(), String::new()),
         Event::SamplesJudged { .. }
         | Event::RecordsKept { .. }
@@ -139,6 +140,11 @@ pub(crate) fn alert_title(alert: &Alert) -> String {
         AlertKind::OddDevice => format!("{} is odd", alert.device),
         kind => format!("{} on {}", capital(kind.as_str()), alert.device),
     }
+}
+
+fn alert_acknowledged(alert: &str, by: &str, note: Option<&str>) -> Happening {
+    let detail = note.map_or_else(|| alert.to_owned(), |note| format!("{note} ({alert})"));
+    Happening { tone: Tone::Plain, title: format!("Alert acknowledged by {by}"), detail }
 }
 
 fn shadows_started(model: &str, candidates: &[ShadowCandidate]) -> Happening {

@@ -153,6 +153,11 @@ fn a_form_takes_the_handlers_way_with_the_name_of_who_sent_it() {
             &format!("/rollouts/{rollout}?done=taken-back"),
         ),
         ("/groups/berlin/remove", &[], "/fleet?done=removed"),
+        (
+            "/alerts/acknowledge?alert=a1",
+            &[("alert", "a1"), ("note", "<i>seen</i>")],
+            "/alerts?done=acknowledged",
+        ),
         ("/devices/robot/revoke", &[("cause", "stolen")], "/devices/robot?done=shut-out"),
     ] {
         assert_eq!(approver.confirm(path, fields), (303, place.to_owned()), "{path}");
@@ -163,6 +168,42 @@ fn a_form_takes_the_handlers_way_with_the_name_of_who_sent_it() {
     assert!(approver.open(&place).1.contains("<b>1 device</b>"), "the waves that were typed");
     let (status, place) = approver.confirm("/projects/robots/run", &[("cause", "fresh data")]);
     assert!(status == 303 && place.starts_with("/runs/"), "{status} {place}");
+    plant.stop();
+}
+
+#[test]
+fn whoever_acknowledges_an_alert_stands_beside_it() {
+    let (plant, _) = lively();
+    // What serves now, so that the alert is about it.
+    plant.append(&[Event::AliasMoved {
+        model: super::support::model(),
+        alias: "champion".into(),
+        version: 1,
+    }]);
+    let (viewer, operator) = (Person::new(&plant, Role::Viewer), Person::new(&plant, Role::Operator));
+    let open = "1<span class=\"hidden\"> open</span>";
+    assert!(viewer.open("/").1.contains(open), "{}", viewer.open("/").1);
+    assert_eq!(viewer.open("/alerts/acknowledge?alert=a1").0, 403);
+    let (status, page) = operator.open("/alerts/acknowledge?alert=none");
+    assert!(status == 404 && page.contains("there is no alert none"), "{status} {page}");
+    let ask = "/alerts/acknowledge?alert=a1";
+    assert!(operator.open("/alerts").1.contains(&format!("href=\"{ask}\"")));
+    let (_, page) = operator.open(ask);
+    assert!(page.contains("error rate rose") && page.contains("starts all the same"), "{page}");
+    let form = operator.form(ask);
+    let send = |note| {
+        operator.send("/alerts/acknowledge", &[("form", form.as_str()), ("alert", "a1"), ("note", note)])
+    };
+    assert_eq!(send("<i>a new lens</i>"), (303, "/alerts?done=acknowledged".to_owned()));
+    let before = "/alerts?acknowledged=true&done=was-acknowledged-before";
+    assert_eq!(send("twice"), (303, before.to_owned()), "the first one stands");
+    assert_eq!(operator.send(ask, &[("form", "")]).0, 403);
+    let page = viewer.open(before).1;
+    assert!(page.contains("&lt;i&gt;a new lens&lt;/i&gt;") && page.contains("by a operator ("), "{page}");
+    assert!(page.contains("Done: was acknowledged before") && !page.contains("twice"), "{page}");
+    assert!(!page.contains(open), "no badge");
+    assert!(viewer.open("/devices/robot").1.contains("acknowledged</span>"));
+    assert!(viewer.open("/audit").1.contains("Alert acknowledged by a operator"));
     plant.stop();
 }
 
@@ -213,12 +254,14 @@ fn what_cannot_be_done_is_said_in_a_page() {
         ("/models/digits/rollout", &[("target", "9")], 404, "has no version 9"),
         ("/models/digits/rollout", &[("waves", "none")], 422, "a wave is a number"),
         ("/models/digits/held", &[("verdict", "released")], 404, ""),
+        ("/alerts/acknowledge?alert=a1", &[("alert", "a2")], 404, "there is no alert a2"),
     ] {
         let form = match path.ends_with("held") {
             // There is nothing to decide about, and so no form.
             true => String::new(),
             false => admin.form(path),
         };
+        let path = path.split('?').next().unwrap();
         let (found, page) = admin.send(path, &[&[("form", form.as_str())], fields].concat());
         assert!(found == status || (form.is_empty() && found == 403), "{path}: {found} {page}");
         assert!(page.contains(words) && page.contains("role=\"alert\""), "{path}: {page}");

@@ -113,7 +113,11 @@ fn verdicts(plant: &Plant, bundle: Digest, devices: usize, moved: &[usize]) -> V
         }
         plant.runtime.block_on(fleet::reconcile(&plant.app)).unwrap();
     }
-    plant.operator().alerts().unwrap().alerts
+    raised(plant)
+}
+
+fn raised(plant: &Plant) -> Vec<Alert> {
+    plant.operator().alerts().unwrap().alerts.into_iter().map(|raised| raised.alert).collect()
 }
 
 #[test]

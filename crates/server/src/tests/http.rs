@@ -10,8 +10,8 @@ use edgeward_api::limits::{
     ALERTS_PER_UPLOAD_MAX, JSON_BYTES_MAX, PERFORMANCE_BYTES_MAX, SAMPLES_PER_UPLOAD_MAX,
 };
 use edgeward_api::operator::{
-    GateVerdict, GateVerdicts, JoinTokenRequest, QuarantineDecision, RunAnnouncement, RunEnd,
-    VersionRegistration,
+    AcknowledgeRequest, GateVerdict, GateVerdicts, JoinTokenRequest, QuarantineDecision, RunAnnouncement,
+    RunEnd, VersionRegistration,
 };
 use edgeward_api::{Client, ClientError, Problem, routes};
 use edgeward_core::envelope::Base64;
@@ -226,6 +226,49 @@ fn uploads_count_once_however_often_they_come() {
     client.report(&report(4, Some(Digest::of(b"old")))).unwrap();
     let seen = operator.devices().unwrap().devices.remove(0);
     assert_eq!(seen.report.unwrap().seq, 5, "an older report is ignored");
+    plant.stop();
+}
+
+#[test]
+fn the_first_who_acknowledges_an_alert_stands() {
+    let plant = Plant::serving(|_| {});
+    let operator = plant.operator();
+    let (device, client) = plant.enrol("robot");
+    // Whatever a device calls an alert, it can be acknowledged.
+    let hostile = "a/../b?x=%2F\u{1f4a5} <i>";
+    let alerts = ["a1", hostile].map(|id| alert(id, &device, Digest::of(b"bundle"))).to_vec();
+    client.upload_alerts(&AlertsUpload { alerts: alerts.clone() }).unwrap();
+    let acknowledge = |alert: &str, note: Option<&str>| {
+        operator.acknowledge_alert(&AcknowledgeRequest { alert: alert.into(), note: note.map(str::to_owned) })
+    };
+    let listed = || operator.alerts().unwrap().alerts;
+    assert!(listed().iter().all(|raised| raised.acknowledged.is_none()));
+
+    let (status, problem) = refused(acknowledge("a2", None));
+    assert_eq!((status, problem.error.as_str()), (404, "there is no alert a2"));
+    assert!(problem.hints[0].contains("edgeward alert ls"), "{problem:?}");
+    assert_eq!(refused(acknowledge("a1", Some(&"x".repeat(2001)))).0, 413);
+    assert_eq!(refused(acknowledge(&"a".repeat(2001), None)).0, 413);
+
+    let first = acknowledge("a1", Some(" a new lens ")).unwrap();
+    assert_eq!((first.already, first.acknowledged.note.as_deref()), (false, Some("a new lens")));
+    plant.pass(std::time::Duration::from_secs(60));
+    let again = acknowledge("a1", Some("me, too")).unwrap();
+    assert_eq!((again.already, &again.acknowledged), (true, &first.acknowledged));
+    assert_eq!(acknowledge(hostile, Some("  ")).unwrap().acknowledged.note, None);
+    assert!(listed().iter().all(|raised| raised.acknowledged.is_some()));
+    assert_eq!(listed()[1].acknowledged.as_ref(), Some(&first.acknowledged));
+
+    // The device sends it once more: it is no new one. Another one is, whatever was said of the first.
+    client.upload_alerts(&AlertsUpload { alerts: vec![alerts[0].clone()] }).unwrap();
+    assert_eq!(listed().len(), 2);
+    client
+        .upload_alerts(&AlertsUpload { alerts: vec![alert("a3", &device, Digest::of(b"bundle"))] })
+        .unwrap();
+    assert!(listed()[0].alert.id == "a3" && listed()[0].acknowledged.is_none());
+    let entries = operator.events(0, 100).unwrap().entries;
+    let told = |entry: &&Entry| matches!(entry.event, Event::AlertAcknowledged { .. });
+    assert_eq!(entries.iter().filter(told).count(), 2);
     plant.stop();
 }
 

@@ -308,6 +308,8 @@ fn an_alert_asks_for_one_run_however_often_it_is_looked_at() {
     plant.append(&plant.version(1, "run-1"));
     plant.append(&[Event::AliasMoved { model: model(), alias: "champion".into(), version: 1 }]);
     plant.append(&[Event::AlertRaised(alert("a1", &DeviceId::new("d1").unwrap(), bundle(1)))]);
+    // That a person has seen it stops nothing.
+    plant.append(&[Event::AlertAcknowledged { alert: "a1".into(), by: "ann".into(), note: None }]);
     plant.pass(Duration::from_secs(60));
     let trigger = |plant: &Plant| plant.runtime.block_on(triggers::reconcile(&plant.app)).unwrap();
     label(&plant, 1);

@@ -201,6 +201,7 @@ fn every_route_constant_is_documented() {
         r::ROLLOUTS,
         r::ROLLOUT_ABORT,
         r::ALERTS,
+        r::ALERT_ACKNOWLEDGE,
         r::EVENTS,
         r::EVENTS_STREAM,
         r::CHECKPOINT,

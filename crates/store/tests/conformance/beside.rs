@@ -6,7 +6,9 @@ use edgeward_core::event::{RolloutOutcome, SampleRef, SampleVerdict};
 use edgeward_core::rollout::RolloutPolicy;
 use edgeward_core::shadow::{ShadowCandidate, ShadowOutcome, ShadowPolicy};
 use edgeward_core::{DeviceId, Digest, Event, GroupName, PredictionId, Timestamp};
-use edgeward_store::{CertificateRow, GroupBundle, Leaf, NewRecord, NewSample, Store, StoreError};
+use edgeward_store::{
+    AcknowledgementRow, AlertRow, CertificateRow, GroupBundle, Leaf, NewRecord, NewSample, Store, StoreError,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -311,6 +313,43 @@ pub(crate) fn certificates_count_until_revoked(store: &Store) {
     for n in [1, 2] {
         store.write::<_, StoreError>(|writer| writer.put_join_use(token, key, &device(n))).unwrap();
         assert_eq!(read(store, |view| view.join_use(token, key)), Some(device(n)));
+    }
+}
+
+pub(crate) fn the_first_who_has_seen_an_alert_stands(store: &Store) {
+    let acknowledged = |id: &str, by: &str, note: Option<&str>| Event::AlertAcknowledged {
+        alert: id.to_owned(),
+        by: by.to_owned(),
+        note: note.map(str::to_owned),
+    };
+    refused(store, acknowledged("a1", "ann", None));
+    for id in ["a1", "a2", "a3"] {
+        store.append(&[Event::AlertRaised(alert(id))], NOW).unwrap();
+    }
+    let later = Timestamp(NOW.0 + 7);
+    store
+        .append(&[acknowledged("a1", "ann", Some("a new lens")), acknowledged("a2", "bob", None)], later)
+        .unwrap();
+    refused(store, acknowledged("a1", "bob", None));
+    let seen = |by: &str, note: Option<&str>| AcknowledgementRow {
+        by: by.to_owned(),
+        at_ms: later,
+        note: note.map(str::to_owned),
+    };
+    let expected = [
+        AlertRow { alert: alert("a3"), acknowledged: None },
+        AlertRow { alert: alert("a2"), acknowledged: Some(seen("bob", None)) },
+        AlertRow { alert: alert("a1"), acknowledged: Some(seen("ann", Some("a new lens"))) },
+    ];
+    for _ in 0..2 {
+        assert_eq!(read(store, |view| view.alert_rows(Some(&model()), 10)), expected);
+        assert_eq!(read(store, |view| view.alert_rows(None, 1)), expected[..1]);
+        assert_eq!(read(store, |view| view.alert("a1")).as_ref(), Some(&expected[2]));
+        assert_eq!(read(store, |view| view.alert("a4")), None);
+        // Whoever decides looks at what was raised, whoever has seen it.
+        let raised = expected.iter().map(|row| row.alert.clone()).collect::<Vec<_>>();
+        assert_eq!(read(store, |view| view.alerts(None, 10)), raised);
+        store.rebuild().unwrap();
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use edgeward_api::device::{ModelReport, Report};
-use edgeward_api::operator::{Device, Model};
-use edgeward_core::{Alert, DeviceId, Digest, GroupName, ModelName, Timestamp};
+use edgeward_api::operator::{Device, Model, RaisedAlert};
+use edgeward_core::{DeviceId, Digest, GroupName, ModelName, Timestamp};
 use edgeward_store::View;
 
 use crate::app::{App, lock};
@@ -135,7 +135,8 @@ pub(crate) struct Grouped {
 pub(crate) struct Context<'a> {
     pub(crate) now: Timestamp,
     pub(crate) models: &'a [Model],
-    pub(crate) open: &'a [Alert],
+    /// Alerts that still matter, acknowledged or not: how a device stands does not follow from who has seen it.
+    pub(crate) unsettled: &'a [RaisedAlert],
     /// Bundles of rollouts under way.
     pub(crate) coming: &'a [Digest],
 }
@@ -160,7 +161,7 @@ impl Fleet {
         let champions = context.models.iter().filter_map(champion).map(|version| version.bundle);
         let wanted: BTreeSet<Digest> = champions.chain(context.coming.iter().copied()).collect();
         let alarmed: BTreeSet<(&DeviceId, &ModelName)> =
-            context.open.iter().map(|alert| (&alert.device, &alert.model)).collect();
+            context.unsettled.iter().map(|raised| (&raised.alert.device, &raised.alert.model)).collect();
         let seen = |device: &Device| {
             let models = device.report.iter().flat_map(|report| &report.models);
             Seen {
@@ -264,8 +265,8 @@ pub(crate) async fn fleet(app: &App) -> Result<Arc<Fleet>, Failure> {
 fn read(view: &View<'_>, now: Timestamp) -> Result<Fleet, Failure> {
     let (devices, models) = (listing::devices(view)?, listing::models(view)?);
     let coming: Vec<Digest> = view.rollouts_under_way()?.into_iter().map(|row| row.bundle).collect();
-    let open = alerts::open(view)?;
-    let context = Context { now, models: &models, open: &open, coming: &coming };
+    let unsettled = alerts::unsettled(view)?;
+    let context = Context { now, models: &models, unsettled: &unsettled, coming: &coming };
     let mut fleet = Fleet::of(&devices, &context);
     let labels = view.labels()?;
     for (name, expression) in view.groups()? {
