@@ -145,7 +145,7 @@ fn pages(yard: &Yard) -> Vec<String> {
         "/devices/pump-1/pin",
         "/devices/pump-1/labels",
         "/devices/pump-1/revoke",
-        "/groups/make",
+        "/fleet/make-group",
         "/groups/site",
         "/models",
         "/models/pumps",
@@ -395,7 +395,7 @@ fn a_form_of_nobody_is_refused_and_a_lost_server_is_told() {
     browser.complaints();
 
     // A form without what ties it to the session, sent by the very browser that is signed in.
-    let make = format!("{url}/groups/make");
+    let make = format!("{url}/fleet/make-group");
     browser.visit(&make);
     browser.ask("document.querySelector('main input[name=form]').value = '1.00'");
     browser.type_into("#group", "site");

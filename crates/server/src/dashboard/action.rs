@@ -45,7 +45,8 @@ pub(super) fn routes() -> [(Role, Router<Arc<App>>); 2] {
         .route("/devices/{device}/pin", get(device::ask_pin).post(device::pin))
         .route("/devices/{device}/unpin", get(device::ask_unpin).post(device::unpin))
         .route("/devices/{device}/revoke", get(device::ask_revoke).post(device::revoke))
-        .route("/groups/make", get(group::ask_make).post(group::make))
+        // Beside the groups: below them, it would hide one of that name.
+        .route("/fleet/make-group", get(group::ask_make).post(group::make))
         .route("/groups/{group}/remove", get(group::ask_remove).post(group::remove));
     let approver = Router::new().route("/rollouts/{rollout}/approve", get(rollout::ask).post(rollout::act));
     [(Role::Operator, operator), (Role::Approver, approver)]

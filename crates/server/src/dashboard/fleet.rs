@@ -115,7 +115,7 @@ pub(super) async fn page(
 pub(super) fn render(viewer: &Viewer, fleet: &Fleet, asked: &Asked, address: &str) -> Markup {
     let body = html! {
         div.heading { h1 { "Fleet" }
-            @if viewer.may(edgeward_core::Role::Operator) { p.actions { a.button href="/groups/make" { "Make a group" } } }
+            @if viewer.may(edgeward_core::Role::Operator) { p.actions { a.button href="/fleet/make-group" { "Make a group" } } }
         }
         @if fleet.devices.is_empty() {
             (card("state", "Devices", true, &empty("No device has joined.", &html! {

@@ -134,7 +134,11 @@ fn a_form_takes_the_handlers_way_with_the_name_of_who_sent_it() {
             &[("key", "site"), ("value", "berlin")][..],
             "/devices/robot?done=labelled",
         ),
-        ("/groups/make", &[("group", "berlin"), ("expression", "site=berlin")], "/groups/berlin?done=saved"),
+        (
+            "/fleet/make-group",
+            &[("group", "berlin"), ("expression", "site=berlin")],
+            "/groups/berlin?done=saved",
+        ),
         ("/devices/robot/pin", &[("target", "digits 1")], "/devices/robot?done=pinned"),
         ("/devices/robot/unpin?model=digits", &[("model", "digits")], "/devices/robot?done=unpinned"),
         (
@@ -162,6 +166,11 @@ fn a_form_takes_the_handlers_way_with_the_name_of_who_sent_it() {
     ] {
         assert_eq!(approver.confirm(path, fields), (303, place.to_owned()), "{path}");
     }
+    // Whatever a group is called, it has a page.
+    let made = approver.confirm("/fleet/make-group", &[("group", "make"), ("expression", "site=paris")]);
+    assert_eq!(made, (303, "/groups/make?done=saved".to_owned()));
+    let (status, page) = approver.open("/groups/make");
+    assert!(status == 200 && page.contains("Group make") && page.contains("site=paris"), "{status} {page}");
     let (status, place) = approver
         .confirm("/models/digits/rollout", &[("target", "1"), ("waves", "1, 100%"), ("approval", "each")]);
     assert_eq!(status, 303, "{place}");
@@ -245,12 +254,12 @@ fn what_cannot_be_done_is_said_in_a_page() {
     let admin = Person::new(&plant, Role::Admin);
     for (path, fields, status, words) in [
         (
-            "/groups/make",
+            "/fleet/make-group",
             &[("group", "NOT A NAME"), ("expression", "a=b")][..],
             422,
             "That was not understood",
         ),
-        ("/groups/make", &[("group", "g"), ("expression", "a=(")], 422, "the expression cannot be read"),
+        ("/fleet/make-group", &[("group", "g"), ("expression", "a=(")], 422, "the expression cannot be read"),
         ("/models/digits/rollout", &[("target", "9")], 404, "has no version 9"),
         ("/models/digits/rollout", &[("waves", "none")], 422, "a wave is a number"),
         ("/models/digits/held", &[("verdict", "released")], 404, ""),

@@ -46,7 +46,7 @@ pub(in crate::dashboard) async fn page(
         (crumbs(&[("/fleet", "Fleet")], group.group.as_str()))
         div.heading { h1 { "Group " (group.group) }
             @if viewer.may(Role::Operator) { p.actions {
-                a.button href=(format!("/groups/make?group={}&expression={}", group.group, encoded(&group.expression))) { "Change" }
+                a.button href=(format!("/fleet/make-group?group={}&expression={}", group.group, encoded(&group.expression))) { "Change" }
                 a.button.danger href=(format!("/groups/{}/remove", group.group)) { "Remove" }
             } }
         }
