@@ -21,7 +21,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use browser::{Browser, Light};
+use browser::{Browser, ENTER, Light, TAB};
 use edgeward_core::envelope::Base64;
 use harness::{Running, edgeward, serve};
 use serde_json::{Value, json};
@@ -33,6 +33,10 @@ use yard::{active, bundle, get, join_token, operate, train};
 const PAGE_BYTES_MAX: u64 = 200_000;
 /// Most that a page may move by itself: "good" ends at 0.1.
 const SHIFT_MAX: f64 = 0.005;
+/// Most characters in a line of text, however wide the screen is: eyes find the next one no more from there on.
+const LINE_CHARS_MAX: u64 = 120;
+/// Most stops of the Tab key to the last control of a form.
+const STOPS_MAX: usize = 40;
 const AXE: &[&str] = &["--no-deps", "axe-playwright-python==0.1.8"];
 
 /// A control plane with a model, a device with traffic, simulated ones, an alert, and a rollout that waits.
@@ -197,6 +201,23 @@ fn flaws(browser: &Browser, width: u32) -> Vec<String> {
     flaws
 }
 
+/// Lines of text that are too long to read.
+fn long_lines(browser: &Browser) -> Vec<String> {
+    let found = browser.ask(&format!(
+        "return [...document.querySelectorAll('main p, main li, main dd')].map((e) => {{
+            const lines = Math.max(1, Math.round(e.clientHeight / parseFloat(getComputedStyle(e).lineHeight)));
+            return [e.innerText.length / lines, e.outerHTML.slice(0, 120)];
+        }}).filter(([chars]) => chars > {LINE_CHARS_MAX}).map(([chars, html]) => Math.round(chars) + ' characters in a line: ' + html)",
+    ));
+    found.as_array().into_iter().flatten().map(ToString::to_string).collect()
+}
+
+/// Animations and transitions that run.
+fn moving(browser: &Browser) -> u64 {
+    let running = "return document.getAnimations().filter((one) => one.playState === 'running').length";
+    browser.ask(running).as_u64().unwrap()
+}
+
 /// What axe-core finds: WCAG 2.2 A and AA, contrast among it.
 fn axe(browser: &Browser, source: &str) -> Vec<String> {
     browser.ask(source);
@@ -220,21 +241,30 @@ fn every_page_is_sound_at_any_width_by_day_and_by_night() {
     let yard = Yard::new();
     yard.operate(&["group", "create", "site", "--where", "os=linux"]);
     let axe_source = axe_source();
-    let mut flawed = Vec::new();
+    let (mut flawed, mut moved) = (Vec::new(), 0);
     for page in pages(&yard) {
-        for (width, height, light) in
-            [(320, 640, Light::Day), (1280, 900, Light::Day), (1280, 900, Light::Night)]
-        {
+        for (width, height, light) in [
+            (320, 640, Light::Day),
+            (1280, 900, Light::Day),
+            (1280, 900, Light::Night),
+            (3840, 2160, Light::Calm),
+        ] {
             browser.look(width, height, light);
             browser.visit(&format!("{}{page}", yard.url));
             let mut found = flaws(&browser, width);
-            if let Some(source) = axe_source.as_ref().filter(|_| width != 320 || page == "/") {
+            if let Some(source) = axe_source.as_ref().filter(|_| width == 1280 || page == "/") {
                 found.extend(axe(&browser, source));
+            }
+            match (light, moving(&browser)) {
+                (Light::Calm, 0) => found.extend(long_lines(&browser)),
+                (Light::Calm, some) => found.push(format!("{some} animations run")),
+                (_, some) => moved += some,
             }
             flawed.extend(found.into_iter().map(|flaw| format!("{page} at {width} px, {light:?}: {flaw}")));
         }
     }
     assert!(flawed.is_empty(), "{}", flawed.join("\n"));
+    assert!(moved > 0, "nothing moves for anybody, and so nothing is known about those who want that");
 }
 
 #[test]
@@ -375,6 +405,39 @@ fn from_an_alert_to_why_to_a_rollout_that_is_approved_and_watched() {
     assert!(history.contains("looks good"), "the cause is in the ledger: {history}");
 }
 
+/// Where the keyboard stands: what the control says, and whether somebody sees that it is this one.
+fn focused(browser: &Browser) -> (String, bool) {
+    let said = browser.ask(
+        "const e = document.activeElement, style = getComputedStyle(e), box = e.getBoundingClientRect();
+        const outlined = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 && style.outlineColor !== 'transparent';
+        return [(e.labels?.[0] ?? e).textContent.trim(), outlined && box.left >= 0 && box.right <= innerWidth && box.width > 0]",
+    );
+    (said[0].as_str().unwrap().to_owned(), said[1] == true)
+}
+
+/// Everything on the page of a form is reached by the keyboard, in the order in which it is read, and seen to be.
+fn by_keyboard(browser: &Browser, form: &str) {
+    browser.visit(form);
+    browser.press(TAB);
+    assert_eq!(focused(browser), ("Skip to content".to_owned(), true));
+    let mut stops = vec![focused(browser).0];
+    while stops.last().is_some_and(|stop| stop != "Save the group") && stops.len() < STOPS_MAX {
+        browser.press(TAB);
+        let (stop, seen) = focused(browser);
+        assert!(seen, "nobody sees that the keyboard stands at '{stop}'");
+        stops.push(stop);
+    }
+    let wanted =
+        ["Skip to content", "Overview", "Fleet", "Alerts", "Audit", "Sign out", "Name", "Save the group"];
+    let places = wanted.map(|name| stops.iter().position(|stop| stop == name));
+    assert!(places.is_sorted() && places.iter().all(Option::is_some), "{wanted:?} in {stops:?}");
+    // The first stop leads to the content, past all of these.
+    browser.visit(form);
+    browser.press(TAB);
+    browser.press(ENTER);
+    assert_eq!(browser.ask("return document.activeElement.id"), json!("main"));
+}
+
 #[test]
 fn a_form_of_nobody_is_refused_and_a_lost_server_is_told() {
     let Some(browser) = Browser::open() else { return };
@@ -408,10 +471,8 @@ fn a_form_of_nobody_is_refused_and_a_lost_server_is_told() {
     browser.click("main form button");
     at(&browser, "/groups/site");
 
-    // The keyboard: the first stop is the way to the content.
+    by_keyboard(&browser, &make);
     browser.visit(&url);
-    let first = browser.ask("return document.querySelector('a,button').textContent");
-    assert_eq!(first, json!("Skip to content"));
     drop(server);
     wait("the word that the server is away", || {
         browser.ask("return !document.getElementById('away').hidden").as_bool().filter(|told| *told)

@@ -29,12 +29,16 @@ pub(crate) struct Browser {
     _driver: Running,
 }
 
-/// Whether it looks as it does by day or by night.
+/// Whether it looks as it does by day, by night, or by day to somebody who wants nothing to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Light {
     Day,
     Night,
+    Calm,
 }
+
+pub(crate) const TAB: char = '\u{e004}';
+pub(crate) const ENTER: char = '\u{e007}';
 
 /// What a page took.
 #[derive(Debug, Default)]
@@ -88,9 +92,20 @@ impl Browser {
     pub(crate) fn look(&self, width: u32, height: u32, light: Light) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.cdp("Emulation.setDeviceMetricsOverride", &metrics);
-        let scheme = if light == Light::Day { "light" } else { "dark" };
-        let features = json!([{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "no-preference"}]);
+        let (scheme, motion) = match light {
+            Light::Day => ("light", "no-preference"),
+            Light::Night => ("dark", "no-preference"),
+            Light::Calm => ("light", "reduce"),
+        };
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": motion}]);
         self.cdp("Emulation.setEmulatedMedia", &json!({"features": features}));
+    }
+
+    /// Presses a key, as WebDriver numbers those that are no letters.
+    pub(crate) fn press(&self, key: char) {
+        let strokes = ["keyDown", "keyUp"].map(|stroke| json!({"type": stroke, "value": key}));
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
+        post(&format!("{}/actions", self.base), &json!({"actions": [keyboard]}));
     }
 
     pub(crate) fn visit(&self, url: &str) {
