@@ -13,6 +13,8 @@
 //!   the expected share of false ones among all that are named below its level *under any dependence*: R. Wang and
 //!   A. Ramdas, "False discovery rate control with e-values", JRSS B 84 (2022). A device that was named no longer feeds
 //!   the pools.
+//! - **It is over**, for a device or for the world, once the evidence has fallen by six powers of ten from its most, or is
+//!   gone. The e-processes concerned begin anew at one, so that saying it once more is as sure as it was the first time.
 //!
 //! Deliberately missing: streams of ordered references. What they judge is what a device's own past did not predict;
 //! their counts are dependent over time, and no product of ratios holds for them.
@@ -28,6 +30,9 @@ use crate::reference::{Reference, Stream};
 pub const MAX_FLEET_DEVICES: usize = 10_000;
 /// Devices from which on the world's change must show without any half of the fleet.
 pub const FLEET_LARGE: usize = 8;
+/// Powers of ten by which evidence falls, where it does not end before, until what it said is over. A change that is still there
+/// loses as much by chance about once in so many windows.
+const OVER_LOG10: f64 = 6.0;
 /// Parts that devices are dealt to in the order in which they appear.
 const QUARTERS: usize = 4;
 
@@ -74,6 +79,10 @@ pub struct FleetJudgement<D> {
     pub world: Option<FleetChange>,
     /// Devices that differ from the reference on their own, the oddest first.
     pub odd: Vec<(D, FleetChange)>,
+    /// Devices that were odd and are not any more; they feed the pools again.
+    pub recovered: Vec<D>,
+    /// The world had changed, and is as the reference has it again.
+    pub world_is_back: bool,
 }
 
 /// Names of the largest e-values that may be called discoveries at `level`: indices, largest first, and the base-ten
@@ -147,6 +156,17 @@ impl Pool {
         begun.fold(yet, ln_sum) / std::f64::consts::LN_10
     }
 
+    /// Whether what was said at evidence of at most `most` is over; keeps the most.
+    fn is_over(&self, weights: &[f64], most: &mut f64) -> bool {
+        let log10 = self.log10(weights);
+        *most = most.max(log10);
+        log10 <= (*most - OVER_LOG10).max(0.0)
+    }
+
+    fn begin_anew(&mut self) {
+        *self = Self::new(self.logs.len());
+    }
+
     fn leading(&self) -> Option<usize> {
         (0..self.logs.len()).max_by(|a, b| self.logs[*a].total_cmp(&self.logs[*b]))
     }
@@ -162,7 +182,8 @@ fn ln_sum(a: f64, b: f64) -> f64 {
 struct Member {
     quarter: usize,
     pool: Pool,
-    named: bool,
+    /// The most evidence since it was named; none if it is not.
+    named: Option<f64>,
 }
 
 /// Watches the devices that run one bundle.
@@ -177,6 +198,8 @@ pub struct FleetWatch<D> {
     all: Pool,
     /// The quarters that each pool lacks, and the pool.
     partial: Vec<(Vec<usize>, Pool)>,
+    /// The most evidence of all together since the world was said to have changed; none if it was not.
+    changed: Option<f64>,
     members: BTreeMap<D, Member>,
     crowd: usize,
     samples: u64,
@@ -208,6 +231,7 @@ impl<D: Ord + Clone> FleetWatch<D> {
             changes,
             weights,
             all: pool,
+            changed: None,
             members: BTreeMap::new(),
             crowd: 0,
             samples: 0,
@@ -252,14 +276,15 @@ impl<D: Ord + Clone> FleetWatch<D> {
             self.crowd += 1;
             return Some(self.crowd % QUARTERS);
         }
-        let fresh = || Member { quarter, pool: Pool::new(ratios.len()), named: false };
+        let fresh = || Member { quarter, pool: Pool::new(ratios.len()), named: None };
         let member = self.members.entry(device.clone()).or_insert_with(fresh);
         member.pool.step(ratios);
-        (!member.named).then_some(member.quarter)
+        member.named.is_none().then_some(member.quarter)
     }
 
     /// What the profiles so far say. A device that is named here no longer feeds the pools.
     pub fn judge(&mut self) -> FleetJudgement<D> {
+        let (recovered, world_is_back) = (self.recovered(), self.world_is_back());
         let own: Vec<(D, f64)> =
             self.members.iter().map(|(device, member)| (device.clone(), self.log10(&member.pool))).collect();
         let leading = own.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(device, _)| device.clone());
@@ -270,17 +295,51 @@ impl<D: Ord + Clone> FleetWatch<D> {
             Some((device.clone(), self.change(&self.members[device].pool, *log10, log10_threshold)?))
         });
         let odd: Vec<(D, FleetChange)> = odd.collect();
-        for (device, _) in &odd {
-            self.members.entry(device.clone()).and_modify(|member| member.named = true);
+        for (device, change) in &odd {
+            let most = change.log10_evidence;
+            self.members
+                .entry(device.clone())
+                .and_modify(|member| member.named = member.named.or(Some(most)));
+        }
+        let (world, log10_evidence) = (self.world(), self.log10(&self.all));
+        if world.is_some() {
+            self.changed.get_or_insert(log10_evidence);
         }
         FleetJudgement {
             devices: self.members.len(),
             samples: self.samples,
-            log10_evidence: self.log10(&self.all),
+            log10_evidence,
             leading,
-            world: self.world(),
+            world,
             odd,
+            recovered,
+            world_is_back,
         }
+    }
+
+    /// Those of the named devices for which it is over; they begin anew.
+    fn recovered(&mut self) -> Vec<D> {
+        let mut recovered = Vec::new();
+        for (device, member) in &mut self.members {
+            let over = member.named.as_mut().is_some_and(|most| member.pool.is_over(&self.weights, most));
+            if over {
+                member.named = None;
+                member.pool.begin_anew();
+                recovered.push(device.clone());
+            }
+        }
+        recovered
+    }
+
+    /// Whether it is over for the world; the pools then begin anew.
+    fn world_is_back(&mut self) -> bool {
+        let over = self.changed.as_mut().is_some_and(|most| self.all.is_over(&self.weights, most));
+        if over {
+            self.changed = None;
+            self.all.begin_anew();
+            self.partial.iter_mut().for_each(|(_, pool)| pool.begin_anew());
+        }
+        over
     }
 
     fn log10(&self, pool: &Pool) -> f64 {

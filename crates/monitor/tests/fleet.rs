@@ -96,6 +96,43 @@ fn one_device_or_two_are_odd_and_the_world_stands() {
     }
 }
 
+/// When a change is said, when it is over, and when it is said once more: the rounds, of devices of which `odd` move in the
+/// first and the last third.
+fn rounds(seed: u64, devices: usize, odd: &[usize], third: usize) -> [Vec<usize>; 2] {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let reference = reference(&mut rng);
+    let mut watch = FleetWatch::new(&reference, FleetConfig::default());
+    let (mut said, mut over, mut stands) = (Vec::new(), Vec::new(), false);
+    for round in 0..3 * third {
+        for device in 0..devices {
+            let moves = odd.contains(&device) && round / third != 1;
+            let window = window(&mut rng, &reference, if moves { 1.0 } else { 0.0 });
+            watch.observe(&device, &window).unwrap();
+        }
+        let judgement = watch.judge();
+        let says = if odd.len() == devices { judgement.world.is_some() } else { !judgement.odd.is_empty() };
+        let ends = if odd.len() == devices { judgement.world_is_back } else { judgement.recovered == odd };
+        over.extend(ends.then_some(round));
+        said.extend((says && !stands).then_some(round));
+        stands = (stands && !ends) || says;
+    }
+    [said, over]
+}
+
+#[test]
+fn what_is_over_is_said_once_more_when_it_comes_again() {
+    for seed in 1..6 {
+        for odd in [vec![3], (0..8).collect::<Vec<_>>()] {
+            let [said, over] = rounds(seed, 8, &odd, 20);
+            assert!(
+                matches!(said[..], [first, again] if first < 5 && (40..45).contains(&again)),
+                "{seed}: {said:?}"
+            );
+            assert!(matches!(over[..], [only] if (20..25).contains(&only)), "{seed}: {over:?}");
+        }
+    }
+}
+
 #[test]
 fn two_devices_are_a_world_only_together() {
     assert!(

@@ -113,6 +113,8 @@ impl View<'_> {
 pub struct ArrivedProfile {
     /// Higher for those that arrived later.
     pub arrival: i64,
+    /// When it arrived.
+    pub received_at_ms: Timestamp,
     /// The model.
     pub model: ModelName,
     /// The profile.
@@ -127,12 +129,19 @@ impl View<'_> {
     pub fn profiles_after(&self, arrival: i64, limit: usize) -> Result<Vec<ArrivedProfile>, StoreError> {
         self.rows(
             "reading profiles",
-            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile, performance, rowid, model
+            "SELECT device, bundle, from_ms, to_ms, labelled, correct, profile, performance, rowid, model,
+                received_at_ms
              FROM profiles WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
             params![arrival, limit.min(PROFILES_PAGE_MAX)],
             |row| {
                 let model = row.get::<Text<_>>(9)?.0;
-                Ok(ArrivedProfile { arrival: row.get(8)?, model, row: ProfileRow::read(row)? })
+                let received_at_ms = Timestamp(row.get(10)?);
+                Ok(ArrivedProfile {
+                    arrival: row.get(8)?,
+                    received_at_ms,
+                    model,
+                    row: ProfileRow::read(row)?,
+                })
             },
         )
     }

@@ -432,6 +432,7 @@ fn profiles_are_kept_once(store: &Store) {
     let latest = read(store, |view| view.latest_arrival());
     let arrived = read(store, |view| view.profiles_after(0, 100));
     assert_eq!(arrived.last().map(|last| (last.arrival, &last.model)), Some((latest, &model())));
+    assert!(arrived.iter().all(|arrived| arrived.received_at_ms == NOW));
     assert!(arrived.is_sorted_by(|a, b| a.arrival < b.arrival));
     assert_eq!(read(store, |view| view.profiles_after(arrived[0].arrival, 1)), arrived[1..2]);
     assert!(read(store, |view| view.profiles_after(latest, 100)).is_empty());

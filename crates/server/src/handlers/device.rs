@@ -26,6 +26,7 @@ use crate::app::App;
 use crate::extract::Document;
 use crate::failure::Failure;
 use crate::intake::Upload;
+use crate::reconcile::fleet::is_of_verdict;
 
 /// Most models in one report.
 const MODELS_PER_REPORT_MAX: usize = 256;
@@ -230,6 +231,10 @@ fn check_alert(device: &DeviceId, alert: &Alert) -> Result<(), Failure> {
     }
     if alert.id.is_empty() || alert.id.len() > ALERT_ID_LEN_MAX {
         return Err(Failure::invalid(format!("an alert's id is 1 to {ALERT_ID_LEN_MAX} bytes long")));
+    }
+    if is_of_verdict(&alert.id) {
+        let error = format!("the id '{}' is one of the control plane's own verdicts on the fleet", alert.id);
+        return Err(Failure::invalid(error));
     }
     check_text("message", &alert.message)?;
     check_text("stream's name", alert.stream.as_deref().unwrap_or_default())

@@ -2,7 +2,9 @@
 //!
 //! The evidence is in memory, folded from the stored profiles in the order of their arrival; after a start it is folded
 //! again from the latest [`REFOLDED_MAX`]. A verdict has an id that follows from what it is about, so it is raised once
-//! per bundle and stream, or device, however often it is reached.
+//! per bundle and stream, or device, however often it is reached. Where what it said was over meanwhile, it is another
+//! occurrence with an id of its own: that somebody has seen the first says nothing of it. Only an occurrence whose end lies
+//! before what is folded again is missed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use edgeward_core::{Alert, DeviceId, Digest, Event, ModelName, Timestamp};
 use edgeward_monitor::{
     FLEET_LARGE, FleetChange, FleetConfig, FleetJudgement, FleetWatch, Profile, Reference,
 };
-use edgeward_store::ArrivedProfile;
+use edgeward_store::{ArrivedProfile, StoreError, View};
 
 use super::ReconcileError;
 use crate::app::{App, blocking};
@@ -24,6 +26,9 @@ const PAGE: usize = 1_000;
 const PAGES_PER_TURN: usize = 20;
 /// Latest profiles that are folded again after a start.
 const REFOLDED_MAX: i64 = 50_000;
+/// What ids begin with, by kind.
+const WORLD: &str = "world";
+const ODD: &str = "odd";
 /// Most bundles under watch; beyond it, the one that was heard of least recently is forgotten.
 const WATCHES_MAX: usize = 16;
 
@@ -42,8 +47,26 @@ struct Watch {
     fleet: FleetWatch<DeviceId>,
     /// The last profile it was given.
     arrival: i64,
+    /// When that was.
+    heard_at_ms: Timestamp,
     /// Whether the world was said to have changed: single devices are not held against the old reference then.
     said: bool,
+    /// When the last change of the world was over.
+    back_at_ms: Option<Timestamp>,
+    /// When a device was odd no more.
+    recovered_at_ms: BTreeMap<DeviceId, Timestamp>,
+}
+
+/// What is to be raised, unless it was.
+#[derive(Debug)]
+struct Verdict {
+    kind: &'static str,
+    /// What it is about.
+    about: String,
+    /// When what it said the last time was over; none if it was not.
+    over_at_ms: Option<Timestamp>,
+    /// The alert, but for its id.
+    alert: Alert,
 }
 
 /// Folds the profiles that arrived and raises what they show.
@@ -64,8 +87,8 @@ pub(crate) async fn reconcile(app: &App) -> Result<(), ReconcileError> {
         if page.is_empty() {
             break;
         }
-        let alerts = take(app, &mut watched, page).await?;
-        raise(app, alerts).await?;
+        let verdicts = take(app, &mut watched, page).await?;
+        raise(app, verdicts).await?;
     }
     Ok(())
 }
@@ -75,7 +98,7 @@ async fn take(
     app: &App,
     watched: &mut Watched,
     page: Vec<ArrivedProfile>,
-) -> Result<Vec<Alert>, ReconcileError> {
+) -> Result<Vec<Verdict>, ReconcileError> {
     let mut references = BTreeMap::new();
     for arrived in &page {
         let key = (arrived.model.clone(), arrived.row.bundle);
@@ -84,22 +107,23 @@ async fn take(
         }
     }
     let (mut taken, now) = (std::mem::take(watched), app.now());
-    let (taken, alerts) = blocking(move || {
-        let alerts = taken.fold(&page, &references, now);
-        Ok::<_, ReconcileError>((taken, alerts))
+    let (taken, verdicts) = blocking(move || {
+        let verdicts = taken.fold(&page, &references, now);
+        Ok::<_, ReconcileError>((taken, verdicts))
     })
     .await?;
     *watched = taken;
-    Ok(alerts)
+    Ok(verdicts)
 }
 
-async fn raise(app: &App, alerts: Vec<Alert>) -> Result<(), ReconcileError> {
-    if alerts.is_empty() {
+async fn raise(app: &App, verdicts: Vec<Verdict>) -> Result<(), ReconcileError> {
+    if verdicts.is_empty() {
         return Ok(());
     }
     app.decide(move |decision| {
-        for alert in alerts {
-            if !decision.has_alert(&alert.id)? {
+        for verdict in verdicts {
+            if let Some(id) = verdict.fresh_id(decision)? {
+                let alert = Alert { id, ..verdict.alert };
                 tracing::warn!(model = %alert.model, kind = alert.kind.as_str(), "{}", alert.message);
                 decision.append(Event::AlertRaised(alert))?;
             }
@@ -109,13 +133,43 @@ async fn raise(app: &App, alerts: Vec<Alert>) -> Result<(), ReconcileError> {
     .await
 }
 
+/// Whether an id is one that verdicts have: no device may take it, and silence what is said of the fleet.
+pub(crate) fn is_of_verdict(id: &str) -> bool {
+    let rest = [WORLD, ODD].into_iter().find_map(|kind| id.strip_prefix(kind));
+    rest.is_some_and(|rest| rest.starts_with(['-', '#']))
+}
+
+impl Verdict {
+    fn id(&self, occurrence: u64) -> String {
+        let (kind, about) = (self.kind, &self.about);
+        match occurrence {
+            1 => format!("{kind}-{about}"),
+            // Not at the end, where it might be a part of a name.
+            later => format!("{kind}#{later}-{about}"),
+        }
+    }
+
+    /// The id under which it is raised; none if it was raised, and has not been over since.
+    fn fresh_id(&self, view: &View<'_>) -> Result<Option<String>, StoreError> {
+        let (mut occurrence, mut raised_at_ms) = (1, None);
+        loop {
+            let id = self.id(occurrence);
+            match view.alert(&id)? {
+                Some(row) => raised_at_ms = Some(row.alert.at_ms),
+                None => return Ok((raised_at_ms.is_none() || raised_at_ms < self.over_at_ms).then_some(id)),
+            }
+            occurrence += 1;
+        }
+    }
+}
+
 impl Watched {
     fn fold(
         &mut self,
         page: &[ArrivedProfile],
         references: &BTreeMap<Key, Option<Arc<Yardstick>>>,
         now: Timestamp,
-    ) -> Vec<Alert> {
+    ) -> Vec<Verdict> {
         let mut touched = BTreeMap::new();
         for arrived in page {
             self.arrival = Some(arrived.arrival);
@@ -127,7 +181,7 @@ impl Watched {
             let fits =
                 profile.is_some_and(|profile| watch.fleet.observe(&arrived.row.device, &profile).is_ok());
             if fits {
-                watch.arrival = arrived.arrival;
+                (watch.arrival, watch.heard_at_ms) = (arrived.arrival, arrived.received_at_ms);
                 touched.insert(key, ());
             }
         }
@@ -142,37 +196,61 @@ impl Watched {
             if let Some(oldest) = oldest {
                 self.watches.remove(&oldest);
             }
-            self.watches.insert(key.clone(), Watch { fleet, arrival: 0, said: false });
+            self.watches.insert(key.clone(), Watch::of(fleet));
         }
         self.watches.get_mut(key)
     }
 
-    fn judge(&mut self, key: &Key, now: Timestamp) -> Vec<Alert> {
+    fn judge(&mut self, key: &Key, now: Timestamp) -> Vec<Verdict> {
         let Some(watch) = self.watches.get_mut(key) else { return Vec::new() };
         let judgement = watch.fleet.judge();
+        let over = judgement.recovered.iter().map(|device| (device.clone(), watch.heard_at_ms));
+        watch.recovered_at_ms.extend(over);
+        if judgement.world_is_back {
+            (watch.said, watch.back_at_ms) = (false, Some(watch.heard_at_ms));
+        }
         watch.said |= judgement.world.is_some();
-        verdicts(key, &judgement, watch.said, now)
+        watch.verdicts(key, &judgement, now)
     }
 }
 
-/// The alerts that a judgement amounts to.
-fn verdicts(key: &Key, judgement: &FleetJudgement<DeviceId>, said: bool, now: Timestamp) -> Vec<Alert> {
-    if let (Some(change), Some(device)) = (&judgement.world, &judgement.leading) {
-        let id = format!("world-{}-{}", key.1.hex(), change.stream);
-        return vec![alert(id, AlertKind::WorldChanged, key, (device, change), judgement, now)];
+impl Watch {
+    const fn of(fleet: FleetWatch<DeviceId>) -> Self {
+        Self {
+            fleet,
+            arrival: 0,
+            heard_at_ms: Timestamp(0),
+            said: false,
+            back_at_ms: None,
+            recovered_at_ms: BTreeMap::new(),
+        }
     }
-    if said {
-        return Vec::new();
+
+    /// What a judgement amounts to.
+    fn verdicts(&self, key: &Key, judgement: &FleetJudgement<DeviceId>, now: Timestamp) -> Vec<Verdict> {
+        let bundle = key.1.hex();
+        let verdict = |kind, about, over_at_ms: Option<Timestamp>, of, device, change| {
+            // Never before the end of the last one, whatever the clock does: an occurrence is raised once.
+            let at = over_at_ms.map_or(now, |over| now.max(over));
+            Verdict { kind, about, over_at_ms, alert: alert(of, key, (device, change), judgement, at) }
+        };
+        if let (Some(change), Some(device)) = (&judgement.world, &judgement.leading) {
+            let about = format!("{bundle}-{}", change.stream);
+            return vec![verdict(WORLD, about, self.back_at_ms, AlertKind::WorldChanged, device, change)];
+        }
+        if self.said {
+            return Vec::new();
+        }
+        let odd = judgement.odd.iter().map(|(device, change)| {
+            let over = self.recovered_at_ms.get(device).copied();
+            verdict(ODD, format!("{bundle}-{device}"), over, AlertKind::OddDevice, device, change)
+        });
+        odd.collect()
     }
-    let odd = judgement.odd.iter().map(|(device, change)| {
-        let id = format!("odd-{}-{device}", key.1.hex());
-        alert(id, AlertKind::OddDevice, key, (device, change), judgement, now)
-    });
-    odd.collect()
 }
 
+/// An alert without an id.
 fn alert(
-    id: String,
     kind: AlertKind,
     (model, bundle): &Key,
     (device, change): (&DeviceId, &FleetChange),
@@ -180,7 +258,7 @@ fn alert(
     now: Timestamp,
 ) -> Alert {
     Alert {
-        id,
+        id: String::new(),
         kind,
         device: device.clone(),
         model: model.clone(),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use edgeward_api::Client;
 use edgeward_api::device::{PROFILE_SCHEMA, ProfileUpload};
+use edgeward_api::operator::{AcknowledgeRequest, RaisedAlert};
 use edgeward_core::alert::AlertKind;
 use edgeward_core::envelope::Base64;
 use edgeward_core::{Alert, Digest, Timestamp};
@@ -103,21 +105,73 @@ fn the_fleets_profiles_add_up_and_show_what_moved() {
     plant.stop();
 }
 
-/// Sends windows of devices, of which those in `moved` have left the reference, and returns what was said of the fleet.
-fn verdicts(plant: &Plant, bundle: Digest, devices: usize, moved: &[usize]) -> Vec<Alert> {
-    let clients: Vec<_> = (0..devices).map(|device| plant.enrol(&format!("d{device}")).1).collect();
-    for window in 0..8 {
-        for (device, client) in clients.iter().enumerate() {
-            let shift = if moved.contains(&device) { 0.5 } else { 0.0 };
-            client.upload_profile(&upload(bundle, window, shift)).unwrap();
-        }
-        plant.runtime.block_on(fleet::reconcile(&plant.app)).unwrap();
-    }
-    raised(plant)
+/// Devices that send windows, and what is said of the fleet.
+struct Sending {
+    clients: Vec<Client>,
+    bundle: Digest,
+    window: u64,
 }
 
-fn raised(plant: &Plant) -> Vec<Alert> {
-    plant.operator().alerts().unwrap().alerts.into_iter().map(|raised| raised.alert).collect()
+impl Sending {
+    fn new(plant: &Plant, bundle: Digest, devices: usize) -> Self {
+        let clients = (0..devices).map(|device| plant.enrol(&format!("d{device}")).1).collect();
+        Self { clients, bundle, window: 0 }
+    }
+
+    /// Eight windows of each, of which those in `moved` have left the reference; every alert there is then.
+    fn send(&mut self, plant: &Plant, moved: &[usize]) -> Vec<RaisedAlert> {
+        for _ in 0..8 {
+            plant.pass(Duration::from_secs(10));
+            for (device, client) in self.clients.iter().enumerate() {
+                let shift = if moved.contains(&device) { 0.5 } else { 0.0 };
+                client.upload_profile(&upload(self.bundle, self.window, shift)).unwrap();
+            }
+            plant.runtime.block_on(fleet::reconcile(&plant.app)).unwrap();
+            self.window += 1;
+        }
+        plant.operator().alerts().unwrap().alerts
+    }
+}
+
+fn verdicts(plant: &Plant, bundle: Digest, devices: usize, moved: &[usize]) -> Vec<Alert> {
+    let raised = Sending::new(plant, bundle, devices).send(plant, moved);
+    raised.into_iter().map(|raised| raised.alert).collect()
+}
+
+/// What moves twice is said twice, however well the first time was seen, and once each.
+fn is_said_again(moved: &[usize], kind: AlertKind, ids: [&str; 2]) {
+    let (plant, bundle) = serving();
+    let mut sending = Sending::new(&plant, bundle, 4);
+    let said = |alerts: &[RaisedAlert]| {
+        let meant = alerts.iter().filter(|raised| raised.alert.kind == kind);
+        meant.map(|raised| raised.alert.id.replace(&bundle.hex(), "B")).collect::<Vec<_>>()
+    };
+    let first = sending.send(&plant, moved);
+    assert_eq!(said(&first), ids[..1]);
+    for raised in &first {
+        let request = AcknowledgeRequest { alert: raised.alert.id.clone(), note: None };
+        plant.operator().acknowledge_alert(&request).unwrap();
+    }
+    assert_eq!(said(&sending.send(&plant, moved)), ids[..1], "it is still the first");
+    assert_eq!(said(&sending.send(&plant, &[])), ids[..1], "it is over");
+    let again = sending.send(&plant, moved);
+    assert_eq!(said(&again), [ids[1], ids[0]]);
+    assert!(again[0].acknowledged.is_none() && again.last().unwrap().acknowledged.is_some());
+    // A server that starts anew folds the same profiles and has nothing to add.
+    *plant.app.watched.blocking_lock() = Watched::default();
+    plant.runtime.block_on(fleet::reconcile(&plant.app)).unwrap();
+    assert_eq!(said(&sending.send(&plant, moved)), [ids[1], ids[0]]);
+    plant.stop();
+}
+
+#[test]
+fn a_device_that_is_odd_once_more_is_said_to_be() {
+    is_said_again(&[2], AlertKind::OddDevice, ["odd-B-d2", "odd#2-B-d2"]);
+}
+
+#[test]
+fn a_world_that_changes_once_more_is_said_to() {
+    is_said_again(&[0, 1, 2, 3], AlertKind::WorldChanged, ["world-B-weight", "world#2-B-weight"]);
 }
 
 #[test]

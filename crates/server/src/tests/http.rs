@@ -309,6 +309,12 @@ fn a_device_speaks_only_for_itself_and_within_limits() {
     let bundle = Digest::of(b"bundle");
     let forged = AlertsUpload { alerts: vec![alert("a1", &other, bundle)] };
     assert_eq!(refused(client.upload_alerts(&forged)).0, 403);
+    // With an id of the control plane's own it would silence what is said of the fleet.
+    for taken in ["world-", "odd-", "odd#2-"] {
+        let id = format!("{taken}{}-robot", bundle.hex());
+        let forged = AlertsUpload { alerts: vec![alert(&id, &device, bundle)] };
+        assert_eq!(refused(client.upload_alerts(&forged)).0, 422, "{id}");
+    }
     let alerts = |n: usize| AlertsUpload {
         alerts: (0..n).map(|i| alert(&format!("a{i}"), &device, bundle)).collect(),
     };
