@@ -35,10 +35,16 @@ pub enum NotBatched {
     Form(String),
     /// The bundle's golden test cannot be read.
     #[error("reading its golden test")]
-    Bundle(#[from] BundleError),
+    Bundle(#[source] Box<BundleError>),
     /// It answers differently in company.
     #[error("it answers differently in company")]
-    Company(#[source] GoldenError),
+    Company(#[source] Box<GoldenError>),
+}
+
+impl From<BundleError> for NotBatched {
+    fn from(error: BundleError) -> Self {
+        Self::Bundle(Box::new(error))
+    }
 }
 
 #[derive(Default)]
@@ -66,12 +72,12 @@ impl Batched {
         if let Some(spec) = all.into_iter().find(|spec| !has_rows(spec)) {
             return Err(NotBatched::Form(spec.name.clone()));
         }
+        let company = |error| NotBatched::Company(Box::new(error));
         let others = golden.cases.iter().enumerate().rev().take(COMPANY);
-        let company = others.map(|(at, case)| ordered(at, model.inputs(), &case.inputs));
-        let company = company.collect::<Result<Vec<_>, _>>().map_err(NotBatched::Company)?;
-        for other in company {
+        let others = others.map(|(at, case)| ordered(at, model.inputs(), &case.inputs));
+        for other in others.collect::<Result<Vec<_>, _>>().map_err(company)? {
             let accompanied = Accompanied { model: &*model, company: &other };
-            golden.check(&accompanied).map_err(NotBatched::Company)?;
+            golden.check(&accompanied).map_err(company)?;
         }
         Ok(Self { model, rows_max, queue: Mutex::default(), turned: Condvar::new() })
     }

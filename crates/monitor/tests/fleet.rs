@@ -1,6 +1,8 @@
 //! A shift common to many devices is seen sooner than by any of them, an odd device is told from another world, and
 //! without a change nothing is said more often than was promised.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use edgeward_monitor::{FleetConfig, FleetWatch, MAX_FLEET_DEVICES, Profile, Reference, Sample, Seasons};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
