@@ -59,7 +59,10 @@ pub(crate) fn event(event: &Event) -> String {
         Event::ShadowsJudged { model, outcome, reasons, .. } => {
             format!("shadows of {model}: {}: {}", shadow_outcome(outcome), reasons.join("; "))
         }
-        Event::AlertRaised(_) | Event::AlertAcknowledged { .. } => alert(event),
+        Event::AlertRaised(alert) => {
+            format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
+        }
+        Event::AlertAcknowledged { alert, by, note } => acknowledged(alert, by, note.as_deref()),
         Event::AccessChanged(change) => change.to_string(),
         Event::SamplesJudged { model, samples, verdict, cause } => {
             format!(
@@ -76,18 +79,9 @@ pub(crate) fn event(event: &Event) -> String {
     }
 }
 
-/// An alert, and that a person has seen it.
-fn alert(event: &Event) -> String {
-    match event {
-        Event::AlertRaised(alert) => {
-            format!("{} alert from {}: {}", alert.kind.as_str(), alert.device, alert.message)
-        }
-        Event::AlertAcknowledged { alert, by, note } => {
-            let note = note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
-            format!("{by} acknowledged the alert {alert}{note}")
-        }
-        other => other.kind().replace('_', " "),
-    }
+fn acknowledged(alert: &str, by: &str, note: Option<&str>) -> String {
+    let note = note.map_or_else(String::new, |note| format!(": {note}"));
+    format!("{by} acknowledged the alert {alert}{note}")
 }
 
 /// What became of records of predictions.

@@ -3,6 +3,7 @@
 //! A failure is `{kind, error, hints}`. For people it is `error: what failed: why` and one `hint: what to do next` line
 //! each; with `--json` it is one object. Exit codes: 0 done, 1 a gate, check or operation failed, 2 wrong usage.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Display;
 #[cfg(feature = "control")]
@@ -58,7 +59,7 @@ impl Failure {
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         let text = match json {
             true => serde_json::to_string(self).unwrap_or_else(|_| self.error.clone()),
-            false => self.lines(),
+            false => plain(&self.lines()).into_owned(),
         };
         let _ = writeln!(io::stderr(), "{text}");
         ExitCode::from(self.exit as u8)
@@ -78,6 +79,16 @@ fn clipped(mut text: String) -> String {
         text.push_str(&format!(" ... ({} bytes more)", length - cut));
     }
     text
+}
+
+/// Text that does nothing to a terminal but stand there: what devices and files chose the words of is printed with the rest.
+fn plain(text: &str) -> Cow<'_, str> {
+    let acts = |char: char| char.is_control() && !matches!(char, '\n' | '\t');
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let one = |char: char| if acts(char) { char.escape_default().to_string() } else { char.to_string() };
+    Cow::Owned(text.chars().map(one).collect())
 }
 
 /// Turns a library's error into a [`Failure`] that says what was being done.
@@ -157,7 +168,7 @@ impl Output {
                 let text = serde_json::to_string(document).explain("output", "writing JSON")?;
                 line(&text)
             }
-            false => line(words(document).trim_end()),
+            false => line(&plain(words(document).trim_end())),
         }
     }
 }
@@ -210,6 +221,12 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("opening the store")]
     struct Outer(#[source] io::Error);
+
+    #[test]
+    fn words_of_others_do_nothing_to_a_terminal() {
+        assert_eq!(plain("a\tb\nü"), "a\tb\nü");
+        assert_eq!(plain("\u{1b}]0;own\u{7}\rgone\u{9b}2J"), "\\u{1b}]0;own\\u{7}\\rgone\\u{9b}2J");
+    }
 
     #[test]
     fn a_failure_tells_every_cause_once() {

@@ -30,9 +30,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::app::App;
+use crate::app::{App, Clock};
 use crate::audit::Opened;
 use crate::serve::{Bound, ServerConfig, ServerError, bind_with_clock};
+use crate::setup::SetupError;
 use crate::tls::TlsConfig;
 
 /// Set to 1, every plant stands on PostgreSQL in place of a file.
@@ -122,8 +123,8 @@ impl Plant {
         let mut config = config(dir.path());
         config.database = database.as_ref().map(|database| database.url().parse().unwrap());
         change(&mut config);
-        let clock_fn = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
-        let bound = runtime.block_on(bind_with_clock(config, clock_fn)).unwrap();
+        let clock_fn: Clock = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
+        let bound = runtime.block_on(bind_soon(config, clock_fn));
         let (app, url) = (bound.app(), bound.url().to_owned());
         Self { dir, runtime, app, url, clock, running: None, _idle: Some(bound), database }
     }
@@ -368,4 +369,18 @@ pub(crate) fn alert(id: &str, device: &DeviceId, bundle: Digest) -> Alert {
         log10_threshold: 9.0,
         message: "error rate rose".to_owned(),
     }
+}
+
+/// Binds as soon as the folder is free: a program that another test is just starting holds its lock for a moment, since a process
+/// has the files of its parent until it runs its own program.
+async fn bind_soon(config: ServerConfig, clock: Clock) -> Bound {
+    for _ in 0..500 {
+        match bind_with_clock(config.clone(), Arc::clone(&clock)).await {
+            Err(ServerError::Setup(SetupError::InUse(_))) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            bound => return bound.unwrap(),
+        }
+    }
+    panic!("the folder is still in use")
 }
