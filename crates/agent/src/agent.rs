@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use edgeward_api::Client;
 use edgeward_api::client::Files;
-use edgeward_api::otlp::{Collector, Resource};
+use edgeward_api::otlp::{Collector, Pusher, Resource, Traced};
 use edgeward_core::record::ShadowsRecord;
 use edgeward_core::{DeviceId, ModelName};
 use edgeward_model::{Bundle, Engine, Engines, LoadOptions, onnx};
@@ -212,14 +212,8 @@ impl Bound {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
         let (stop, stopped) = watch::channel(());
         let urls = self.urls().join(" and ");
-        let pusher = self.collector.map(|collector| {
-            let (registry, records) =
-                (Arc::clone(&self.endpoint.registry), Arc::clone(&self.endpoint.records));
-            let instance = self.endpoint.about.device.to_string();
-            let resource = Resource { service: "edgeward-agent", instance };
-            collector.push(resource, move || families(&registry, &records))
-        });
-        let router = self.endpoint.router();
+        let told = self.collector.map(|collector| tell(&collector, &self.endpoint));
+        let router = self.endpoint.router(told.as_ref().map(|(_, traced)| traced.tracer()));
         let mut servers = JoinSet::new();
         for Listening { listener, file, .. } in self.listening {
             let (door, router) = (self.speech.door(listener), router.clone());
@@ -239,7 +233,7 @@ impl Bound {
         drop(stop);
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, first_failure(servers)).await;
         // What was counted last is sent once more; a collector that does not answer holds nothing up for long.
-        let _ = tokio::task::spawn_blocking(move || drop(pusher)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(told)).await;
         if let Some(Running { sender, end, keeper }) = self.control {
             keeper.store(true, Ordering::Relaxed);
             // The loop may have ended by itself.
@@ -248,6 +242,14 @@ impl Bound {
         }
         drained.unwrap_or(Ok(())).map_err(AgentError::Endpoint)
     }
+}
+
+/// Sends metrics and spans to a collector until they are dropped.
+fn tell(collector: &Collector, endpoint: &Endpoint) -> (Pusher, Traced) {
+    let (registry, records) = (Arc::clone(&endpoint.registry), Arc::clone(&endpoint.records));
+    let resource = Resource { service: "edgeward-agent", instance: endpoint.about.device.to_string() };
+    let pusher = collector.push(resource.clone(), move || families(&registry, &records));
+    (pusher, collector.trace(resource))
 }
 
 /// Waits for all of them; one that panicked has said so already.

@@ -29,20 +29,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use edgeward_api::otlp::Tracer;
 use edgeward_core::{DeviceId, Timestamp};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::place::Places;
 use crate::records::Records;
-use crate::registry::Registry;
+use crate::registry::{Registry, Served};
 
 /// Largest body of a request.
 pub const BODY_BYTES_MAX: usize = 8 << 20;
@@ -128,8 +129,8 @@ impl Endpoint {
         Arc::new(Self { registry, records, about, permits, streams, places: Places::default(), clock })
     }
 
-    /// The routes.
-    pub fn router(self: Arc<Self>) -> Router {
+    /// The routes; requests whose traces are recorded are told to `tracer`.
+    pub fn router(self: Arc<Self>, tracer: Option<Tracer>) -> Router {
         Router::new()
             .route("/v2", get(metadata::server))
             .route("/v2/health/live", get(metadata::live))
@@ -157,8 +158,19 @@ impl Endpoint {
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .merge(grpc::routes())
-            .layer(middleware::from_fn(enter))
+            .layer(middleware::from_fn_with_state(tracer, enter))
             .with_state(self)
+    }
+
+    /// Runs `work`, a request of `bytes` to `served`, where such requests are computed, while the permit is held.
+    async fn compute<T: Send + 'static>(
+        self: Arc<Self>,
+        (served, bytes): (Arc<Served>, usize),
+        permit: Permit,
+        work: impl FnOnce(&Self, Arc<Served>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (own, asked) = (Arc::clone(&self), Arc::clone(&served));
+        self.places.compute((asked, bytes), permit, move || work(&own, served)).await
     }
 }
 
@@ -180,6 +192,11 @@ impl Refusal {
 
     fn not_found(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    /// What ran panicked, and has said why in the log.
+    fn stopped() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread stopped")
     }
 }
 
@@ -232,7 +249,7 @@ impl FromRequestParts<Arc<Endpoint>> for Permit {
 }
 
 /// What is asked of every request. It is one layer, since each has every request copy the routes below it.
-async fn enter(request: Request, next: Next) -> Response {
+async fn enter(State(tracer): State<Option<Tracer>>, request: Request, next: Next) -> Response {
     if is_from_foreign_page(request.headers()) {
         let error = "a web page of another origin may not call this; call it from a program";
         return Refusal::new(StatusCode::FORBIDDEN, error).into_response();
@@ -243,7 +260,7 @@ async fn enter(request: Request, next: Next) -> Response {
     };
     // A call may be a stream without end; each of its requests has a time limit of its own.
     let is_call = grpc::is_route(request.uri().path());
-    let answering = context::follow(request, next);
+    let answering = context::follow(tracer.as_ref(), request, next);
     match is_call {
         true => answering.await,
         false => tokio::time::timeout(REQUEST_TIMEOUT, answering).await.unwrap_or_else(|_| late()),
@@ -290,8 +307,12 @@ async fn blocking<T: Send + 'static>(
         drop(permit.0);
         result
     };
-    let stopped = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread stopped");
-    tokio::task::spawn_blocking(held).await.map_err(stopped)?
+    elsewhere(held).await?
+}
+
+/// Runs `work` on a thread that may be held up.
+async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::stopped())
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl TestEndpoint {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        runtime.spawn(async move { axum::serve(listener, endpoint.router()).await });
+        runtime.spawn(async move { axum::serve(listener, endpoint.router(None)).await });
         Self { url, registry, records, folder, _runtime: runtime }
     }
 

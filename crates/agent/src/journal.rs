@@ -1,7 +1,7 @@
 //! The predictions a device gave lately, so that a label that arrives late finds its input.
 //!
-//! One record per answered request (its rows, what was predicted, which bundle), one per label; both with a single
-//! `write(2)`, so that a killed agent still joins labels for what it answered before. In memory stands only where each
+//! One record per answered request (its rows, what was predicted, which bundle), one per label, written with `write(2)`, so that a
+//! killed agent still joins labels for what it had written before. In memory stands only where each
 //! block of predictions is. Bounded by [`JOURNAL_PREDICTIONS_MAX`] and [`JOURNAL_BYTES_MAX`]: the oldest segment goes
 //! first, and so does one whose predictions are all older than [`LABEL_AGE_MAX`]. A row is labelled once; the same label
 //! again changes nothing.
@@ -32,6 +32,9 @@ pub const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 
 /// Oldest prediction that a label still joins.
 pub const LABEL_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What the header of one row's answer fits into.
+const HEADER_BYTES: usize = 512;
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,23 +155,26 @@ impl Journal {
             })?;
         let oldest = index.oldest();
         labelled.retain(|(id, _)| oldest.is_some_and(|oldest| oldest <= *id));
+        let log = log.fleeting();
         Ok(Self { log, index, latest, labelled, predictions_max, bytes_max })
     }
 
-    /// Remembers an answered request.
+    /// Remembers answered requests.
     ///
     /// # Errors
-    /// The disk refuses it; the prediction is then unknown later.
-    pub fn record(&mut self, entry: &Written) -> Result<(), DurableError> {
-        let Written { id, at_ms, ref record } = *entry;
-        let (_, place) = match self.log.append(record) {
+    /// The disk refuses them; the predictions are then unknown later.
+    pub fn record(&mut self, entries: &[Written]) -> Result<(), DurableError> {
+        let records: Vec<&[u8]> = entries.iter().map(|entry| entry.record.as_slice()).collect();
+        let places = match self.log.append_all(&records) {
             // It remembers for a while what others have to keep: it gives way first.
-            Err(error) if error.is_full() && self.drop_oldest()? => self.log.append(record)?,
+            Err(error) if error.is_full() && self.drop_oldest()? => self.log.append_all(&records)?,
             appended => appended?,
         };
-        self.index.add(id.0, place);
-        note(&mut self.latest, place, at_ms);
-        self.make_room(at_ms)
+        for (entry, place) in entries.iter().zip(places) {
+            self.index.add(entry.id.0, place);
+            note(&mut self.latest, place, entry.at_ms);
+        }
+        entries.last().map_or(Ok(()), |last| self.make_room(last.at_ms))
     }
 
     /// The row `row` of prediction `id`, at `now`.
@@ -290,6 +296,15 @@ fn note(latest: &mut BTreeMap<u64, Timestamp>, place: Place, at: Timestamp) {
     *known = at.max(*known);
 }
 
+impl Written {
+    /// Its bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it has a header at least")]
+    pub const fn len(&self) -> usize {
+        self.record.len()
+    }
+}
+
 /// Length of the header as u32, the header as JSON, the values and the scores as f32; little-endian.
 impl Entry {
     /// The entry as it is to stand in the journal.
@@ -302,10 +317,11 @@ impl Entry {
 }
 
 fn encode(header: &Header, values: &[f32], scores: &[f32]) -> Vec<u8> {
-    let header = serde_json::to_vec(header).expect("names, numbers and texts always have a JSON form");
-    let mut bytes = Vec::with_capacity(4 + header.len() + 4 * (values.len() + scores.len()));
-    bytes.extend_from_slice(&u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
-    bytes.extend_from_slice(&header);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + 4 * (values.len() + scores.len()));
+    bytes.extend_from_slice(&[0; 4]);
+    serde_json::to_writer(&mut bytes, header).expect("names, numbers and texts always have a JSON form");
+    let header_len = u32::try_from(bytes.len() - 4).unwrap_or(u32::MAX);
+    bytes[..4].copy_from_slice(&header_len.to_le_bytes());
     bytes.extend(values.iter().chain(scores).flat_map(|value| value.to_le_bytes()));
     bytes
 }
@@ -349,7 +365,7 @@ mod tests {
     #[test]
     fn a_label_finds_its_row_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        open(folder.path()).record(&given(1).written()).unwrap();
+        open(folder.path()).record(&[given(1).written()]).unwrap();
         let journal = open(folder.path());
         let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert_eq!((row.predicted.as_deref(), row.values), (Some("3"), vec![1.0, f32::NEG_INFINITY]));
@@ -364,7 +380,7 @@ mod tests {
     fn a_row_is_labelled_once_even_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(&given(1).written()).unwrap();
+        journal.record(&[given(1).written()]).unwrap();
         journal.mark_labelled(id(1), 0, NOW).unwrap();
         assert_eq!(journal.look_up(id(1), 0, NOW), Lookup::Labelled);
         drop(journal);
@@ -378,7 +394,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), 1_000_000, 20_000).unwrap();
         for n in 0..1_000 {
-            journal.record(&given(n).written()).unwrap();
+            journal.record(&[given(n).written()]).unwrap();
             journal.mark_labelled(id(n), 0, NOW).unwrap();
         }
         assert!(journal.log.bytes() <= 20_000);
@@ -391,7 +407,7 @@ mod tests {
     fn a_label_may_come_thirty_days_late_and_no_later() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(&given(1).written()).unwrap();
+        journal.record(&[given(1).written()]).unwrap();
         let last = Timestamp(1) + LABEL_AGE_MAX;
         assert!(matches!(journal.look_up(id(1), 0, last), Lookup::Found(_)));
         let late = last + Duration::from_millis(1);
@@ -403,11 +419,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), 1_000, 8_000).unwrap();
         // A segment holds an eighth of the bytes: a few entries.
-        (0..12).for_each(|n| journal.record(&given(n).written()).unwrap());
+        (0..12).for_each(|n| journal.record(&[given(n).written()]).unwrap());
         let before = journal.len();
         assert!(before == 12 && journal.latest.len() > 2);
         let late = Timestamp(100) + LABEL_AGE_MAX;
-        journal.record(&Entry { at_ms: late, ..given(100) }.written()).unwrap();
+        journal.record(&[Entry { at_ms: late, ..given(100) }.written()]).unwrap();
         assert!(journal.len() < before && journal.latest.len() <= 2, "{}", journal.len());
         assert!(matches!(journal.look_up(id(100), 0, late), Lookup::Found(_)));
         drop(journal);
@@ -432,7 +448,7 @@ mod tests {
     fn values_too_wide_to_keep_leave_the_label_countable() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
-        journal.record(&Entry { width: 0, values: Vec::new(), ..given(1) }.written()).unwrap();
+        journal.record(&[Entry { width: 0, values: Vec::new(), ..given(1) }.written()]).unwrap();
         let Lookup::Found(row) = journal.look_up(id(1), 0, NOW) else { panic!("not found") };
         assert!(row.values.is_empty() && row.predicted.is_some());
     }

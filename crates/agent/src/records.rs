@@ -5,9 +5,11 @@
 //! that is unknown again, never to one that is acknowledged and lost.
 
 mod kept;
+mod writer;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
+use std::thread::{self, JoinHandle};
 
 use edgeward_api::device::Sample;
 use edgeward_api::limits::SAMPLE_VALUES_MAX;
@@ -20,6 +22,7 @@ use edgeward_sdk::{HandedRecords, Handover, Labelled, Prediction, Table, alert_k
 use serde::Serialize;
 use uuid::Uuid;
 
+use self::writer::{Desk, Left};
 use crate::durable::DurableError;
 use crate::journal::{Entry, JOURNAL_BYTES_MAX, JOURNAL_PREDICTIONS_MAX, Journal, Lookup, Row};
 use crate::registry::Registry;
@@ -29,8 +32,8 @@ use edgeward_sdk::chain;
 /// Predictions, labels and alerts of one device.
 pub struct Records {
     device: DeviceId,
-    journal: Mutex<Journal>,
-    spool: Spool,
+    desk: Arc<Desk>,
+    writing: Option<JoinHandle<()>>,
 }
 
 /// One label.
@@ -76,32 +79,25 @@ impl Records {
     pub fn open(folder: &Path, device: DeviceId) -> Result<Self, DurableError> {
         let journal = Journal::open(&folder.join("journal"), JOURNAL_PREDICTIONS_MAX, JOURNAL_BYTES_MAX)?;
         let spool = Spool::open(&folder.join("spool"), SPOOL_BYTES_MAX)?;
-        Ok(Self { device, journal: Mutex::new(journal), spool })
+        let desk = Arc::new(Desk::new(journal, spool));
+        let at_it = Arc::clone(&desk);
+        let writing = Some(thread::spawn(move || at_it.write_on()));
+        Ok(Self { device, desk, writing })
     }
 
     /// What waits for upload.
     #[must_use]
-    pub const fn spool(&self) -> &Spool {
-        &self.spool
+    pub fn spool(&self) -> &Spool {
+        self.desk.settled_spool()
     }
 
-    /// Remembers an answer and raises its alarms.
-    ///
-    /// # Errors
-    /// The disk refuses; the answer stands all the same.
-    pub fn answered(
-        &self,
-        model: &ModelName,
-        prediction: &Prediction,
-        now: Timestamp,
-    ) -> Result<(), DurableError> {
-        if let Some(line) = kept::prediction(model, prediction, now) {
-            self.spool.offer(Lane::Records, &line);
-        }
-        let entry = entry(model, prediction, now).written();
-        let recorded = self.journal().record(&entry);
-        let raised = self.raise(model, prediction.bundle, &prediction.alarms, now);
-        recorded.and(raised)
+    /// Has an answer remembered and its alarms raised, soon: nobody waits for the disk.
+    pub fn answered(&self, model: &ModelName, prediction: &Prediction, now: Timestamp) {
+        self.desk.leave(Left {
+            entry: Some(entry(model, prediction, now).written()),
+            record: kept::prediction(model, prediction, now),
+            alerts: self.alerts(model, prediction.bundle, &prediction.alarms, now),
+        });
     }
 
     /// Turns alarms into alerts that wait for upload.
@@ -115,12 +111,17 @@ impl Records {
         alarms: &[Alarm],
         now: Timestamp,
     ) -> Result<(), DurableError> {
-        for alarm in alarms {
+        self.desk.alert(&self.alerts(model, bundle, alarms, now))
+    }
+
+    /// Alarms as they are uploaded, told to the log on the way.
+    fn alerts(&self, model: &ModelName, bundle: Digest, alarms: &[Alarm], now: Timestamp) -> Vec<Vec<u8>> {
+        let told = |alarm: &Alarm| {
             let alert = self.alert(model, bundle, alarm, now);
             tracing::warn!(%model, kind = alert.kind.as_str(), "{}", alert.message);
-            self.spool.append(Lane::Alerts, &to_json(&alert))?;
-        }
-        if alarms.is_empty() { Ok(()) } else { self.spool.commit(Lane::Alerts) }
+            to_json(&alert)
+        };
+        alarms.iter().map(told).collect()
     }
 
     /// Takes the alarms and labelled inputs that an app handed over. When this returns, they are on the disk.
@@ -141,9 +142,9 @@ impl Records {
                 label: Some(sample.label.clone()),
                 suspicion: sample.suspicion.clone(),
             };
-            self.spool.append(Lane::Samples, &to_json(&sample))?;
+            self.desk.spool.append(Lane::Samples, &to_json(&sample))?;
         }
-        if handed.samples.is_empty() { Ok(()) } else { self.spool.commit(Lane::Samples) }
+        if handed.samples.is_empty() { Ok(()) } else { self.desk.spool.commit(Lane::Samples) }
     }
 
     /// Takes the records of predictions that an app handed over; what is no record of `model` is counted as lost.
@@ -151,16 +152,16 @@ impl Records {
         let mut lost = handed.dropped;
         for record in handed.records {
             match kept::handed(model, record) {
-                Some(line) => drop(self.spool.offer(Lane::Records, &line)),
+                Some(line) => drop(self.desk.spool.offer(Lane::Records, &line)),
                 None => lost += 1,
             }
         }
-        self.spool.lost(Lane::Records, lost);
+        self.desk.spool.lost(Lane::Records, lost);
     }
 
     /// Keeps what shadows said to a request whose prediction is kept.
     pub fn shadows_answered(&self, said: ShadowsRecord) {
-        self.spool.offer(Lane::Records, &kept::shadows(said));
+        self.desk.spool.offer(Lane::Records, &kept::shadows(said));
     }
 
     fn alert(&self, model: &ModelName, bundle: Digest, alarm: &Alarm, now: Timestamp) -> Alert {
@@ -196,7 +197,7 @@ impl Records {
         let claim = |label: &Label| self.claim(label, (registry, now), &mut joined, &mut taken);
         let claimed = labels.iter().try_for_each(claim);
         // Also for rows that were labelled before: their answer must not come before their fsync.
-        let durable = claimed.and_then(|()| self.spool.commit(Lane::Samples));
+        let durable = claimed.and_then(|()| self.desk.spool.commit(Lane::Samples));
         if let Err(error) = durable {
             let mut journal = self.journal();
             joined.iter().for_each(|(label, _)| journal.release(label.id, label.row));
@@ -204,7 +205,7 @@ impl Records {
         }
         for (label, row) in &joined {
             if keeps_records(registry, row) {
-                self.spool.offer(Lane::Records, &kept::label(label, now));
+                self.desk.spool.offer(Lane::Records, &kept::label(label, now));
             }
             let marked = self.journal().mark_labelled(label.id, label.row, now);
             if let Err(error) = marked.and_then(|()| self.judge(label, row, registry, now)) {
@@ -227,7 +228,7 @@ impl Records {
         let error = match journal.look_up(label.id, label.row, now) {
             Lookup::Found(row) => {
                 let sample = sample(label, &row, suspicion(registry, label, &row));
-                self.spool.append(Lane::Samples, &to_json(&sample))?;
+                self.desk.spool.append(Lane::Samples, &to_json(&sample))?;
                 journal.claim(label.id, label.row);
                 joined.push((label.clone(), *row));
                 return Ok(());
@@ -275,7 +276,15 @@ impl Records {
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desk.journal()
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        self.desk.end();
+        // A thread that panicked has said so already.
+        let _ = self.writing.take().map(JoinHandle::join);
     }
 }
 

@@ -3,8 +3,8 @@
 //! A record is a frame `length u32, CRC-32 u32, sequence number u64, payload`, little-endian; the checksum covers
 //! number and payload. A segment is named by its first sequence number. Opening reads every frame once; the first frame
 //! that is torn ends its segment, which a new segment then follows, so a torn tail loses only what was never whole.
-//! One `write(2)` per record: what was appended survives `kill -9`; what was [`Segments::sync_handle`]d survives a
-//! power cut.
+//! One `write(2)` per call: what was appended survives `kill -9`; what was [`Segments::sync_handle`]d survives a
+//! power cut. So does every segment but the last, unless the log is [`Segments::fleeting`].
 //!
 //! Deliberately missing: a limit on the number of segments; the owner drops the oldest by its own rules.
 
@@ -35,6 +35,7 @@ pub struct Segments {
     torn: bool,
     next_seq: u64,
     segment_bytes_max: u64,
+    is_fleeting: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +88,7 @@ impl Segments {
             torn: false,
             next_seq: 1,
             segment_bytes_max,
+            is_fleeting: false,
         };
         for first_seq in names {
             let segment = log.scan(first_seq, &mut visit).map_err(wrap)?;
@@ -94,6 +96,12 @@ impl Segments {
             log.segments.push_back(segment);
         }
         Ok(log)
+    }
+
+    /// The same log of what may be lost with the power: it never waits for the disk.
+    #[must_use]
+    pub fn fleeting(self) -> Self {
+        Self { is_fleeting: true, ..self }
     }
 
     fn scan(&self, first_seq: u64, visit: &mut impl FnMut(Place, u64, &[u8])) -> io::Result<Segment> {
@@ -111,39 +119,51 @@ impl Segments {
         Ok(segment)
     }
 
-    /// Appends a record and returns its sequence number and place.
+    /// Appends a record and returns its sequence number.
     ///
     /// # Errors
     /// It is too large, or the disk refuses it; the log is then as before.
-    pub fn append(&mut self, payload: &[u8]) -> Result<(u64, Place), DurableError> {
-        if payload.len() > RECORD_BYTES_MAX {
+    pub fn append(&mut self, payload: &[u8]) -> Result<u64, DurableError> {
+        self.append_all(&[payload])?;
+        Ok(self.last_seq())
+    }
+
+    /// Appends records one behind the other with a single `write(2)`, and returns their places.
+    ///
+    /// # Errors
+    /// One is too large, or the disk refuses them; the log is then as before.
+    pub fn append_all(&mut self, payloads: &[&[u8]]) -> Result<Vec<Place>, DurableError> {
+        if let Some(payload) = payloads.iter().find(|payload| payload.len() > RECORD_BYTES_MAX) {
             let why = format!("a record of {} bytes, over {RECORD_BYTES_MAX}", payload.len());
             return Err(self.refuse(io::Error::new(io::ErrorKind::FileTooLarge, why)));
         }
         self.roll_if_full()?;
-        let seq = self.next_seq;
-        match self.write_frame(&encode_frame(seq, payload)) {
-            Ok(place) => {
-                self.next_seq = seq + 1;
-                Ok((seq, place))
-            }
+        match self.write_frames(payloads) {
+            Ok(places) => Ok(places),
             Err(source) => {
-                // A part of the frame may stand in the file: the next record is written over it.
+                // A part of a frame may stand in the file: the next record is written over it.
                 (self.tail, self.torn) = (None, true);
                 Err(self.refuse(source))
             }
         }
     }
 
-    fn write_frame(&mut self, frame: &[u8]) -> io::Result<Place> {
+    fn write_frames(&mut self, payloads: &[&[u8]]) -> io::Result<Vec<Place>> {
         let (Some(file), Some(segment)) = (&mut self.tail, self.segments.back_mut()) else {
             return Err(io::Error::other("the log has no open segment"));
         };
-        file.write_all(frame)?;
-        let place = Place { segment: segment.first_seq, offset: segment.bytes };
-        segment.records += 1;
-        segment.bytes += frame.len() as u64;
-        Ok(place)
+        let mut frames =
+            Vec::with_capacity(payloads.iter().map(|payload| FRAME_HEADER_LEN + payload.len()).sum());
+        let mut places = Vec::with_capacity(payloads.len());
+        for (seq, payload) in (self.next_seq..).zip(payloads) {
+            places.push(Place { segment: segment.first_seq, offset: segment.bytes + frames.len() as u64 });
+            encode_frame(&mut frames, seq, payload);
+        }
+        file.write_all(&frames)?;
+        segment.records += payloads.len() as u64;
+        segment.bytes += frames.len() as u64;
+        self.next_seq += payloads.len() as u64;
+        Ok(places)
     }
 
     fn refuse(&self, source: io::Error) -> DurableError {
@@ -163,6 +183,7 @@ impl Segments {
             return Ok(());
         }
         if self.tail.take().is_some()
+            && !self.is_fleeting
             && let Some(segment) = self.segments.back()
         {
             let path = self.path(segment.first_seq);
@@ -177,7 +198,10 @@ impl Segments {
         self.tail = Some(opened.map_err(|source| DurableError::Write { path, source })?);
         self.torn = false;
         self.segments.push_back(Segment { first_seq: self.next_seq, records: 0, bytes: 0 });
-        self.disk.sync_folder(&self.folder).map_err(|source| self.refuse(source))
+        match self.is_fleeting {
+            true => Ok(()),
+            false => self.disk.sync_folder(&self.folder).map_err(|source| self.refuse(source)),
+        }
     }
 
     /// What makes every record appended so far durable; none if nothing was appended since the log was opened.
@@ -323,13 +347,11 @@ fn frame_len(payload: &[u8]) -> u64 {
     (FRAME_HEADER_LEN + payload.len()) as u64
 }
 
-fn encode_frame(seq: u64, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(FRAME_HEADER_LEN + payload.len());
+fn encode_frame(frame: &mut Vec<u8>, seq: u64, payload: &[u8]) {
     frame.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
     frame.extend_from_slice(&checksum(seq, payload).to_le_bytes());
     frame.extend_from_slice(&seq.to_le_bytes());
     frame.extend_from_slice(payload);
-    frame
 }
 
 fn checksum(seq: u64, payload: &[u8]) -> u32 {
@@ -397,7 +419,7 @@ mod tests {
         assert!(log.segments.len() > 5);
         let (mut again, seen) = open(folder.path());
         assert_eq!(seen.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
-        assert_eq!(again.append(b"next").unwrap().0, 31);
+        assert_eq!(again.append(b"next").unwrap(), 31);
         let batch = again.read_after(28, 10, 1000);
         assert_eq!(batch.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [29, 30, 31]);
         assert_eq!(again.read_after(0, 10, 45).len(), 2);
@@ -416,7 +438,7 @@ mod tests {
             fs::write(&path, &whole[..cut]).unwrap();
             let (mut again, seen) = open(folder.path());
             assert_eq!(seen, [(1, b"kept".to_vec())], "cut at {cut}");
-            assert_eq!(again.append(b"new").unwrap().0, 2);
+            assert_eq!(again.append(b"new").unwrap(), 2);
             let (_, seen) = open(folder.path());
             assert_eq!(seen, [(1, b"kept".to_vec()), (2, b"new".to_vec())], "cut at {cut}");
             fs::remove_file(folder.path().join(format!("{:020}.log", 2))).unwrap();
@@ -453,7 +475,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut log, _) = open(folder.path());
         log.skip_to(41);
-        assert_eq!(log.append(b"x").unwrap().0, 42);
+        assert_eq!(log.append(b"x").unwrap(), 42);
         assert!(log.append(&vec![0; RECORD_BYTES_MAX + 1]).is_err());
     }
 }

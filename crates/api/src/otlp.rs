@@ -1,17 +1,25 @@
-//! Metrics and logs for an OpenTelemetry collector: OTLP over HTTP, in its JSON encoding.
+//! Metrics, logs and spans for an OpenTelemetry collector: OTLP over HTTP, in its JSON encoding.
 //!
-//! Source: OpenTelemetry protocol 1.x (`/v1/metrics`, `/v1/logs`; cumulative temporality). Names stay those of
+//! Source: OpenTelemetry protocol 1.x (`/v1/metrics`, `/v1/logs`, `/v1/traces`; cumulative temporality). Names stay those of
 //! [`crate::metrics`]. What cannot be sent is dropped: counters only grow, so the next push makes up for it.
-//! Deliberately missing: spans, gRPC, and the binary encoding.
+//! Deliberately missing: gRPC, and the binary encoding.
 
+mod place;
 #[cfg(feature = "connections")]
 mod push;
+mod span;
+#[cfg(feature = "connections")]
+mod tracer;
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+pub use place::Place;
 #[cfg(feature = "connections")]
 pub use push::{Collector, PUSH_EVERY, Pusher, now_ns};
+pub use span::{HttpRequest, Span, spans_document};
+#[cfg(feature = "connections")]
+pub use tracer::{Traced, Tracer};
 
 use crate::client::Poster;
 use crate::metrics::{Family, Kind, Point, Value};
@@ -52,6 +60,7 @@ pub struct LogLine {
 pub struct Exporter {
     metrics: Poster,
     logs: Poster,
+    spans: Poster,
     resource: Resource,
     began_ns: u64,
 }
@@ -62,7 +71,8 @@ impl Exporter {
     pub fn new(endpoint: &str, headers: &[(String, String)], resource: Resource, began_ns: u64) -> Self {
         let base = endpoint.trim_end_matches('/');
         let to = |path: &str| Poster::new(&format!("{base}{path}"), headers.to_vec(), Tls::default());
-        Self { metrics: to("/v1/metrics"), logs: to("/v1/logs"), resource, began_ns }
+        let (metrics, logs, spans) = (to("/v1/metrics"), to("/v1/logs"), to("/v1/traces"));
+        Self { metrics, logs, spans, resource, began_ns }
     }
 
     /// Sends metrics.
@@ -79,6 +89,14 @@ impl Exporter {
     /// The collector does not take them.
     pub fn logs(&self, lines: &[LogLine]) -> Result<(), ClientError> {
         post(&self.logs, &logs_document(&self.resource, lines))
+    }
+
+    /// Sends spans.
+    ///
+    /// # Errors
+    /// The collector does not take them.
+    pub fn spans(&self, spans: &[Span]) -> Result<(), ClientError> {
+        post(&self.spans, &spans_document(&self.resource, spans))
     }
 }
 

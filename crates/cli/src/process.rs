@@ -83,10 +83,10 @@ pub(crate) fn settle_down() {
 
 /// Runs `work` to its end on a runtime of its own.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    // One more than processors: the endpoint may hold up all but one with quick requests.
+    // Two at least: the endpoint keeps one free while a request holds up another.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(processors + 1)
+        .worker_threads(processors.max(2))
         .enable_all()
         .build()
         .explain("system", "starting the async runtime")?;

@@ -27,7 +27,7 @@ impl TelemetryArgs {
     pub(crate) fn collector(&self) -> Option<Collector> {
         let headers = self.otlp_headers.clone().unwrap_or_default().0;
         let endpoint = self.otlp.clone()?;
-        Some(Collector { endpoint, headers, every: self.otlp_every })
+        Some(Collector { endpoint, headers, every: self.otlp_every, trace_ratio: self.otlp_trace_ratio })
     }
 }
 

@@ -30,6 +30,7 @@ const REQUIREMENTS: [&str; 4] = [
     "standardwebhooks==1.0.0",
 ];
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjUPD8ILPZI";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const DASHBOARD: &str = include_str!("../../../docs/observability/grafana.json");
 
 fn get(address: &str, path: &str) -> String {
@@ -58,6 +59,8 @@ fn served(dir: &Path, bundle: &str, collector: &str) -> (Running, String) {
         collector,
         "--otlp-every",
         "200ms",
+        "--otlp-trace-ratio",
+        "0",
         "--otlp-headers",
         "x-tenant=plant",
         "--log",
@@ -65,6 +68,18 @@ fn served(dir: &Path, bundle: &str, collector: &str) -> (Running, String) {
     ]);
     let (served, said) = announced(served.stderr(Stdio::null()));
     (served, said["address"].as_str().unwrap().to_owned())
+}
+
+/// Asks the control plane and the device as steps of a trace.
+fn asked_in_a_trace(address: &str, endpoint: &str) {
+    let traced = |flags: &str| format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
+    let row =
+        json!({ "inputs": [{ "name": "input", "datatype": "FP32", "shape": [1, 2], "data": [60.0, 90.0] }] });
+    let infer = ureq::post(format!("{endpoint}/v2/models/pumps/infer"));
+    infer.header("traceparent", traced("01")).send_json(row).unwrap();
+    // A caller that records nothing: neither does anyone it calls.
+    ureq::get(format!("{address}/v1/runs")).header("traceparent", traced("00")).call().unwrap();
+    ureq::get(format!("{address}/v1/models")).header("traceparent", traced("01")).call().unwrap();
 }
 
 fn text_of(post: &Post) -> String {
@@ -82,8 +97,8 @@ fn every_receiver_reads_what_it_is_sent() {
     let flags = [
         "--otlp",
         &collector.url,
-        "--otlp-every",
-        "200ms",
+        "--otlp-every=200ms",
+        "--otlp-trace-ratio=0",
         "--log",
         "info",
         "--alert-webhook",
@@ -97,9 +112,7 @@ fn every_receiver_reads_what_it_is_sent() {
     let address = said["address"].as_str().unwrap();
     let made = runs(dir.path(), address);
     let (_agent, endpoint) = served(dir.path(), made["bundle_path"].as_str().unwrap(), &collector.url);
-    let row =
-        json!({ "inputs": [{ "name": "input", "datatype": "FP32", "shape": [1, 2], "data": [60.0, 90.0] }] });
-    ureq::post(format!("{endpoint}/v2/models/pumps/infer")).send_json(row).unwrap();
+    asked_in_a_trace(address, &endpoint);
 
     let alert =
         alerts.wait_for("alert about the refused run", |post| text_of(post).contains("EdgewardRunRefused"));
@@ -120,6 +133,8 @@ fn every_receiver_reads_what_it_is_sent() {
     let from_agent = of("edgeward-agent", "/v1/metrics", "edgeward_requests_total");
     assert!(from_agent.headers.contains(&("x-tenant".to_owned(), "plant".to_owned())));
     let log = of("edgeward-server", "/v1/logs", "control plane listens");
+    let spans_of_server = of("edgeward-server", "/v1/traces", TRACE);
+    let spans_of_agent = of("edgeward-agent", "/v1/traces", TRACE);
     // Counts of the database are kept for a few seconds.
     let on_server = wait("both runs in the figures", || {
         Some(get(address, "/metrics")).filter(|text| text.contains("outcome=\"passed\"} 1"))
@@ -142,6 +157,8 @@ fn every_receiver_reads_what_it_is_sent() {
         ("server-metrics", &from_server),
         ("agent-metrics", &from_agent),
         ("server-log", &log),
+        ("server-spans", &spans_of_server),
+        ("agent-spans", &spans_of_agent),
         ("alert", &alert),
         ("event", &event),
     ];
@@ -149,7 +166,7 @@ fn every_receiver_reads_what_it_is_sent() {
 }
 
 /// Reads everything with the receivers' own libraries.
-fn official_libraries_agree(dir: &Path, [on_server, on_agent]: [&str; 2], sent: [(&str, &Post); 5]) {
+fn official_libraries_agree(dir: &Path, [on_server, on_agent]: [&str; 2], sent: [(&str, &Post); 7]) {
     let Ok(python) = edgeward_testkit_python::environment("observability", &REQUIREMENTS) else { return };
     let keep = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).unwrap();
     keep("server.prom", on_server.as_bytes());

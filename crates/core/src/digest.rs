@@ -53,13 +53,22 @@ impl Digest {
     /// The 64 hex digits without the `sha256:` prefix; safe as a file name.
     #[must_use]
     pub fn hex(&self) -> String {
-        hex::encode(self.0)
+        self.with_text(|text| text[PREFIX.len()..].to_owned())
     }
 
     /// The first 12 hex digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
         hex::encode(&self.0[..6])
+    }
+
+    /// Lends the text form, which takes no memory of its own: it is written with every prediction.
+    fn with_text<T>(&self, lend: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; PREFIX.len() + 64];
+        text[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
+        let written = hex::encode_to_slice(self.0, &mut text[PREFIX.len()..]);
+        let text = written.ok().and_then(|()| std::str::from_utf8(&text).ok());
+        lend(text.expect("hex digits, as many as there is room for"))
     }
 
     /// A digest from 64 hex digits without prefix.
@@ -103,7 +112,7 @@ impl Hasher {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}", self.hex())
+        self.with_text(|text| f.write_str(text))
     }
 }
 
@@ -125,7 +134,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 

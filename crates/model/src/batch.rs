@@ -111,6 +111,10 @@ impl Drop for Turn<'_> {
 }
 
 impl Runnable for Batched {
+    fn keeps_company(&self) -> bool {
+        true
+    }
+
     fn inputs(&self) -> &[TensorSpec] {
         self.model.inputs()
     }

@@ -165,6 +165,11 @@ pub trait Runnable: Send + Sync {
     /// # Errors
     /// The inputs do not fit, or an operator fails.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError>;
+
+    /// Whether a run may wait for others, to be computed with them: each wants a thread that has nothing else to do.
+    fn keeps_company(&self) -> bool {
+        false
+    }
 }
 
 /// What kind of thing went wrong, for callers that act on it.

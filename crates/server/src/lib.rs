@@ -39,6 +39,7 @@ mod seals;
 mod secret;
 mod serve;
 mod setup;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use edgeward_api::limits::JSON_BYTES_MAX;
+use edgeward_api::otlp::Tracer;
 use edgeward_api::{Problem, device, operator};
 use edgeward_core::Role;
 use utoipa::OpenApi;
@@ -29,6 +30,7 @@ use crate::handlers::{
     projects, public, quarantine, records, repository, rollouts, shadows, sources,
 };
 use crate::mlflow;
+use crate::spans::follow;
 
 /// What a page of ours may load: nothing from elsewhere, nothing inline, and nobody may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -205,8 +207,8 @@ pub(crate) fn openapi_json() -> String {
     .clone()
 }
 
-/// The whole service.
-pub(crate) fn router(app: &Arc<App>) -> Router {
+/// The whole service; requests whose traces are recorded are told to `tracer`.
+pub(crate) fn router(app: &Arc<App>, tracer: Option<Tracer>) -> Router {
     let api = by_need().into_iter().fold(Router::new(), |whole, (need, routes)| {
         let (routes, _) = routes.split_for_parts();
         let guarded = routes.route_layer(middleware::from_fn_with_state((Arc::clone(app), need), guard));
@@ -219,6 +221,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(usize::try_from(JSON_BYTES_MAX).unwrap_or(usize::MAX)))
         .layer(middleware::from_fn(harden))
         .layer(middleware::from_fn_with_state(Arc::clone(app), observe))
+        .layer(middleware::from_fn_with_state(tracer, follow))
         .layer(tower_http::trace::TraceLayer::new_for_http())
         .with_state(Arc::clone(app))
 }

@@ -12,7 +12,7 @@ use edgeward_api::broker::{Broker, BrokerError};
 use edgeward_api::connections::{Gate, Patience};
 use edgeward_api::door;
 use edgeward_api::limits::UPLOADS_WAITING_MAX;
-use edgeward_api::otlp::{Collector, Pusher, Resource};
+use edgeward_api::otlp::{Collector, Pusher, Resource, Traced};
 use edgeward_core::Timestamp;
 use edgeward_store::{Address, BlobError, Blobs, Bucket, BucketConfig, BucketError, Store, StoreError};
 use edgeward_trust::note::NoteError;
@@ -368,11 +368,13 @@ fn with_address(mut tls: TlsConfig, listen: SocketAddr) -> TlsConfig {
     tls
 }
 
-/// Sends figures to a collector until it is dropped.
-fn push(app: &Arc<App>, address: SocketAddr, collector: &Collector) -> Pusher {
+/// Sends figures and spans to a collector until they are dropped.
+fn tell(app: &Arc<App>, address: SocketAddr, collector: &Collector) -> (Pusher, Traced) {
     let resource = Resource { service: "edgeward-server", instance: address.to_string() };
+    let traced = collector.trace(resource.clone());
     let (app, runtime) = (Arc::clone(app), tokio::runtime::Handle::current());
-    collector.push(resource, move || runtime.block_on(figures::families(&app)).unwrap_or_default())
+    let families = move || runtime.block_on(figures::families(&app)).unwrap_or_default();
+    (collector.push(resource, families), traced)
 }
 
 fn tls_problem(error: &TlsError) -> Problem {
@@ -437,7 +439,8 @@ impl Bound {
         replicas::take_part(&app);
         tokio::spawn(intake::run(Arc::clone(&app), self.uploads));
         tokio::spawn(deltas::catch_up(Arc::clone(&app)));
-        let pusher = self.collector.map(|collector| push(&app, self.address, &collector));
+        let told = self.collector.map(|collector| tell(&app, self.address, &collector));
+        let tracer = told.as_ref().map(|(_, traced)| traced.tracer());
         webhooks::tell(&app, self.webhooks);
         let ending = Arc::clone(&app);
         let gate = Gate::new(self.listener, CONNECTIONS_MAX, Patience::default());
@@ -446,7 +449,7 @@ impl Bound {
             false => door::Door::Plain(gate),
         };
         let door = Door(door);
-        let service = router(&app).into_make_service_with_connect_info::<Peer>();
+        let service = router(&app, tracer).into_make_service_with_connect_info::<Peer>();
         let graceful = axum::serve(door, service).with_graceful_shutdown(async move {
             shutdown.await;
             tracing::info!("ending");
@@ -466,7 +469,7 @@ impl Bound {
         let _ = reconciler.await;
         runs::stop(&app).await;
         // What was counted last is sent once more.
-        let _ = tokio::task::spawn_blocking(move || drop(pusher)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(told)).await;
         served
     }
 }

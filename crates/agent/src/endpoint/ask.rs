@@ -82,11 +82,14 @@ impl Ask {
         check_outputs(&loaded, &outputs)?;
         let ticket = endpoint.registry.shadows.ticket(&served.name, loaded.bundle(), bytes);
         let copy = ticket.map(|ticket| (ticket, inputs.clone()));
-        let mut prediction = loaded.infer(inputs).map_err(|error| refuse(&served, &error))?;
-        prediction.trace = trace.map(|trace| trace.id);
-        if let Err(error) = endpoint.records.answered(&served.name, &prediction, (endpoint.clock)()) {
-            tracing::warn!(model = %served.name, "the prediction cannot be labelled later: {}", chain(&error));
-        }
+        let infer = || loaded.infer(inputs);
+        let inferred = match &trace {
+            Some(trace) => trace.infer((&served, &loaded), infer),
+            None => infer(),
+        };
+        let mut prediction = inferred.map_err(|error| refuse(&served, &error))?;
+        prediction.trace = trace.map(|trace| trace.id().to_owned());
+        endpoint.records.answered(&served.name, &prediction, (endpoint.clock)());
         let copied = copy.map(|(ticket, inputs)| ticket.of(inputs, &prediction));
         let (version, parameters) = (prediction.bundle.hex(), parameters(&prediction));
         let outputs = select(&loaded, prediction.outputs, &outputs)?;

@@ -2,69 +2,67 @@
 //!
 //! A valid `traceparent` gives the request's part in the caller's trace: what is logged while the request is answered bears
 //! the trace's id and a new id for this step, which the answer says in `traceresponse`; the record of the prediction keeps the
-//! trace's id. One that is not valid is as none, as the standard wants. `X-Request-Id` comes back as it came.
+//! trace's id. With a collector, the request and each answer of a model become spans where the caller records the trace, and
+//! some requests without a caller's trace begin one. `X-Request-Id` comes back as it came.
 //!
-//! Deliberately missing: exporting spans, and `tracestate`, which is for those who do.
+//! Deliberately missing: `tracestate`, which is for those who add to it.
 
-use std::fmt::Write as _;
-
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use edgeward_api::otlp::{HttpRequest, Place, Span, Tracer, now_ns};
+use edgeward_sdk::{InferError, Loaded, Prediction, chain};
 use tracing::Instrument as _;
-use uuid::Uuid;
 
-use super::TEXT_BYTES_MAX;
+use super::{TEXT_BYTES_MAX, grpc};
+use crate::registry::Served;
 
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request's place in a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Trace {
-    /// The trace: 32 hex digits.
-    pub(super) id: String,
-    /// This step of it: 16 hex digits.
-    step: String,
-    flags: String,
+    place: Place,
+    /// Who is told of its steps; none if the trace is not recorded.
+    tracer: Option<Tracer>,
 }
 
 impl Trace {
-    /// The part in the trace that a caller's `traceparent` names; none if it names none.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        // Two of them cannot both be right.
-        let mut all = headers.get_all(&TRACEPARENT).iter();
-        let (said, None) = (all.next()?.to_str().ok()?, all.next()) else { return None };
-        let parts: Vec<&str> = said.trim().split('-').collect();
-        let [version, id, parent, flags, rest @ ..] = parts.as_slice() else { return None };
-        let is_known = is_hex(version, 2) && *version != "ff" && (*version != "00" || rest.is_empty());
-        let is_named = |text: &str, len: usize| is_hex(text, len) && text.bytes().any(|byte| byte != b'0');
-        if !(is_known && is_named(id, 32) && is_named(parent, 16) && is_hex(flags, 2)) {
-            return None;
-        }
-        Some(Self { id: (*id).to_owned(), step: new_step(), flags: (*flags).to_owned() })
+    /// The part in the trace that a caller names, or in one that begins here; none if there is neither.
+    fn of(headers: &HeaderMap, tracer: Option<&Tracer>) -> Option<Self> {
+        let place = Place::of(headers).or_else(|| tracer?.first())?;
+        let tracer = tracer.filter(|_| place.is_sampled).cloned();
+        Some(Self { place, tracer })
     }
 
-    fn response(&self) -> String {
-        // Only the flag for being sampled is for others to take over.
-        let sampled = u8::from_str_radix(&self.flags, 16).unwrap_or(0) & 1;
-        format!("00-{}-{}-{sampled:02x}", self.id, self.step)
+    /// The trace: 32 hex digits.
+    pub(super) fn id(&self) -> &str {
+        &self.place.trace
     }
-}
 
-fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Random, and never all zeros: a bit of every UUID is set in this half.
-fn new_step() -> String {
-    Uuid::now_v7().as_bytes()[8..].iter().fold(String::with_capacity(16), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    /// Has a model answer as a step of its own.
+    pub(super) fn infer(
+        &self,
+        (served, loaded): (&Served, &Loaded),
+        infer: impl FnOnce() -> Result<Prediction, InferError>,
+    ) -> Result<Prediction, InferError> {
+        let Some(tracer) = &self.tracer else { return infer() };
+        let began = now_ns();
+        let result = infer();
+        let span = Span::internal(self.place.inner(), format!("infer {}", served.name), (began, now_ns()))
+            .with("edgeward.model", served.name.as_str())
+            .with("edgeward.bundle", &loaded.bundle().hex())
+            .with("edgeward.form", &loaded.session().variant().label());
+        tracer.tell(match &result {
+            Ok(prediction) => span
+                .with("edgeward.prediction", &prediction.id.to_string())
+                .counted("edgeward.rows", i64::try_from(prediction.rows.len()).unwrap_or(i64::MAX)),
+            Err(error) => span.failed(chain(error)),
+        });
+        result
+    }
 }
 
 /// What the caller calls the request, if that is short enough to be said again.
@@ -73,16 +71,17 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Answers a request as a step of its trace.
-pub(super) async fn follow(mut request: Request, next: Next) -> Response {
-    let (trace, id) = (Trace::of(request.headers()), request_id(request.headers()));
+pub(super) async fn follow(tracer: Option<&Tracer>, mut request: Request, next: Next) -> Response {
+    let (trace, id) = (Trace::of(request.headers(), tracer), request_id(request.headers()));
     if trace.is_none() && id.is_none() {
         return next.run(request).await;
     }
     let text = |value: &Option<HeaderValue>| {
         value.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
     };
-    let (trace_id, step) = trace.as_ref().map_or(("", ""), |trace| (&trace.id, &trace.step));
+    let (trace_id, step) = trace.as_ref().map_or(("", ""), |trace| (trace.id(), &trace.place.step));
     let span = tracing::info_span!("request", path = %request.uri().path(), trace_id, span_id = step, request_id = %text(&id));
+    let step = trace.as_ref().and_then(|trace| Step::begin(trace, &request));
     if let Some(trace) = trace.clone() {
         request.extensions_mut().insert(trace);
     }
@@ -92,52 +91,44 @@ pub(super) async fn follow(mut request: Request, next: Next) -> Response {
         answer
     };
     let mut answer = answering.instrument(span).await;
-    let said = trace.and_then(|trace| HeaderValue::try_from(trace.response()).ok());
+    step.into_iter().for_each(|step| step.end(&answer));
+    let said = trace.and_then(|trace| HeaderValue::try_from(trace.place.response()).ok());
     answer.headers_mut().extend(said.map(|said| (TRACERESPONSE.clone(), said)));
     answer.headers_mut().extend(id.map(|id| (REQUEST_ID.clone(), id)));
     answer
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A request under way whose trace is recorded.
+struct Step {
+    place: Place,
+    tracer: Tracer,
+    method: String,
+    route: Option<String>,
+    path: String,
+    began_ns: u64,
+}
 
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-    const PARENT: &str = "00f067aa0ba902b7";
-
-    fn check(said: &str, expect: bool) {
-        let headers = HeaderMap::from_iter([(TRACEPARENT.clone(), said.parse().unwrap())]);
-        let found = Trace::of(&headers);
-        assert_eq!(found.is_some(), expect, "{said}");
-        if let Some(trace) = found {
-            assert_eq!(trace.id, TRACE);
-            assert!(trace.step != PARENT && is_hex(&trace.step, 16), "{}", trace.step);
-        }
+impl Step {
+    fn begin(trace: &Trace, request: &Request) -> Option<Self> {
+        let route = request.extensions().get::<MatchedPath>();
+        Some(Self {
+            place: trace.place.clone(),
+            tracer: trace.tracer.clone()?,
+            method: request.method().to_string(),
+            route: route.map(|route| route.as_str().to_owned()),
+            path: request.uri().path().to_owned(),
+            began_ns: now_ns(),
+        })
     }
 
-    #[test]
-    fn only_a_valid_traceparent_counts() {
-        check(&format!("00-{TRACE}-{PARENT}-01"), true);
-        check(&format!(" 00-{TRACE}-{PARENT}-00 "), true);
-        check(&format!("01-{TRACE}-{PARENT}-01-what-comes-later"), true);
-        check(&format!("00-{TRACE}-{PARENT}-01-x"), false);
-        check(&format!("ff-{TRACE}-{PARENT}-01"), false);
-        check(&format!("00-{}-{PARENT}-01", TRACE.to_uppercase()), false);
-        check(&format!("00-{}-{PARENT}-01", "0".repeat(32)), false);
-        check(&format!("00-{TRACE}-{}-01", "0".repeat(16)), false);
-        check(&format!("00-{TRACE}-{PARENT}"), false);
-        check(&format!("00-{TRACE}x-{PARENT}-01"), false);
-        check("", false);
-        let two = format!("00-{TRACE}-{PARENT}-01");
-        let mut headers = HeaderMap::new();
-        headers.append(TRACEPARENT.clone(), two.parse().unwrap());
-        headers.append(TRACEPARENT.clone(), two.parse().unwrap());
-        assert_eq!(Trace::of(&headers), None);
-    }
-
-    #[test]
-    fn the_answer_names_the_trace_and_this_step() {
-        let trace = Trace { id: TRACE.to_owned(), step: PARENT.to_owned(), flags: "ff".to_owned() };
-        assert_eq!(trace.response(), format!("00-{TRACE}-{PARENT}-01"));
+    /// An answer that goes on, as a stream does, has ended when it begins.
+    fn end(self, answer: &Response) {
+        let Self { place, tracer, method, route, path, began_ns } = self;
+        let (status, when) = (answer.status().as_u16(), (began_ns, now_ns()));
+        let request = HttpRequest { method: &method, route: route.as_deref(), path: &path, status };
+        tracer.tell(match grpc::is_route(&path) {
+            true => Span::grpc(place, &path, grpc::status_of(answer), when),
+            false => Span::http(place, request, when),
+        });
     }
 }

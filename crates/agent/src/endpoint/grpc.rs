@@ -57,6 +57,12 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.starts_with("application/grpc"))
 }
 
+/// The status of an answer, as far as its head says it: one that goes well says so only at its end.
+pub(super) fn status_of(answer: &Response) -> i64 {
+    let said = answer.headers().get(Status::GRPC_STATUS).and_then(|code| code.to_str().ok()?.parse().ok());
+    said.unwrap_or(0)
+}
+
 /// The answer to a call that there is not.
 pub(super) fn unknown(path: &str) -> Response {
     let path: String = path.chars().take(120).collect();

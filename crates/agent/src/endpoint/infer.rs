@@ -84,10 +84,9 @@ pub(super) async fn infer(
 ) -> Result<Response, Refusal> {
     let (of, body) = (Of { version, trace }, body?);
     let served = super::metadata::find(&endpoint, &model)?;
-    let asked = (Arc::clone(&served), body.len());
-    let (places, own) = (Arc::clone(&endpoint), endpoint);
-    let answer = move || answer(&own, served, of, &headers, &body);
-    places.places.compute(asked, permit, answer).await.map(IntoResponse::into_response)
+    let asked = (served, body.len());
+    let answer = move |own: &Endpoint, served| answer(own, served, of, &headers, &body);
+    endpoint.compute(asked, permit, answer).await.map(IntoResponse::into_response)
 }
 
 fn answer(

@@ -85,14 +85,13 @@ pub(super) fn find(endpoint: &Endpoint, model: &str) -> Result<Arc<Served>, Refu
 }
 
 pub(super) fn check_version(loaded: &Loaded, version: Option<&str>) -> Result<(), Refusal> {
+    let Some(version) = version else { return Ok(()) };
     let serving = loaded.bundle().hex();
-    match version {
-        Some(version) if version != serving => {
-            let version: String = version.chars().take(80).collect();
-            Err(Refusal::not_found(format!("version '{version}' is not serving; {serving} is")))
-        }
-        _ => Ok(()),
+    if version == serving {
+        return Ok(());
     }
+    let version: String = version.chars().take(80).collect();
+    Err(Refusal::not_found(format!("version '{version}' is not serving; {serving} is")))
 }
 
 pub(super) fn current(served: &Served) -> Result<Arc<Loaded>, Refusal> {

@@ -6,16 +6,20 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use edgeward_api::metrics;
 use serde_json::{Value, json};
 
-use super::Endpoint;
+use super::{Endpoint, Refusal, elsewhere};
 use crate::figures::families;
 use crate::registry::Served;
 use crate::spool::Lane;
 
-pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value> {
+pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Result<Json<Value>, Refusal> {
+    elsewhere(move || Json(document(&endpoint))).await
+}
+
+fn document(endpoint: &Endpoint) -> Value {
     let link = endpoint.about.link();
     let gap = |served: &Arc<Served>| (served.name.to_string(), json!(served.counters.swap_gap_ms_max()));
     let gaps: serde_json::Map<String, Value> = endpoint.registry.all().iter().map(gap).collect();
@@ -30,7 +34,7 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
     let choices: serde_json::Map<String, Value> = endpoint.registry.all().iter().map(choice).collect();
     let spool = endpoint.records.spool();
     let lane = |lane: Lane| json!({ "waiting": spool.waiting(lane), "dropped": spool.dropped(lane) });
-    Json(json!({
+    json!({
         "device": endpoint.about.device,
         "version": env!("CARGO_PKG_VERSION"),
         "server": endpoint.about.server,
@@ -48,10 +52,10 @@ pub(super) async fn status(State(endpoint): State<Arc<Endpoint>>) -> Json<Value>
             "records": lane(Lane::Records),
         },
         "journal_predictions": endpoint.records.journalled(),
-    }))
+    })
 }
 
-pub(super) async fn prometheus(State(endpoint): State<Arc<Endpoint>>) -> impl IntoResponse {
-    let families = families(&endpoint.registry, &endpoint.records);
-    ([(header::CONTENT_TYPE, metrics::TEXT_TYPE)], metrics::text(&families))
+pub(super) async fn prometheus(State(endpoint): State<Arc<Endpoint>>) -> Result<Response, Refusal> {
+    let families = elsewhere(move || families(&endpoint.registry, &endpoint.records)).await?;
+    Ok(([(header::CONTENT_TYPE, metrics::TEXT_TYPE)], metrics::text(&families)).into_response())
 }

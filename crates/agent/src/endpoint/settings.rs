@@ -58,7 +58,9 @@ impl Logging {
 }
 
 pub(super) fn tracing_not_here() -> Refusal {
-    refuse("traces are not recorded here; send a traceparent, and its id is in the log and in the record")
+    refuse(
+        "what is traced is set where the agent starts, with --otlp; requests whose traceparent asks for it always are",
+    )
 }
 
 pub(super) fn logging_not_here() -> Refusal {

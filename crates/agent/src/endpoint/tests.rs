@@ -363,7 +363,7 @@ fn more_requests_than_permits_are_told_to_come_again() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}{INFER}", listener.local_addr().unwrap());
-    runtime.spawn(async move { axum::serve(listener, busy.router()).await });
+    runtime.spawn(async move { axum::serve(listener, busy.router(None)).await });
     let all = permits.try_acquire_many(REQUESTS_CONCURRENT_MAX as u32).unwrap();
     error(crate::fixtures::post(&url, &one_row()), 429, "try again shortly");
     drop(all);

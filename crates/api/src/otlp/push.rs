@@ -11,7 +11,7 @@ use crate::metrics::Family;
 pub const PUSH_EVERY: Duration = Duration::from_secs(60);
 
 /// Where to send, and how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Collector {
     /// Its address, such as [`super::LOCAL_COLLECTOR`].
     pub endpoint: String,
@@ -19,6 +19,8 @@ pub struct Collector {
     pub headers: Vec<(String, String)>,
     /// Time between two pushes.
     pub every: Duration,
+    /// Share of the requests without a trace of their caller's that get one, from 0 to 1.
+    pub trace_ratio: f64,
 }
 
 /// Pushes until it is dropped, and once more then.

@@ -9,7 +9,7 @@ use super::{parse_span, parse_url};
 /// Flags about an OpenTelemetry collector. The variables are those that OpenTelemetry itself names.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TelemetryArgs {
-    /// Send metrics and the log to this OpenTelemetry collector too (OTLP over HTTP), such as http://127.0.0.1:4318
+    /// Send metrics, the log and spans to this OpenTelemetry collector too (OTLP over HTTP), such as http://127.0.0.1:4318
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = parse_url)]
     pub(crate) otlp: Option<String>,
     /// Headers for the collector, such as one with a token: `name=value,name=value`
@@ -18,11 +18,19 @@ pub(crate) struct TelemetryArgs {
     /// Time between two pushes of metrics
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_span)]
     pub(crate) otlp_every: Duration,
+    /// Share of the requests that begin a trace of their own, from 0 to 1; those whose caller records a trace are always told
+    #[arg(long, value_name = "RATIO", default_value = "0.01", env = "OTEL_TRACES_SAMPLER_ARG", value_parser = parse_ratio)]
+    pub(crate) otlp_trace_ratio: f64,
 }
 
 /// Headers by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Headers(pub(crate) Vec<(String, String)>);
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "a share is a number from 0 to 1, such as 0.01".to_owned())
+}
 
 fn parse_headers(text: &str) -> Result<Headers, String> {
     let one = |pair: &str| {
@@ -40,6 +48,14 @@ fn parse_headers(text: &str) -> Result<Headers, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_between_none_and_all() {
+        assert_eq!((parse_ratio("0"), parse_ratio("1"), parse_ratio("0.5")), (Ok(0.0), Ok(1.0), Ok(0.5)));
+        for wrong in ["-0.1", "1.1", "NaN", "all"] {
+            assert!(parse_ratio(wrong).unwrap_err().contains("from 0 to 1"), "{wrong}");
+        }
+    }
 
     #[test]
     fn headers_are_read_as_opentelemetry_writes_them() {

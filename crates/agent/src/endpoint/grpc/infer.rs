@@ -135,9 +135,8 @@ async fn compute(
     trace: Option<Trace>,
 ) -> Result<ModelInferResponse, Refusal> {
     let served = metadata::find(&endpoint, &asked.model_name)?;
-    let of = (Arc::clone(&served), asked.encoded_len());
-    let own = Arc::clone(&endpoint);
-    endpoint.places.compute(of, permit, move || answer(&own, served, asked, trace)).await
+    let of = (served, asked.encoded_len());
+    endpoint.compute(of, permit, move |own: &Endpoint, served| answer(own, served, asked, trace)).await
 }
 
 fn answer(

@@ -40,7 +40,7 @@ fn send<B: Message + Default>(endpoint: &Arc<Endpoint>, call: &str, packed: &str
         .header("grpc-accept-encoding", "identity, deflate, gzip")
         .body(Body::from(body))
         .unwrap();
-    let router = Arc::clone(endpoint).router();
+    let router = Arc::clone(endpoint).router(None);
     Runtime::new().unwrap().block_on(async move {
         let response = router.oneshot(request).await.unwrap();
         let mut headers = response.headers().clone();
